@@ -1,0 +1,31 @@
+//! What the loader tells the programs before they are verified: read-only globals.
+
+/// Bytes that one probe_read takes to have S, N and M together.
+pub const STATE_BLOCK_BYTES: usize = 32;
+
+/// Where this kernel keeps a CPU's RCU state, and what "at rest" looks like there.
+///
+/// Addresses are per-CPU symbol values: a CPU's own copy is at `symbol + __per_cpu_offset[cpu]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct StateLayout {
+    /// Address of the kernel's `__per_cpu_offset` array.
+    pub per_cpu_offset: u64,
+    /// Per-CPU address of the block of [`STATE_BLOCK_BYTES`] that holds S, N and M.
+    pub block: u64,
+    /// Per-CPU address of `preempt_count`.
+    pub preempt_count: u64,
+    /// NMI bits of P.
+    pub nmi_mask: u64,
+    /// HARDIRQ bits of P.
+    pub hardirq_mask: u64,
+    /// Offsets within the block.
+    pub state_offset: u32,
+    pub nesting_offset: u32,
+    pub nmi_nesting_offset: u32,
+    /// Bits of S that must equal `rest_state` when RCU watches and the context is the kernel.
+    pub rest_mask: u32,
+    pub rest_state: u32,
+    /// 4 or 8.
+    pub preempt_count_bytes: u32,
+}

@@ -1,0 +1,35 @@
+//! Compile-time proof of the wire layout: both sides are built from these types, and recordings outlive
+//! builds.
+
+use core::mem::{offset_of, size_of};
+
+use crate::config::StateLayout;
+use crate::counter::ProbeCounters;
+use crate::record::{RecordHeader, STACK_FRAMES_MAX, SnapshotRecord, StackRecord};
+
+const _: () = {
+    assert!(size_of::<RecordHeader>() == 8);
+    assert!(size_of::<SnapshotRecord>() == 128);
+    assert!(offset_of!(SnapshotRecord, ts_ns) == 8);
+    assert!(offset_of!(SnapshotRecord, probe_seq) == 16);
+    assert!(offset_of!(SnapshotRecord, nesting) == 24);
+    assert!(offset_of!(SnapshotRecord, nmi_nesting) == 32);
+    assert!(offset_of!(SnapshotRecord, preempt_count) == 40);
+    assert!(offset_of!(SnapshotRecord, state) == 48);
+    assert!(offset_of!(SnapshotRecord, probe) == 52);
+    assert!(offset_of!(SnapshotRecord, cpu) == 56);
+    assert!(offset_of!(SnapshotRecord, flags) == 60);
+    assert!(offset_of!(SnapshotRecord, pid) == 64);
+    assert!(offset_of!(SnapshotRecord, tgid) == 68);
+    assert!(offset_of!(SnapshotRecord, ip) == 72);
+    assert!(offset_of!(SnapshotRecord, caller) == 80);
+    assert!(offset_of!(SnapshotRecord, rflags) == 88);
+    assert!(offset_of!(SnapshotRecord, sp) == 96);
+    assert!(offset_of!(SnapshotRecord, arg) == 104);
+    assert!(offset_of!(SnapshotRecord, comm) == 112);
+    assert!(size_of::<StackRecord>() == 128 + 8 + 8 * STACK_FRAMES_MAX);
+    assert!(offset_of!(StackRecord, frames_len_bytes) == 128);
+    assert!(offset_of!(StackRecord, frames) == 136);
+    assert!(size_of::<ProbeCounters>() == 40);
+    assert!(size_of::<StateLayout>() == 64);
+};

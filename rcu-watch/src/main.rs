@@ -1,0 +1,3 @@
+//! The `rcu-watch` command.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Set-up, build, the QEMU lab and the release of rcu-watch.
+
+fn main() {}

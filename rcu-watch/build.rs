@@ -29,10 +29,13 @@ fn main() -> Result<()> {
     // SAFETY: a build script's main thread, before any other thread exists.
     unsafe {
         env::set_var("PATH", path);
-        env::set_var("RUSTC_BOOTSTRAP", match core {
-            Core::Prebuilt => "aya_ebpf",
-            Core::FromSource => "1",
-        });
+        env::set_var(
+            "RUSTC_BOOTSTRAP",
+            match core {
+                Core::Prebuilt => "aya_ebpf",
+                Core::FromSource => "1",
+            },
+        );
     }
     let root = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../rcu-watch-ebpf");
     let root = root.to_str().context("the path of this checkout is not UTF-8")?;

@@ -1,1 +1,11 @@
-//! rcu-watch.
+//! rcu-watch: watches a live kernel for code that uses RCU where RCU is not watching.
+//!
+//! ```text
+//! kernel hook -> probe program -> snapshot of this CPU -> EVENTS ring buffer -> decode -> order -> model (per CPU) -> rules -> sinks
+//!                                      \-> LOSS, per-CPU counters ------------> every stage adds to it, every sink prints it
+//! ```
+//!
+//! [`core`] judges and is pure; [`report`] is what a run says, as data.
+
+pub mod core;
+pub mod report;

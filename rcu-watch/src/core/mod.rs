@@ -1,0 +1,10 @@
+//! The judge: from bytes to verdicts, and nothing else.
+//!
+//! `decode -> order -> model (per CPU) -> rules`: everything here takes bytes and time as arguments and
+//! returns values. No clock, no file, no kernel interface and no `unsafe` is named in this module; the same
+//! code runs live, over a recording and over the model's whole state space.
+
+pub mod finding;
+pub mod probe;
+pub mod snapshot;
+pub mod units;

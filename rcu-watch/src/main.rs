@@ -1,3 +1,33 @@
-//! The `rcu-watch` command.
+//! The `rcu-watch` command: parses, runs, maps to an exit code.
 
-fn main() {}
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use rcu_watch::cli::args::Cli;
+use rcu_watch::cli::exit::{self, Exit};
+use rcu_watch::commands;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return usage_exit(&usage).into(),
+    };
+    match commands::run(&cli.into_command()) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            if !exit::is_closed_pipe(&error) {
+                // Where standard error is gone too there is nobody left to tell.
+                let _ = writeln!(std::io::stderr(), "rcu-watch: {error:#}");
+            }
+            Exit::of_error(&error).into()
+        }
+    }
+}
+
+/// Help and version are answers; anything else is a usage error, and 1 because 2 means findings.
+fn usage_exit(usage: &clap::Error) -> Exit {
+    // A reader that went away has seen enough of the help.
+    let _ = usage.print();
+    if usage.use_stderr() { Exit::Error } else { Exit::Clean }
+}

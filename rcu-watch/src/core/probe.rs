@@ -20,6 +20,43 @@ pub enum Point {
     CpuOffline,
 }
 
+impl Point {
+    /// Every point, in the order of the design.
+    pub const ALL: &[Self] = &[
+        Self::EqsEnter,
+        Self::EqsExit,
+        Self::IrqEnter,
+        Self::IrqExit,
+        Self::NmiEnter,
+        Self::IstEnter,
+        Self::PatchedFunction,
+        Self::KlpTransition,
+        Self::FtraceFunction,
+        Self::IdleVictim,
+        Self::Checkpoint,
+        Self::CpuOffline,
+    ];
+
+    /// As it is written in the stream.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EqsEnter => "eqs_enter",
+            Self::EqsExit => "eqs_exit",
+            Self::IrqEnter => "irq_enter",
+            Self::IrqExit => "irq_exit",
+            Self::NmiEnter => "nmi_enter",
+            Self::IstEnter => "ist_enter",
+            Self::PatchedFunction => "patched_function",
+            Self::KlpTransition => "klp_transition",
+            Self::FtraceFunction => "ftrace_function",
+            Self::IdleVictim => "idle_victim",
+            Self::Checkpoint => "checkpoint",
+            Self::CpuOffline => "cpu_offline",
+        }
+    }
+}
+
 /// How a probe is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -34,6 +71,21 @@ pub enum Mechanism {
     PerfEvent,
 }
 
+impl Mechanism {
+    /// As it is written in the stream.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fentry => "fentry",
+            Self::KprobeFtrace => "kprobe_ftrace",
+            Self::KprobeInt3 => "kprobe_int3",
+            Self::RawTracepoint => "raw_tracepoint",
+            Self::Watchpoint => "watchpoint",
+            Self::PerfEvent => "perf_event",
+        }
+    }
+}
+
 /// Whose handler it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,6 +94,19 @@ pub enum HandlerKind {
     FtraceOps,
     Kprobe,
     Bpf,
+}
+
+impl HandlerKind {
+    /// As it is written in the stream.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Livepatch => "livepatch",
+            Self::FtraceOps => "ftrace_ops",
+            Self::Kprobe => "kprobe",
+            Self::Bpf => "bpf",
+        }
+    }
 }
 
 /// Whether a handler needs RCU to watch while it runs.

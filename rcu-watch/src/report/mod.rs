@@ -7,7 +7,10 @@
 
 pub mod finding;
 pub mod header;
+pub mod plan;
 pub mod progress;
+pub mod snapshot;
+pub mod stream;
 pub mod summary;
 
 use serde::Serialize;
@@ -16,7 +19,10 @@ use crate::core::units::{CpuId, Nanos};
 
 pub use finding::{FindingReport, Repeat};
 pub use header::Header;
+pub use plan::{HandlersChanged, PlanChange};
 pub use progress::{Heartbeat, Lost, Missed, ProbeError};
+pub use snapshot::SnapshotReport;
+pub use stream::Stream;
 pub use summary::Summary;
 
 /// Version of the stream's shape.
@@ -43,6 +49,10 @@ pub enum Message {
     Header(Box<Header>),
     Finding(Box<FindingReport>),
     Repeat(Repeat),
+    /// Only with `--stream all`.
+    Snapshot(Box<SnapshotReport>),
+    Livepatch(HandlersChanged),
+    PlanChange(PlanChange),
     Lost(Lost),
     Missed(Missed),
     ProbeError(ProbeError),

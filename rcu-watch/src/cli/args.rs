@@ -1,0 +1,193 @@
+//! What can be typed. No I/O here: help, man page and completions come from this one definition.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::cli::glob::Glob;
+use crate::cli::value::{self, CpuList, FailOn, Requirement};
+use crate::core::finding::RuleId;
+
+const EXAMPLES: &str = "\
+Examples:
+  rcu-watch                           watch until Ctrl-C, then a summary
+  rcu-watch -d 30s --fail-on warning  for CI: 2 on a finding, 3 when inconclusive
+  rcu-watch -f json | jq 'select(.type == \"finding\")'
+  rcu-watch -- modprobe my-livepatch  watch while a command runs
+
+Exit codes: 0 no finding, 1 error, 2 findings, 3 inconclusive, 4 not supported here, 5 CMD failed";
+
+/// Watch a live kernel for code that runs where RCU is not watching.
+#[derive(Debug, Parser)]
+#[command(name = "rcu-watch", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(disable_help_subcommand = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    watch: WatchArgs,
+}
+
+impl Cli {
+    /// The command; `watch` where none was named.
+    #[must_use]
+    pub fn into_command(self) -> Command {
+        self.command.unwrap_or(Command::Watch(self.watch))
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Attach the plan, stream findings, end with a summary (the default)
+    #[command(after_help = EXAMPLES)]
+    Watch(WatchArgs),
+    /// Print the attach plan for this kernel, with reasons; attach nothing
+    Probes(ProbesArgs),
+    /// Print a shell's completions
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct WatchArgs {
+    /// Stop after this long: 30s, 5m, 500ms; a bare number is seconds
+    #[arg(short, long, value_name = "TIME", value_parser = value::duration)]
+    pub duration: Option<Duration>,
+    /// Stop after this many findings, repeats not counted
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Report this rule only, by id or name (repeatable)
+    #[arg(long, value_name = "RULE", value_parser = value::rule)]
+    pub rule: Vec<RuleId>,
+    /// Exit 2 from this severity on: info, warning, error, never
+    #[arg(long, value_name = "SEVERITY", default_value = "error", hide_possible_values = true)]
+    pub fail_on: FailOn,
+    /// Send one finding marked synthetic through the whole pipeline
+    #[arg(long)]
+    pub self_test: bool,
+    /// `all` adds a record for every snapshot (json only)
+    #[arg(long, value_name = "WHAT", default_value = "findings", hide_short_help = true)]
+    pub stream: StreamKind,
+    /// Size of the ring buffer: a power of two of whole pages
+    #[arg(long, value_name = "SIZE", value_parser = value::ring_bytes, hide_short_help = true)]
+    pub ring_bytes: Option<u32>,
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Watch while this command runs
+    #[arg(last = true, value_name = "CMD", help_heading = "Options")]
+    pub child: Vec<OsString>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ProbesArgs {
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Where to look.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Scope")]
+pub struct ScopeArgs {
+    /// Watch these CPUs only: 0-3,8
+    #[arg(short, long, value_name = "LIST")]
+    pub cpus: Option<CpuList>,
+    /// Watch functions that match only; * and ? stand for any (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    pub function: Vec<Glob>,
+    /// Inconclusive unless this rule was judged or this point fired (repeatable)
+    #[arg(long, value_name = "RULE|POINT", value_parser = value::requirement)]
+    pub require: Vec<Requirement>,
+    /// Probe idle functions that nobody else hooks: itself a hazard
+    #[arg(long)]
+    pub exposed: bool,
+    /// Use fentry even where it keeps livepatches from being loaded meanwhile
+    #[arg(long, hide_short_help = true)]
+    pub allow_fentry: bool,
+}
+
+/// Where and how to say it.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// text for people, json for one object a line
+    #[arg(short, long, default_value = "text", hide_possible_values = true)]
+    pub format: Format,
+    /// Write there instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// auto (NO_COLOR is honoured), always or never
+    #[arg(long, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    pub color: ColorChoice,
+    /// Say more: reasons, words as read, the books
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+    #[value(skip)]
+    Ktap,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StreamKind {
+    Findings,
+    All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::*;
+
+    fn watch(line: &str) -> WatchArgs {
+        match Cli::try_parse_from(line.split(' ')).unwrap().into_command() {
+            Command::Watch(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_subcommand_means_watch() {
+        for line in ["rcu-watch -d 5 --exposed -c 0-1", "rcu-watch watch -d 5 --exposed -c 0-1"] {
+            let args = watch(line);
+            assert_eq!(args.duration, Some(Duration::from_secs(5)));
+            assert!(args.scope.exposed);
+            assert_eq!(args.scope.cpus.unwrap().0.len(), 2);
+        }
+    }
+
+    #[test]
+    fn what_follows_the_dashes_is_the_command() {
+        assert_eq!(watch("rcu-watch -d 5 -- sleep -x 1").child, ["sleep", "-x", "1"]);
+        assert_eq!(watch("rcu-watch -- watch").child, ["watch"]);
+    }
+
+    #[test]
+    fn short_help_fits_a_screen() {
+        let help = Cli::command().term_width(100).render_help().to_string();
+        assert!(help.lines().count() <= 50, "{}\n{help}", help.lines().count());
+    }
+}

@@ -1,0 +1,204 @@
+//! What the values of options mean, and the errors that say what would have been right.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::core::finding::{RuleId, Severity};
+use crate::core::probe::Point;
+use crate::core::units::CpuId;
+
+/// The least severity that makes the exit code 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    Info,
+    Warning,
+    Error,
+    Never,
+}
+
+impl FailOn {
+    #[must_use]
+    pub fn includes(self, severity: Severity) -> bool {
+        match self {
+            Self::Info => true,
+            Self::Warning => severity >= Severity::Warning,
+            Self::Error => severity >= Severity::Error,
+            Self::Never => false,
+        }
+    }
+}
+
+/// CPUs in the kernel's list form: `0-3,8`. Sorted, each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuList(pub Vec<CpuId>);
+
+/// More than any kernel has: what keeps `0-4000000000` from filling the memory.
+const CPU_LIMIT: u32 = 1 << 16;
+
+impl FromStr for CpuList {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |part: &str| match part.parse::<u32>() {
+            Ok(cpu) if cpu < CPU_LIMIT => Ok(cpu),
+            _ => Err(format!("`{part}` is not a CPU; write numbers and ranges, as in 0-3,8")),
+        };
+        let mut cpus = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (number(first)?, number(last)?);
+            if first > last {
+                return Err(format!("the range {part} runs backwards; write {last}-{first}"));
+            }
+            cpus.extend((first..=last).map(CpuId));
+        }
+        cpus.sort_unstable();
+        cpus.dedup();
+        Ok(Self(cpus))
+    }
+}
+
+/// `--require`: what must have been judged or seen for the run to be conclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requirement {
+    Rule(RuleId),
+    Point(Point),
+}
+
+pub fn requirement(text: &str) -> Result<Requirement, String> {
+    if let Some(&point) = Point::ALL.iter().find(|point| point.name() == text) {
+        return Ok(Requirement::Point(point));
+    }
+    let known = rule_words().chain(Point::ALL.iter().map(|point| point.name()));
+    find_rule(text)
+        .map(Requirement::Rule)
+        .ok_or_else(|| unknown("rule or probe point", text, known, "`rcu-watch probes` lists the points"))
+}
+
+/// A rule by id (`RW001`) or by name (`handler-unwatched`), in any case.
+pub fn rule(text: &str) -> Result<RuleId, String> {
+    find_rule(text).ok_or_else(|| {
+        unknown("rule", text, rule_words(), "the rules are RW001 to RW015; `rcu-watch explain` lists them")
+    })
+}
+
+fn find_rule(text: &str) -> Option<RuleId> {
+    let is =
+        |rule: &&RuleId| text.eq_ignore_ascii_case(rule.code()) || text.eq_ignore_ascii_case(rule.name());
+    RuleId::ALL.iter().find(is).copied()
+}
+
+fn rule_words() -> impl Iterator<Item = &'static str> {
+    RuleId::ALL.iter().flat_map(|rule| [rule.code(), rule.name()])
+}
+
+fn unknown(what: &str, text: &str, known: impl Iterator<Item = &'static str>, remedy: &str) -> String {
+    let typed = text.to_ascii_lowercase();
+    let near = known
+        .map(|word| (strsim::jaro_winkler(&typed, &word.to_ascii_lowercase()), word))
+        .filter(|&(likeness, _)| likeness > 0.8)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    match near {
+        Some((_, word)) => format!("no {what} is called `{text}`; did you mean {word}?"),
+        None => format!("no {what} is called `{text}`; {remedy}"),
+    }
+}
+
+/// `30s`, `5m`, `500ms`, `1h`; a bare number is seconds.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a duration; write 30s, 5m, 500ms, 1h or a number of seconds");
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "ms" => 1e-3,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    match Duration::try_from_secs_f64(number * seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        Ok(_) => Err("a run of no length sees nothing; give at least 1ms".to_owned()),
+        Err(_) => Err(wrong()),
+    }
+}
+
+/// The ring buffer's size: `256K`, `1M` or bytes. The kernel takes powers of two that are whole pages.
+pub fn ring_bytes(text: &str) -> Result<u32, String> {
+    const PAGE: u32 = 4096;
+    let (number, unit) = match text.as_bytes().last().map(u8::to_ascii_uppercase) {
+        Some(b'K') => (&text[..text.len() - 1], 1 << 10),
+        Some(b'M') => (&text[..text.len() - 1], 1 << 20),
+        _ => (text, 1),
+    };
+    let bytes = number
+        .parse::<u32>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| format!("`{text}` is not a size; write bytes, 256K or 1M"))?;
+    if bytes < PAGE || !bytes.is_power_of_two() {
+        return Err(format!("{bytes} bytes is no ring; give a power of two from {PAGE} on, as in 256K"));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_in_the_field() {
+        let ms = |text| duration(text).unwrap().as_millis();
+        assert_eq!(
+            [ms("30s"), ms("5m"), ms("500ms"), ms("1h"), ms("2"), ms("0.5s")],
+            [30_000, 300_000, 500, 3_600_000, 2_000, 500]
+        );
+    }
+
+    #[test]
+    fn a_duration_that_is_none_is_refused() {
+        for text in ["", "s", "5x", "-1", "0", "0ms", "1.2.3", "1e9999h", "99999999999999999999h", "inf"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn cpu_lists_are_the_kernels() {
+        let list = |text: &str| {
+            text.parse::<CpuList>().map(|list| list.0.iter().map(|cpu| cpu.0).collect::<Vec<_>>())
+        };
+        assert_eq!(list("0-3,8"), Ok(vec![0, 1, 2, 3, 8]));
+        assert_eq!(list("8,1,1-2"), Ok(vec![1, 2, 8]));
+        for text in ["", "a", "1-", "3-1", "0-4000000000", "1,,2"] {
+            assert!(list(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rule_goes_by_id_and_by_name() {
+        assert_eq!(rule("rw001"), Ok(RuleId::HandlerUnwatched));
+        assert_eq!(rule("exposed-function"), Ok(RuleId::ExposedFunction));
+        assert!(rule("exposed-functoin").unwrap_err().contains("did you mean exposed-function?"));
+        assert!(rule("zzz").unwrap_err().contains("RW001 to RW015"));
+    }
+
+    #[test]
+    fn a_requirement_is_a_rule_or_a_point() {
+        assert_eq!(requirement("RW006"), Ok(Requirement::Rule(RuleId::NestingImbalance)));
+        assert_eq!(requirement("nmi_enter"), Ok(Requirement::Point(Point::NmiEnter)));
+        assert!(requirement("nmi_entr").unwrap_err().contains("did you mean nmi_enter?"));
+    }
+
+    #[test]
+    fn a_ring_is_a_power_of_two_of_whole_pages() {
+        assert_eq!(ring_bytes("256K"), Ok(1 << 18));
+        assert_eq!(ring_bytes("4096"), Ok(4096));
+        assert_eq!(ring_bytes("1m"), Ok(1 << 20));
+        for text in ["", "K", "2048", "5000", "0", "9999999M", "1G", "-4096"] {
+            assert!(ring_bytes(text).is_err(), "{text}");
+        }
+    }
+}

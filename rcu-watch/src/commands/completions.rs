@@ -1,0 +1,18 @@
+//! A shell's completions, from the one definition of the command line.
+
+use std::io::{self, Write as _};
+
+use anyhow::Result;
+use clap::CommandFactory as _;
+
+use crate::cli::args::Cli;
+use crate::cli::exit::Exit;
+
+pub fn run(shell: clap_complete::Shell) -> Result<Exit> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "rcu-watch", &mut script);
+    let mut out = io::stdout().lock();
+    out.write_all(&script)?;
+    out.flush()?;
+    Ok(Exit::Clean)
+}

@@ -1,0 +1,18 @@
+//! The commands: each takes its arguments, does its work and says how the process ends.
+
+mod completions;
+mod man;
+
+use anyhow::{Result, bail};
+
+use crate::cli::args::Command;
+use crate::cli::exit::Exit;
+
+pub fn run(command: &Command) -> Result<Exit> {
+    match command {
+        Command::Watch(_) => bail!("watch is not built into this binary"),
+        Command::Probes(_) => bail!("probes is not built into this binary"),
+        Command::Completions { shell } => completions::run(*shell),
+        Command::Man => man::run(),
+    }
+}

@@ -1,0 +1,24 @@
+//! A snapshot as it is reported: only on request (`--stream all`), one record a probe hit.
+
+use serde::Serialize;
+
+use crate::core::probe::Point;
+use crate::core::units::{Address, ProbeId};
+use crate::report::finding::{StateReport, TaskReport};
+
+#[derive(Clone, Debug, Serialize)]
+pub struct SnapshotReport {
+    pub probe: ProbeId,
+    pub point: Point,
+    /// The function or tracepoint that was hit.
+    pub symbol: String,
+    pub state: StateReport,
+    pub task: TaskReport,
+    /// Who called the function, where the probe can tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Address>,
+    /// What the probe point defines (`eqs_enter`: the idle state), else 0. A string: it can pass 2^53.
+    pub arg: String,
+    /// Number among all that this probe emitted on this CPU.
+    pub cpu_seq: String,
+}

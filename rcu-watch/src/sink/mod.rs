@@ -1,0 +1,29 @@
+//! The end of the pipeline: whoever wants to hear what a run says.
+//!
+//! A sink takes the numbered messages of [`crate::report`] and writes to an `io::Write`, so a test prints
+//! into a `Vec<u8>`. [`open`] is the only place here that knows of files, terminals and the environment.
+
+pub mod json;
+pub mod output;
+pub mod text;
+
+use std::io;
+
+use crate::report::{Envelope, Heartbeat};
+
+pub use output::open;
+
+pub trait Sink {
+    /// A message of the stream, in order, none left out.
+    fn message(&mut self, envelope: &Envelope) -> io::Result<()>;
+
+    /// How the run goes right now; shown by sinks that have a place for it.
+    fn status(&mut self, _now: &Heartbeat) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// No more will come.
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

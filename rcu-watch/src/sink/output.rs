@@ -1,0 +1,115 @@
+//! From the options of a command to an open sink: files, terminals and the environment.
+
+use std::env;
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Write};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::cli::args::{ColorChoice, Format, OutputArgs};
+use crate::sink::Sink;
+use crate::sink::json::Json;
+use crate::sink::text::{Look, Text};
+
+/// Opens what `-f` and `-o` ask for.
+pub fn open(args: &OutputArgs) -> Result<Box<dyn Sink>> {
+    let (out, terminal): (Box<dyn Write>, bool) = match &args.output {
+        Some(path) => (Box::new(Named::create(path)?), false),
+        None => {
+            let stdout = io::stdout();
+            let terminal = stdout.is_terminal();
+            (Box::new(Named { name: "standard output".to_owned(), out: stdout }), terminal)
+        }
+    };
+    Ok(match args.format {
+        Format::Json | Format::Ktap => Box::new(Json::new(out)),
+        Format::Text => {
+            let look = Look {
+                color: is_coloured(args.color, terminal),
+                screen: io::stderr().is_terminal().then(screen_width),
+                verbose: args.verbose > 0,
+                report_file: args.output.is_some(),
+            };
+            Box::new(Text::new(out, io::stderr(), look))
+        }
+    })
+}
+
+/// The width of the terminal on standard error; 80 where nobody knows.
+fn screen_width() -> usize {
+    terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| usize::from(width.0))
+}
+
+fn is_coloured(choice: ColorChoice, terminal: bool) -> bool {
+    let unwanted = || env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => terminal && !unwanted() && env::var_os("TERM").is_none_or(|term| term != "dumb"),
+    }
+}
+
+/// A writer whose errors say where it writes to, and what to do.
+struct Named<W> {
+    name: String,
+    out: W,
+}
+
+impl Named<File> {
+    fn create(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let out = File::create(path)
+            .with_context(|| format!("cannot create {name}; name a file that can be written with -o"))?;
+        Ok(Self { name, out })
+    }
+}
+
+impl<W> Named<W> {
+    fn explain(&self, error: io::Error) -> io::Error {
+        let remedy = match error.kind() {
+            // The caller looks for these two.
+            io::ErrorKind::BrokenPipe | io::ErrorKind::Interrupted => return error,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                "free space there, or name a file elsewhere with -o"
+            }
+            _ => "name a file that can be written with -o",
+        };
+        io::Error::new(error.kind(), format!("cannot write to {}: {error}; {remedy}", self.name))
+    }
+}
+
+impl<W: Write> Write for Named<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes).map_err(|error| self.explain(error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush().map_err(|error| self.explain(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_names_the_file_and_the_remedy() {
+        let mut out =
+            Named { name: "out.json".into(), out: File::options().write(true).open("/dev/full").unwrap() };
+        let error = out.write_all(b"x").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        let text = error.to_string();
+        assert!(
+            text.starts_with("cannot write to out.json: ") && text.contains("; free space there"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_closed_pipe_stays_recognisable() {
+        let named = Named { name: "x".into(), out: io::sink() };
+        let error = named.explain(io::Error::from_raw_os_error(libc::EPIPE));
+        assert_eq!(error.raw_os_error(), Some(libc::EPIPE));
+    }
+}

@@ -1,0 +1,73 @@
+//! Findings: one line each with all that one greps for, below the first of its kind what led there.
+
+use crate::report::finding::StateReport;
+use crate::report::{FindingReport, Repeat, SnapshotReport};
+use crate::sink::text::phrase::{self, At};
+use crate::sink::text::style::Style;
+
+pub(super) fn lines(at: At, finding: &FindingReport, verbose: bool, style: Style) -> Vec<String> {
+    let synthetic = if finding.synthetic { " (synthetic: --self-test)" } else { "" };
+    let mut lines = vec![format!(
+        "{} {} {} {} {} <- {} {} {}[{}]{synthetic}",
+        phrase::at(at),
+        style.severity(finding.severity, &finding.severity.to_string()),
+        finding.rule,
+        finding.name,
+        finding.function,
+        phrase::handlers(&finding.handlers),
+        words(&finding.state),
+        finding.task.comm,
+        finding.task.pid,
+    )];
+    lines.push(format!("    {}", finding.because));
+    if verbose {
+        lines.push(format!("    {}", more_words(&finding.state)));
+        let saves = finding.guards.iter().filter(|guard| guard.protects).map(|guard| guard.guard);
+        let saves = saves.collect::<Vec<_>>().join(", ");
+        if !finding.guards.is_empty() {
+            let saves = if saves.is_empty() { "none" } else { &saves };
+            lines.push(format!("    guards that would have protected it: {saves}"));
+        }
+        lines.push(format!("    finding {}, fingerprint {}", finding.id, finding.fingerprint));
+    }
+    lines.extend(finding.stack.iter().map(|frame| {
+        let address = frame.address.to_string();
+        style.faint(&format!("    {}", frame.symbol.as_deref().unwrap_or(&address)))
+    }));
+    lines
+}
+
+/// `W=0 N=0 M=0`, in the notation of the kernel's own people; M as the counter is, W as the code in question saw it.
+fn words(state: &StateReport) -> String {
+    format!("W={} N={} M={}", u8::from(state.underlying_watching), state.nesting, state.nmi_nesting.raw)
+}
+
+fn more_words(state: &StateReport) -> String {
+    let context = state.context.map_or_else(String::new, |context| format!(", context {context}"));
+    format!(
+        "S={} P={} (hardirq {}, nmi {}){context}, M is {} + {}, seen {}",
+        state.state,
+        state.preempt_count,
+        u8::from(state.hardirq),
+        u8::from(state.nmi),
+        state.nmi_nesting.base,
+        state.nmi_nesting.depth,
+        state.vantage,
+    )
+}
+
+pub(super) fn repeat(at: At, repeat: &Repeat) -> String {
+    format!("{} (+{}) {} {}", phrase::at(at), repeat.count, repeat.rule, repeat.function)
+}
+
+pub(super) fn snapshot(at: At, snapshot: &SnapshotReport) -> String {
+    format!(
+        "{} snapshot {} {} {} {}[{}]",
+        phrase::at(at),
+        snapshot.point.name(),
+        snapshot.symbol,
+        words(&snapshot.state),
+        snapshot.task.comm,
+        snapshot.task.pid
+    )
+}

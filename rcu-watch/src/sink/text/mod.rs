@@ -1,0 +1,134 @@
+//! The screen: findings on standard output, everything about the run on standard error.
+//!
+//! So `rcu-watch | grep` sees findings only, one line each, and a person still sees what is watched. On a
+//! terminal the status line stays in place: it is wiped before anything else is printed and redrawn by the
+//! next status. Elsewhere (a CI log) it is a plain line every minute.
+
+mod block;
+mod finding;
+mod phrase;
+mod plan;
+mod status;
+mod style;
+mod summary;
+
+use std::io::{self, Write};
+
+use crate::report::{Envelope, Heartbeat, Message};
+use crate::sink::Sink;
+
+use style::Style;
+
+/// How the screen is to look.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Look {
+    pub color: bool,
+    /// Columns of the terminal that the status line is redrawn on; absent where there is none.
+    pub screen: Option<usize>,
+    pub verbose: bool,
+    /// Findings go to a file: it gets the block and the summary as well.
+    pub report_file: bool,
+}
+
+pub struct Text<Out, Err> {
+    out: Out,
+    err: Err,
+    look: Look,
+    style: Style,
+    /// The command of the header: a printed plan has no verdict.
+    is_plan: bool,
+    status_shown: bool,
+    /// When the next plain status line is due, in seconds of the run.
+    next_status_s: u64,
+}
+
+impl<Out: Write, Err: Write> Text<Out, Err> {
+    pub fn new(out: Out, err: Err, look: Look) -> Self {
+        let style = Style { color: look.color };
+        Self { out, err, look, style, is_plan: false, status_shown: false, next_status_s: status::EVERY_S }
+    }
+
+    /// Lines about the run.
+    fn about(&mut self, lines: &[String]) -> io::Result<()> {
+        self.wipe_status()?;
+        for line in lines {
+            writeln!(self.err, "{line}")?;
+            if self.look.report_file {
+                writeln!(self.out, "{line}")?;
+            }
+        }
+        self.err.flush()?;
+        self.out.flush()
+    }
+
+    /// What the run is for.
+    fn say(&mut self, lines: &[String]) -> io::Result<()> {
+        self.wipe_status()?;
+        for line in lines {
+            writeln!(self.out, "{line}")?;
+        }
+        self.out.flush()
+    }
+
+    fn wipe_status(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.status_shown) {
+            write!(self.err, "\r\x1b[K")?;
+            self.err.flush()?;
+        }
+        Ok(())
+    }
+}
+
+impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
+    fn message(&mut self, envelope: &Envelope) -> io::Result<()> {
+        let Look { verbose, .. } = self.look;
+        let style = self.style;
+        let at = (envelope.ts_ns, envelope.cpu);
+        match &envelope.message {
+            Message::Header(header) if header.command == "probes" => {
+                self.is_plan = true;
+                self.about(&block::lines(header, verbose))?;
+                self.say(&plan::lines(&header.plan, style))
+            }
+            Message::Header(header) => self.about(&block::lines(header, verbose)),
+            Message::Finding(finding) => self.say(&finding::lines(at, finding, verbose, style)),
+            Message::Repeat(repeat) => self.say(&[finding::repeat(at, repeat)]),
+            Message::Snapshot(snapshot) => self.say(&[finding::snapshot(at, snapshot)]),
+            Message::Livepatch(change) => self.about(&[plan::handlers_changed(at, change)]),
+            Message::PlanChange(change) => self.about(&[plan::changed(at, change)]),
+            Message::Lost(lost) => self.about(&[status::lost(at, lost)]),
+            Message::Missed(missed) => self.about(&[status::missed(at, missed)]),
+            Message::ProbeError(error) => self.about(&[status::probe_error(at, error)]),
+            // The status line has said it already.
+            Message::Heartbeat(_) => Ok(()),
+            Message::Summary(_) if self.is_plan => Ok(()),
+            Message::Summary(summary) => self.about(&summary::lines(summary, verbose, style)),
+        }
+    }
+
+    fn status(&mut self, now: &Heartbeat) -> io::Result<()> {
+        let line = status::line(now);
+        if let Some(width) = self.look.screen {
+            // One column short: a full line would wrap, and could not be wiped.
+            let line: String = line.chars().take(width.saturating_sub(1)).collect();
+            write!(self.err, "\r\x1b[K{line}")?;
+            self.status_shown = true;
+        } else {
+            let seconds = phrase::seconds(&now.elapsed_ns);
+            if seconds < self.next_status_s {
+                return Ok(());
+            }
+            self.next_status_s = seconds - seconds % status::EVERY_S + status::EVERY_S;
+            writeln!(self.err, "{line}")?;
+        }
+        self.err.flush()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.wipe_status()?;
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! Numbers, times and names in the words of the screen.
+
+use crate::core::probe::{Handler, HandlerKind, Reliance};
+use crate::core::units::{CpuId, Nanos};
+
+/// When and where: the time as dmesg prints it, so that the two can be laid side by side.
+pub(super) type At = (Nanos, Option<CpuId>);
+
+pub(super) fn at((ts, cpu): At) -> String {
+    let time = format!("[{:5}.{:06}]", ts.0 / 1_000_000_000, ts.0 / 1_000 % 1_000_000);
+    match cpu {
+        Some(cpu) => format!("{time} cpu{cpu}"),
+        None => time,
+    }
+}
+
+/// `41,203`
+pub(super) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 function`, `7 functions`
+pub(super) fn plural(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+pub(super) fn seconds(elapsed_ns: &str) -> u64 {
+    elapsed_ns.parse::<u64>().unwrap_or(0) / 1_000_000_000
+}
+
+/// `00:31`, `1:02:03`
+pub(super) fn clock(elapsed_ns: &str) -> String {
+    let all = seconds(elapsed_ns);
+    let (hours, minutes, seconds) = (all / 3600, all / 60 % 60, all % 60);
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes:02}:{seconds:02}")
+    }
+}
+
+pub(super) fn bytes(number: u64) -> String {
+    match number {
+        1_048_576.. => format!("{:.1} MiB", number as f64 / 1_048_576.0),
+        1024.. => format!("{} KiB", number / 1024),
+        _ => format!("{number} B"),
+    }
+}
+
+pub(super) const fn kind(kind: HandlerKind) -> &'static str {
+    match kind {
+        HandlerKind::Livepatch => "livepatch",
+        HandlerKind::FtraceOps => "ftrace ops",
+        HandlerKind::Kprobe => "kprobe",
+        HandlerKind::Bpf => "bpf",
+    }
+}
+
+/// `livepatch lp_idle`, `ftrace ops stack_trace_call (guards itself)`
+pub(super) fn handler(handler: &Handler) -> String {
+    let note = match handler.reliance {
+        Reliance::Relies => "",
+        Reliance::GuardsItself => " (guards itself)",
+        Reliance::DoesNotRely => " (does not rely on RCU)",
+        Reliance::EntryCounted => " (entry counted)",
+    };
+    format!("{} {}{note}", kind(handler.kind), handler.name)
+}
+
+pub(super) fn handlers(all: &[Handler]) -> String {
+    if all.is_empty() {
+        return "our own probe only".to_owned();
+    }
+    all.iter().map(handler).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn time_is_dmesgs() {
+        assert_eq!(at((Nanos(41_002_318_999), Some(CpuId(3)))), "[   41.002318] cpu3");
+        assert_eq!(at((Nanos(5), None)), "[    0.000000]");
+    }
+
+    #[test]
+    fn a_run_of_hours_shows_them() {
+        assert_eq!(clock("31000000000"), "00:31");
+        assert_eq!(clock("3723000000000"), "1:02:03");
+    }
+}

@@ -1,0 +1,46 @@
+//! The attach plan for people: a line a point, and why each other candidate was passed over.
+
+use crate::report::header::PlannedPoint;
+use crate::report::{HandlersChanged, PlanChange};
+use crate::sink::text::block::proven;
+use crate::sink::text::phrase::{self, At};
+use crate::sink::text::style::Style;
+
+pub(super) fn lines(plan: &[PlannedPoint], style: Style) -> Vec<String> {
+    let width = plan.iter().map(|point| name(point).len()).max().unwrap_or(0);
+    plan.iter()
+        .flat_map(|point| {
+            let chosen = match &point.chosen {
+                Some(chosen) => format!("{} {}", chosen.mechanism.name(), chosen.symbol),
+                None => style.doubtful("not visible here"),
+            };
+            let required = if point.required { "  required" } else { "" };
+            let head = format!("{:width$}  {chosen}{required}", name(point));
+            let reasons = point.passed_over.iter().map(|over| {
+                style.faint(&format!("    not {} {}: {}", over.mechanism.name(), over.symbol, over.reason))
+            });
+            std::iter::once(head).chain(reasons).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn name(point: &PlannedPoint) -> String {
+    match &point.site {
+        Some(site) => format!("{} {site}", point.point.name()),
+        None => point.point.name().to_owned(),
+    }
+}
+
+pub(super) fn changed(at: At, change: &PlanChange) -> String {
+    let now = change.point.chosen.as_ref().map_or("not visible", |chosen| proven(chosen.proof));
+    format!("{} plan: {} {now}: {}", phrase::at(at), name(&change.point), change.because)
+}
+
+pub(super) fn handlers_changed(at: At, change: &HandlersChanged) -> String {
+    let now = if change.site.handlers.is_empty() {
+        "none".to_owned()
+    } else {
+        phrase::handlers(&change.site.handlers)
+    };
+    format!("{} handlers of {}: {now}", phrase::at(at), change.site.function)
+}

@@ -1,0 +1,158 @@
+//! The end: the verdict first, then what it rests on.
+
+use crate::report::Summary;
+use crate::report::summary::{Book, Cost, GuardTotal, RuleCoverage, RunVerdict, Totals};
+use crate::sink::text::phrase::{self, count, plural};
+use crate::sink::text::style::Style;
+
+pub(super) fn lines(summary: &Summary, verbose: bool, style: Style) -> Vec<String> {
+    let mut lines = vec![verdict(summary, style)];
+    lines.extend(summary.reasons.iter().map(|reason| format!("  because {reason}")));
+    lines.extend(findings(summary, style));
+    lines.extend(guards(&summary.guards));
+    lines.extend(rules(summary, verbose));
+    lines.push(balance(&summary.totals));
+    if verbose {
+        lines.extend(books(&summary.books));
+    }
+    lines.push(cost(&summary.cost));
+    if let Some(child) = &summary.child {
+        let end = match (child.code, child.signal) {
+            (Some(code), _) => format!("exited with {code}"),
+            (None, Some(signal)) => format!("was ended by signal {signal}"),
+            (None, None) => "still runs".to_owned(),
+        };
+        lines.push(format!("  command: {} {end}", child.command));
+    }
+    lines
+}
+
+fn verdict(summary: &Summary, style: Style) -> String {
+    let with = |status| summary.rules.iter().filter(|rule| rule.status == status).count();
+    let coverage = format!(
+        "{} judged, {} not exercised, {} not visible here",
+        plural(with(RuleCoverage::Judged) as u64, "rule"),
+        with(RuleCoverage::NotExercised),
+        with(RuleCoverage::Blind)
+    );
+    let time = phrase::clock(&summary.elapsed_ns);
+    let kinds = summary.findings.len() as u64;
+    let hits = summary.findings.iter().map(|finding| finding.count).sum();
+    let found = format!("{}, {} in {time}", plural(kinds, "finding"), plural(hits, "hit"));
+    let verdict = match summary.verdict {
+        RunVerdict::Findings => style.bad(&format!("BREAK: {found}")),
+        RunVerdict::Clean if kinds > 0 => style.doubtful(&format!("no break that counts; {found}")),
+        RunVerdict::Clean => style.good(&format!("no break in {time}")),
+        RunVerdict::Inconclusive => style.doubtful(&format!("INCONCLUSIVE after {time}")),
+        RunVerdict::Unsupported => style.doubtful("not supported here"),
+    };
+    format!("{verdict}. {coverage}")
+}
+
+fn findings(summary: &Summary, style: Style) -> Vec<String> {
+    let line = |finding: &crate::report::summary::FindingTotal| {
+        format!(
+            "  {} {} {} <- {}: {}{}",
+            style.severity(finding.severity, &finding.severity.to_string()),
+            finding.rule,
+            finding.function,
+            phrase::handlers(&finding.handlers),
+            plural(finding.count, "time"),
+            if finding.synthetic { " (synthetic)" } else { "" },
+        )
+    };
+    summary.findings.iter().map(line).collect()
+}
+
+fn guards(guards: &[GuardTotal]) -> Vec<String> {
+    let asked = |guard: &GuardTotal| guard.protects + guard.fails;
+    if guards.iter().all(|guard| asked(guard) == 0) {
+        return Vec::new();
+    }
+    let width = guards.iter().map(|guard| guard.guard.len()).max().unwrap_or(0);
+    let mut lines = vec!["  which guard would have protected a handler at these moments:".to_owned()];
+    lines.extend(guards.iter().map(|guard| {
+        format!("    {:width$}  {} of {}", guard.guard, count(guard.protects), count(asked(guard)))
+    }));
+    lines
+}
+
+fn rules(summary: &Summary, verbose: bool) -> Vec<String> {
+    let statuses = [
+        (RuleCoverage::Judged, "judged"),
+        (RuleCoverage::NotExercised, "not exercised"),
+        (RuleCoverage::Blind, "not visible here"),
+    ];
+    let of = |status| summary.rules.iter().filter(move |rule| rule.status == status);
+    if verbose {
+        let line = |word: &str, rule: &crate::report::summary::RuleStatus| {
+            let reason = rule.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+            let fired = if rule.count > 0 {
+                format!(", fired {}", plural(rule.count, "time"))
+            } else {
+                String::new()
+            };
+            format!("  {} {} {word}{fired}{reason}", rule.rule, rule.name)
+        };
+        return statuses
+            .iter()
+            .flat_map(|&(status, word)| of(status).map(move |rule| line(word, rule)))
+            .collect();
+    }
+    let part = |(status, word)| {
+        let ids: Vec<_> = of(status).map(|rule| rule.rule.code()).collect();
+        (!ids.is_empty()).then(|| format!("{word} {}", ids.join(" ")))
+    };
+    let parts: Vec<_> = statuses.into_iter().filter_map(part).collect();
+    if parts.is_empty() { Vec::new() } else { vec![format!("  {}", parts.join("; "))] }
+}
+
+fn balance(totals: &Totals) -> String {
+    let mut line = format!(
+        "  books: {} = {} at rest + {} unstable + {} emitted; {} delivered, {} lost; {} missed",
+        plural(totals.hits, "hit"),
+        count(totals.at_rest),
+        count(totals.unstable),
+        count(totals.emitted),
+        count(totals.delivered),
+        count(totals.lost),
+        count(totals.missed)
+    );
+    if totals.undecodable > 0 {
+        line += &format!("; {} undecodable", count(totals.undecodable));
+    }
+    line
+}
+
+fn books(books: &[Book]) -> Vec<String> {
+    books
+        .iter()
+        .map(|book| {
+            format!(
+                "    cpu{} {} {}: {} hits = {} at rest + {} unstable + {} emitted; {} delivered, {} lost",
+                book.cpu,
+                book.point.name(),
+                book.symbol,
+                book.hits,
+                book.at_rest,
+                book.unstable,
+                book.emitted,
+                book.delivered,
+                book.lost
+            )
+        })
+        .collect()
+}
+
+fn cost(cost: &Cost) -> String {
+    let bpf = match cost.bpf_run_seconds {
+        Some(seconds) => format!("{seconds:.3} s in BPF programs"),
+        None => "BPF run time not counted by this kernel".to_owned(),
+    };
+    format!(
+        "  cost: {:.2} s CPU here, {bpf}; ring {}, resident {}",
+        cost.user_cpu_seconds,
+        phrase::bytes(cost.ring_bytes),
+        phrase::bytes(cost.max_resident_bytes)
+    )
+}

@@ -3,7 +3,11 @@
 use std::process::{Command, Output, Stdio};
 
 fn rcu_watch(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_rcu-watch")).args(args).stdin(Stdio::null()).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_rcu-watch"))
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary runs")
 }
 
 fn stderr(output: &Output) -> String {

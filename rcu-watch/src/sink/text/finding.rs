@@ -8,7 +8,7 @@ use crate::sink::text::style::Style;
 pub(super) fn lines(at: At, finding: &FindingReport, verbose: bool, style: Style) -> Vec<String> {
     let synthetic = if finding.synthetic { " (synthetic: --self-test)" } else { "" };
     let mut lines = vec![format!(
-        "{} {} {} {} {} <- {} {} {}[{}]{synthetic}",
+        "{} {} {} {} {} <- {}; {}; {}[{}]{synthetic}",
         phrase::at(at),
         style.severity(finding.severity, &finding.severity.to_string()),
         finding.rule,
@@ -39,7 +39,12 @@ pub(super) fn lines(at: At, finding: &FindingReport, verbose: bool, style: Style
 
 /// `W=0 N=0 M=0`, in the notation of the kernel's own people; M as the counter is, W as the code in question saw it.
 fn words(state: &StateReport) -> String {
-    format!("W={} N={} M={}", u8::from(state.underlying_watching), state.nesting, state.nmi_nesting.raw)
+    format!(
+        "W={} N={} M={}",
+        u8::from(state.underlying_watching),
+        phrase::counter(state.nesting),
+        phrase::counter(state.nmi_nesting.raw)
+    )
 }
 
 fn more_words(state: &StateReport) -> String {

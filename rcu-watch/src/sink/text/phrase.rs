@@ -1,7 +1,7 @@
 //! Numbers, times and names in the words of the screen.
 
 use crate::core::probe::{Handler, HandlerKind, Reliance};
-use crate::core::units::{CpuId, Nanos};
+use crate::core::units::{Counter, CpuId, Nanos};
 
 /// When and where: the time as dmesg prints it, so that the two can be laid side by side.
 pub(super) type At = (Nanos, Option<CpuId>);
@@ -30,6 +30,11 @@ pub(super) fn count(number: u64) -> String {
 /// `1 function`, `7 functions`
 pub(super) fn plural(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// A level as a level; with the task bias in it (2^62 and up) in hex, where one can read it.
+pub(super) fn counter(counter: Counter) -> String {
+    if counter.0.unsigned_abs() < 1 << 16 { counter.0.to_string() } else { counter.to_string() }
 }
 
 pub(super) fn seconds(elapsed_ns: &str) -> u64 {
@@ -95,6 +100,12 @@ mod tests {
     fn time_is_dmesgs() {
         assert_eq!(at((Nanos(41_002_318_999), Some(CpuId(3)))), "[   41.002318] cpu3");
         assert_eq!(at((Nanos(5), None)), "[    0.000000]");
+    }
+
+    #[test]
+    fn a_counter_is_decimal_until_it_holds_a_bias() {
+        let shown = [0, -2, 0x4000_0000_0000_0002].map(|raw| counter(Counter(raw)));
+        assert_eq!(shown, ["0", "-2", "0x4000000000000002"]);
     }
 
     #[test]

@@ -133,12 +133,12 @@ fn books(books: &[Book]) -> Vec<String> {
                 book.cpu,
                 book.point.name(),
                 book.symbol,
-                book.hits,
-                book.at_rest,
-                book.unstable,
-                book.emitted,
-                book.delivered,
-                book.lost
+                count(book.hits),
+                count(book.at_rest),
+                count(book.unstable),
+                count(book.emitted),
+                count(book.delivered),
+                count(book.lost)
             )
         })
         .collect()

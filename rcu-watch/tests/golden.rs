@@ -1,0 +1,119 @@
+//! What a run looks like, to the letter: each file in tests/golden is an output as a person or a pipeline
+//! gets it. After a wanted change run with `RCU_WATCH_BLESS=1` and read the diff.
+
+mod sample;
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::path::Path;
+use std::rc::Rc;
+use std::{env, fs};
+
+use rcu_watch::core::units::{CpuId, Nanos};
+use rcu_watch::report::{Message, Stream};
+use rcu_watch::sink::Sink;
+use rcu_watch::sink::json::Json;
+use rcu_watch::sink::text::{Look, Text};
+
+/// An output that can be read while a sink holds it.
+#[derive(Clone, Default)]
+struct Paper(Rc<RefCell<Vec<u8>>>);
+
+impl Paper {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.borrow().clone()).expect("sinks write UTF-8")
+    }
+}
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn play(sink: Box<dyn Sink>, said: Vec<(u64, Option<u32>, Message)>) {
+    let mut stream = Stream::new(sink);
+    for (ts_ns, cpu, message) in said {
+        stream.send(Nanos(ts_ns), cpu.map(CpuId), message).expect("paper is patient");
+    }
+    stream.finish().expect("paper is patient");
+}
+
+/// Standard output and standard error of the text sink.
+fn screen(look: Look, said: Vec<(u64, Option<u32>, Message)>) -> (String, String) {
+    let (out, err) = (Paper::default(), Paper::default());
+    play(Box::new(Text::new(out.clone(), err.clone(), look)), said);
+    (out.text(), err.text())
+}
+
+fn assert_golden(name: &str, actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if env::var_os("RCU_WATCH_BLESS").is_some() {
+        fs::write(&path, actual).expect("the golden file can be written");
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_default();
+    assert!(golden == actual, "{name} differs\n--- golden\n{golden}\n--- actual\n{actual}");
+}
+
+fn clean_run() -> Vec<(u64, Option<u32>, Message)> {
+    vec![
+        (0, None, Message::Header(Box::new(sample::header("watch")))),
+        (31_000_000_000, None, Message::Summary(Box::new(sample::clean_summary()))),
+    ]
+}
+
+#[test]
+fn a_broken_run_on_the_screen() {
+    let (out, err) = screen(Look::default(), sample::broken_run());
+    assert_golden("broken.out.txt", &out);
+    assert_golden("broken.err.txt", &err);
+}
+
+#[test]
+fn a_broken_run_in_colour_with_all_details() {
+    let (out, err) = screen(Look { color: true, verbose: true, ..Look::default() }, sample::broken_run());
+    assert_golden("verbose.out.txt", &out);
+    assert_golden("verbose.err.txt", &err);
+}
+
+#[test]
+fn a_clean_run_is_not_blank_but_prints_no_finding() {
+    let (out, err) = screen(Look::default(), clean_run());
+    assert_eq!(out, "");
+    assert_golden("clean.err.txt", &err);
+}
+
+#[test]
+fn a_printed_plan_has_no_verdict() {
+    let said = vec![
+        (0, None, Message::Header(Box::new(sample::header("probes")))),
+        (1, None, Message::Summary(Box::new(sample::clean_summary()))),
+    ];
+    let (out, err) = screen(Look::default(), said);
+    assert_golden("probes.out.txt", &out);
+    assert!(!err.contains("no break"), "{err}");
+}
+
+#[test]
+fn every_message_as_ndjson() {
+    let out = Paper::default();
+    play(Box::new(Json::new(out.clone())), sample::broken_run());
+    assert_golden("run.ndjson", &out.text());
+}
+
+#[test]
+fn ndjson_is_numbered_without_gaps_from_header_to_summary() {
+    let out = Paper::default();
+    play(Box::new(Json::new(out.clone())), sample::broken_run());
+    let lines: Vec<serde_json::Value> =
+        out.text().lines().map(|line| serde_json::from_str(line).expect("each line is an object")).collect();
+    let seqs: Vec<_> = lines.iter().map(|line| line["seq"].as_u64().expect("a number")).collect();
+    assert_eq!(seqs, (0..lines.len() as u64).collect::<Vec<_>>());
+    assert_eq!(lines[0]["type"], "header");
+    assert_eq!(lines.last().expect("there is one")["type"], "summary");
+    assert!(lines[0].get("cpu").is_none() && lines[1]["cpu"] == 1);
+}

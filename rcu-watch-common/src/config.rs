@@ -1,12 +1,14 @@
 //! What the loader tells the programs before they are verified: read-only globals.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// Bytes that one probe_read takes to have S, N and M together.
 pub const STATE_BLOCK_BYTES: usize = 32;
 
 /// Where this kernel keeps a CPU's RCU state, and what "at rest" looks like there.
 ///
 /// Addresses are per-CPU symbol values: a CPU's own copy is at `symbol + __per_cpu_offset[cpu]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct StateLayout {
     /// Address of the kernel's `__per_cpu_offset` array.
@@ -28,4 +30,31 @@ pub struct StateLayout {
     pub rest_state: u32,
     /// 4 or 8.
     pub preempt_count_bytes: u32,
+}
+
+/// How the programs send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct StreamConfig {
+    /// Unsent bytes in the ring buffer from which on a record wakes the reader.
+    pub wake_bytes: u64,
+    /// Not 0: send every snapshot, also those at rest.
+    pub emit_at_rest: u32,
+    pub padding: u32,
+}
+
+/// One CPU's words as the calibration programs read them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CalibrationSample {
+    pub nesting: u64,
+    pub nmi_nesting: u64,
+    pub preempt_count: u64,
+    pub state: u32,
+    /// The CPU that was read.
+    pub cpu: u32,
+    /// How often this sample was taken; 0: never, the words mean nothing.
+    pub count: u32,
+    /// Thread id of the task that was current on the reading CPU.
+    pub pid: u32,
 }

@@ -3,11 +3,10 @@
 //! `hits = at_rest + unstable + emitted`, and `emitted = delivered + lost`, exactly. `delivered` is counted
 //! by the reader; all others by the probe, before it returns.
 
-/// Probes that one run can have: slots of the counter array, and the bound of a probe's id.
-pub const PROBES_MAX: u32 = 256;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Counters of one probe on one CPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ProbeCounters {
     /// Runs of the program.

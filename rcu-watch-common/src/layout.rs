@@ -3,7 +3,7 @@
 
 use core::mem::{offset_of, size_of};
 
-use crate::config::StateLayout;
+use crate::config::{CalibrationSample, StateLayout, StreamConfig};
 use crate::counter::ProbeCounters;
 use crate::record::{RecordHeader, STACK_FRAMES_MAX, SnapshotRecord, StackRecord};
 
@@ -32,4 +32,6 @@ const _: () = {
     assert!(offset_of!(StackRecord, frames) == 136);
     assert!(size_of::<ProbeCounters>() == 40);
     assert!(size_of::<StateLayout>() == 64);
+    assert!(size_of::<StreamConfig>() == 16);
+    assert!(size_of::<CalibrationSample>() == 40);
 };

@@ -9,3 +9,4 @@ pub mod config;
 pub mod counter;
 mod layout;
 pub mod record;
+pub mod slot;

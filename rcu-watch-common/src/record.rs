@@ -1,5 +1,7 @@
 //! What one probe hit sends: a snapshot of the CPU that it ran on, with or without a kernel stack.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// Version of every record below. A reader refuses records of another version.
 pub const WIRE_VERSION: u16 = 1;
 
@@ -29,7 +31,7 @@ pub mod flag {
 }
 
 /// First bytes of every record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RecordHeader {
     /// One of [`kind`].
@@ -43,7 +45,7 @@ pub struct RecordHeader {
 /// The state of one CPU, read by a probe on that CPU.
 ///
 /// S, N and M come from one read; a snapshot whose S had moved by the end of that read is never sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SnapshotRecord {
     pub header: RecordHeader,
@@ -77,7 +79,7 @@ pub struct SnapshotRecord {
 }
 
 /// A snapshot with the kernel stack below it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct StackRecord {
     pub snapshot: SnapshotRecord,

@@ -1,6 +1,17 @@
-//! rcu-watch's BPF programs.
+//! rcu-watch's BPF programs: read this CPU's RCU state, send it, count what could not be sent.
+//!
+//! No policy lives here beyond one cheap and certain question: is this CPU in the state that this probe
+//! expects? Then the hit is counted as at rest and nothing is sent. Everything else user space judges.
+//!
+//! Each program is an object of its own, because the kernel's recursion guard is per program and CPU: a
+//! program shared between contexts would lose the hit of the NMI that interrupts it.
 #![no_std]
 #![no_main]
+
+mod emit;
+mod maps;
+mod probes;
+mod read;
 
 #[cfg(not(test))]
 #[panic_handler]
@@ -8,7 +19,7 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-// SAFETY: the kernel reads this section as the program's licence; it is data only.
+// The kernel reads this section as the programs' licence.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 4] = *b"GPL\0";

@@ -1,0 +1,24 @@
+//! The probe ids: each program is compiled with its own, so that a hit needs no look-up to know whose it is.
+
+/// Raw tracepoint `sched_switch`.
+pub const CHECKPOINT: u32 = 0;
+/// Raw tracepoint `cpu_idle`, on the way in.
+pub const EQS_ENTER: u32 = 1;
+/// Raw tracepoint `cpu_idle`, on the way out.
+pub const EQS_EXIT: u32 = 2;
+/// Raw tracepoint `nmi_handler`.
+pub const NMI: u32 = 3;
+/// The program that `--self-test` runs.
+pub const SELF_TEST: u32 = 4;
+
+/// First of the fentry programs for functions.
+pub const FENTRY: u32 = 16;
+/// How many functions can be watched by fentry at a time.
+pub const FENTRY_COUNT: u32 = 64;
+/// First of the kprobe programs for functions.
+pub const KPROBE: u32 = FENTRY + FENTRY_COUNT;
+/// How many functions can be watched by kprobe at a time.
+pub const KPROBE_COUNT: u32 = 64;
+
+/// Bound of every probe id.
+pub const COUNT: u32 = KPROBE + KPROBE_COUNT;

@@ -1,0 +1,8 @@
+//! The entry points, one file a probe family.
+
+mod calibrate;
+mod checkpoint;
+mod function;
+mod idle;
+mod nmi;
+mod self_test;

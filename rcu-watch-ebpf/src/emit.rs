@@ -187,13 +187,7 @@ unsafe fn fill(record: *mut SnapshotRecord, kind: u16, len: usize, probe_seq: u6
 }
 
 #[inline(always)]
-unsafe fn describe(
-    record: *mut SnapshotRecord,
-    probe: u32,
-    words: &Words,
-    preempt_count: u64,
-    hook: &Hook,
-) {
+unsafe fn describe(record: *mut SnapshotRecord, probe: u32, words: &Words, preempt_count: u64, hook: &Hook) {
     let pid_tgid = bpf_get_current_pid_tgid();
     // SAFETY: the caller's record is valid for writes; the helper writes the 16 bytes that it is told of.
     unsafe {

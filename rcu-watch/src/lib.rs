@@ -5,11 +5,13 @@
 //!                                      \-> LOSS, per-CPU counters ------------> every stage adds to it, every sink prints it
 //! ```
 //!
-//! [`core`] judges and is pure; [`report`] is what a run says, as data; [`sink`] prints
+//! [`bpf`] and [`kernel`] deal with the kernel; [`core`] judges and is pure; [`report`] is what a run says, as data; [`sink`] prints
 //! it; [`cli`] and [`commands`] are what a person types and what it does.
 
+pub mod bpf;
 pub mod cli;
 pub mod commands;
 pub mod core;
+pub mod kernel;
 pub mod report;
 pub mod sink;

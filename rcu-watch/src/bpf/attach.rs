@@ -1,0 +1,174 @@
+//! Attaches what the planner chose, and detaches it.
+
+use std::time::Duration;
+
+use aya::Btf;
+use aya::programs::fentry::FEntryLinkId;
+use aya::programs::kprobe::KProbeLinkId;
+use aya::programs::raw_trace_point::RawTracePointLinkId;
+use aya::programs::{FEntry, KProbe, RawTracePoint};
+use rcu_watch_common::slot;
+
+use super::{BpfError, Programs, failed, maps};
+use crate::core::probe::{Mechanism, Point};
+use crate::core::units::ProbeId;
+
+/// How long programs on functions stay open after they are detached: one that runs in an EQS is not waited
+/// for by the grace period that frees it.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// One attached probe.
+pub(super) struct Attached {
+    pub(super) probe: ProbeId,
+    pub(super) program: String,
+    link: Link,
+}
+
+enum Link {
+    Fentry(FEntryLinkId),
+    Kprobe(KProbeLinkId),
+    /// `None` on all but one of the probes that share a program.
+    RawTracepoint(Option<RawTracePointLinkId>),
+}
+
+impl Programs {
+    /// Attaches a probe of `point` to `symbol` and returns its id.
+    ///
+    /// # Errors
+    /// Where the kernel refuses, or all programs of that kind are in use.
+    pub fn attach(&mut self, point: Point, mechanism: Mechanism, symbol: &str) -> Result<ProbeId, BpfError> {
+        let (probe, program, link) = match mechanism {
+            Mechanism::Fentry => self.attach_fentry(symbol)?,
+            Mechanism::KprobeFtrace | Mechanism::KprobeInt3 => self.attach_kprobe(symbol)?,
+            Mechanism::RawTracepoint => self.attach_raw_tracepoint(point, symbol)?,
+            Mechanism::Watchpoint | Mechanism::PerfEvent => {
+                return Err(BpfError::NoProgram { symbol: symbol.to_owned() });
+            }
+        };
+        self.attached.push(Attached { probe, program, link });
+        maps::want_stack(&mut self.bpf, probe)?;
+        Ok(probe)
+    }
+
+    fn free_slot(&self, first: u32, count: u32) -> Result<u32, BpfError> {
+        (0..count)
+            .find(|index| self.attached.iter().all(|attached| attached.probe.0 != first + index))
+            .ok_or(BpfError::OutOfSlots(count))
+    }
+
+    fn attach_fentry(&mut self, symbol: &str) -> Result<(ProbeId, String, Link), BpfError> {
+        let index = self.free_slot(slot::FENTRY, slot::FENTRY_COUNT)?;
+        let name = format!("rcuw_fentry_{index:02}");
+        if self.btf.is_none() {
+            self.btf = Some(Btf::from_sys_fs()?);
+        }
+        let Some(btf) = &self.btf else { return Err(BpfError::Missing("BTF".to_owned())) };
+        let program: &mut FEntry = self
+            .bpf
+            .program_mut(&name)
+            .ok_or_else(|| BpfError::Missing(name.clone()))?
+            .try_into()
+            .map_err(failed(&name))?;
+        program.load(symbol, btf).map_err(failed(&name))?;
+        match program.attach() {
+            Ok(link) => Ok((ProbeId(slot::FENTRY + index), name, Link::Fentry(link))),
+            Err(source) => {
+                program.unload().map_err(failed(&name))?;
+                Err(BpfError::Program { program: name, source })
+            }
+        }
+    }
+
+    fn attach_kprobe(&mut self, symbol: &str) -> Result<(ProbeId, String, Link), BpfError> {
+        let index = self.free_slot(slot::KPROBE, slot::KPROBE_COUNT)?;
+        let name = format!("rcuw_kprobe_{index:02}");
+        let program: &mut KProbe = self
+            .bpf
+            .program_mut(&name)
+            .ok_or_else(|| BpfError::Missing(name.clone()))?
+            .try_into()
+            .map_err(failed(&name))?;
+        program.load().map_err(failed(&name))?;
+        match program.attach(symbol, 0) {
+            Ok(link) => Ok((ProbeId(slot::KPROBE + index), name, Link::Kprobe(link))),
+            Err(source) => {
+                program.unload().map_err(failed(&name))?;
+                Err(BpfError::Program { program: name, source })
+            }
+        }
+    }
+
+    fn attach_raw_tracepoint(
+        &mut self,
+        point: Point,
+        tracepoint: &str,
+    ) -> Result<(ProbeId, String, Link), BpfError> {
+        let (probe, name) = match (point, tracepoint) {
+            (_, "sched_switch") => (slot::CHECKPOINT, "rcuw_checkpoint"),
+            (Point::EqsExit, "cpu_idle") => (slot::EQS_EXIT, "rcuw_cpu_idle"),
+            (_, "cpu_idle") => (slot::EQS_ENTER, "rcuw_cpu_idle"),
+            (_, "nmi_handler") => (slot::NMI, "rcuw_nmi"),
+            _ => return Err(BpfError::NoProgram { symbol: tracepoint.to_owned() }),
+        };
+        let shared = self.attached.iter().any(|attached| attached.program == name);
+        let link = if shared {
+            None
+        } else {
+            let program = self.raw_tracepoint(name)?;
+            program.load().map_err(failed(name))?;
+            match program.attach(tracepoint) {
+                Ok(link) => Some(link),
+                Err(source) => {
+                    program.unload().map_err(failed(name))?;
+                    return Err(BpfError::Program { program: name.to_owned(), source });
+                }
+            }
+        };
+        Ok((ProbeId(probe), name.to_owned(), Link::RawTracepoint(link)))
+    }
+
+    pub(super) fn raw_tracepoint(&mut self, name: &str) -> Result<&mut RawTracePoint, BpfError> {
+        self.bpf
+            .program_mut(name)
+            .ok_or_else(|| BpfError::Missing(name.to_owned()))?
+            .try_into()
+            .map_err(failed(name))
+    }
+
+    /// Detaches everything. Returns how long to keep these programs before they may be dropped: a program on
+    /// a function may be running in an EQS, where no grace period waits for it.
+    ///
+    /// # Errors
+    /// The first refusal to detach; the rest is detached all the same.
+    pub fn detach_all(&mut self) -> Result<Duration, BpfError> {
+        let mut grace = Duration::ZERO;
+        let mut first_error = Ok(());
+        for Attached { probe, program, link } in std::mem::take(&mut self.attached) {
+            if probe.0 >= slot::FENTRY {
+                grace = GRACE;
+            }
+            let detached = self.detach_link(&program, link);
+            first_error = first_error.and(detached);
+        }
+        first_error.map(|()| grace)
+    }
+
+    fn detach_link(&mut self, name: &str, link: Link) -> Result<(), BpfError> {
+        let program = self.bpf.program_mut(name).ok_or_else(|| BpfError::Missing(name.to_owned()))?;
+        match link {
+            Link::Fentry(link) => {
+                let program: &mut FEntry = program.try_into().map_err(failed(name))?;
+                program.detach(link).map_err(failed(name))
+            }
+            Link::Kprobe(link) => {
+                let program: &mut KProbe = program.try_into().map_err(failed(name))?;
+                program.detach(link).map_err(failed(name))
+            }
+            Link::RawTracepoint(Some(link)) => {
+                let program: &mut RawTracePoint = program.try_into().map_err(failed(name))?;
+                program.detach(link).map_err(failed(name))
+            }
+            Link::RawTracepoint(None) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The maps by name, typed: the only place in user space that spells their names.
+
+use aya::maps::{Array, MapData, MapError, PerCpuArray, RingBuf};
+use aya::{Ebpf, Pod};
+use rcu_watch_common::config::CalibrationSample;
+use rcu_watch_common::counter::ProbeCounters;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::BpfError;
+use crate::core::units::{CpuId, ProbeId};
+
+/// A value as the kernel copies it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct MapValue<T>(pub T);
+
+// SAFETY: zerocopy proves that T has no padding and no invalid bit pattern.
+unsafe impl<T: FromBytes + IntoBytes + Immutable + Copy + 'static> Pod for MapValue<T> {}
+
+/// Names that the loader uses.
+pub const EVENTS: &str = "EVENTS";
+pub const LAYOUT: &str = "LAYOUT";
+pub const STREAM: &str = "STREAM";
+const LOSS: &str = "LOSS";
+const WANT_STACK: &str = "WANT_STACK";
+const CALIBRATION: &str = "CALIBRATION";
+const CALIBRATION_IRQ: &str = "CALIBRATION_IRQ";
+
+fn at(map: &'static str) -> impl Fn(MapError) -> BpfError {
+    move |source| BpfError::Map { map, source }
+}
+
+/// The ring buffer, taken out of the object.
+pub fn take_events(bpf: &mut Ebpf) -> Result<RingBuf<MapData>, BpfError> {
+    let map = bpf.take_map(EVENTS).ok_or_else(|| BpfError::Missing(EVENTS.to_owned()))?;
+    RingBuf::try_from(map).map_err(at(EVENTS))
+}
+
+/// The counters of one probe on every possible CPU, by CPU number.
+pub fn counters(bpf: &Ebpf, probe: ProbeId) -> Result<Vec<(CpuId, ProbeCounters)>, BpfError> {
+    let map = bpf.map(LOSS).ok_or_else(|| BpfError::Missing(LOSS.to_owned()))?;
+    let map: PerCpuArray<_, MapValue<ProbeCounters>> = PerCpuArray::try_from(map).map_err(at(LOSS))?;
+    let values = map.get(&probe.0, 0).map_err(at(LOSS))?;
+    Ok((0..).map(CpuId).zip(values.iter().map(|value| value.0)).collect())
+}
+
+/// Has the next record of `probe` take a kernel stack along.
+pub fn want_stack(bpf: &mut Ebpf, probe: ProbeId) -> Result<(), BpfError> {
+    let map = bpf.map_mut(WANT_STACK).ok_or_else(|| BpfError::Missing(WANT_STACK.to_owned()))?;
+    let mut map: Array<_, u32> = Array::try_from(map).map_err(at(WANT_STACK))?;
+    map.set(probe.0, 1, 0).map_err(at(WANT_STACK))
+}
+
+/// What the calibration program read last.
+pub fn calibration(bpf: &Ebpf) -> Result<CalibrationSample, BpfError> {
+    let map = bpf.map(CALIBRATION).ok_or_else(|| BpfError::Missing(CALIBRATION.to_owned()))?;
+    let map: Array<_, MapValue<CalibrationSample>> = Array::try_from(map).map_err(at(CALIBRATION))?;
+    Ok(map.get(&0, 0).map_err(at(CALIBRATION))?.0)
+}
+
+/// Per CPU, the words of an irq that hit its idle task; `count` 0 where there was none.
+pub fn calibration_irqs(bpf: &Ebpf) -> Result<Vec<CalibrationSample>, BpfError> {
+    let map = bpf.map(CALIBRATION_IRQ).ok_or_else(|| BpfError::Missing(CALIBRATION_IRQ.to_owned()))?;
+    let map: PerCpuArray<_, MapValue<CalibrationSample>> =
+        PerCpuArray::try_from(map).map_err(at(CALIBRATION_IRQ))?;
+    let values = map.get(&0, 0).map_err(at(CALIBRATION_IRQ))?;
+    Ok(values.iter().map(|value| value.0).collect())
+}

@@ -1,0 +1,53 @@
+//! The loader's side of the BPF programs: load, calibrate, attach, read, count, detach.
+//!
+//! Everything is held by file descriptors of this process (no pins, no tracefs probes): when it dies,
+//! whatever way, the kernel detaches all of it.
+
+pub mod attach;
+pub mod calibrate;
+pub mod maps;
+pub mod object;
+pub mod reader;
+pub mod stats;
+
+pub use object::{Programs, StreamOptions};
+pub use reader::Reader;
+
+/// What went wrong between us and the kernel's BPF.
+#[derive(Debug, thiserror::Error)]
+pub enum BpfError {
+    #[error("cannot load the BPF object: {0:#}; `rcu-watch doctor` says what is missing")]
+    Load(#[from] aya::EbpfError),
+    #[error("cannot read the kernel's BTF: {0}; rcu-watch needs CONFIG_DEBUG_INFO_BTF")]
+    Btf(#[from] aya::BtfError),
+    #[error("program {program}: {source}")]
+    Program {
+        program: String,
+        #[source]
+        source: aya::programs::ProgramError,
+    },
+    #[error("map {map}: {source}")]
+    Map {
+        map: &'static str,
+        #[source]
+        source: aya::maps::MapError,
+    },
+    #[error("the BPF object has no {0}; this build of rcu-watch is broken")]
+    Missing(String),
+    #[error("all {0} programs for functions are in use; name fewer functions with --function")]
+    OutOfSlots(u32),
+    #[error("no program for {symbol} by this mechanism; this build of rcu-watch is broken")]
+    NoProgram { symbol: String },
+    #[error("{call}: {source}")]
+    Syscall {
+        call: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Names the program in an error of aya's.
+fn failed(program: &str) -> impl Fn(aya::programs::ProgramError) -> BpfError {
+    let program = program.to_owned();
+    move |source| BpfError::Program { program: program.clone(), source }
+}

@@ -1,0 +1,57 @@
+//! The loaded BPF object: maps made, globals set, no program verified or attached yet.
+
+use aya::{Btf, Ebpf, EbpfLoader};
+use rcu_watch_common::config::{StateLayout, StreamConfig};
+
+use super::BpfError;
+use super::attach::Attached;
+use super::maps::{self, MapValue};
+use super::reader::Reader;
+
+/// The compiled programs of `rcu-watch-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rcu-watch-bpf"));
+
+/// How the stream from the programs is to run.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamOptions {
+    /// Size of the ring buffer in bytes: a power of two, and at least a page.
+    pub ring_bytes: u32,
+    /// Send snapshots at rest too.
+    pub emit_at_rest: bool,
+}
+
+impl Default for StreamOptions {
+    fn default() -> Self {
+        Self { ring_bytes: 1 << 20, emit_at_rest: false }
+    }
+}
+
+/// Programs and maps of one run.
+pub struct Programs {
+    pub(super) bpf: Ebpf,
+    /// Parsed when the first fentry program wants it.
+    pub(super) btf: Option<Btf>,
+    pub(super) attached: Vec<Attached>,
+}
+
+impl Programs {
+    /// Makes the maps and sets the globals; verifies and attaches nothing.
+    ///
+    /// # Errors
+    /// Where the kernel refuses: no BPF, no privileges, no ring buffer.
+    pub fn load(layout: StateLayout, options: StreamOptions) -> Result<(Self, Reader), BpfError> {
+        let layout = MapValue(layout);
+        let stream = MapValue(StreamConfig {
+            wake_bytes: u64::from(options.ring_bytes / 4),
+            emit_at_rest: u32::from(options.emit_at_rest),
+            padding: 0,
+        });
+        let mut bpf = EbpfLoader::new()
+            .override_global(maps::LAYOUT, &layout, true)
+            .override_global(maps::STREAM, &stream, true)
+            .map_max_entries(maps::EVENTS, options.ring_bytes)
+            .load(OBJECT)?;
+        let reader = Reader::new(maps::take_events(&mut bpf)?);
+        Ok((Self { bpf, btf: None, attached: Vec::new() }, reader))
+    }
+}

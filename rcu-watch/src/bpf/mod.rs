@@ -16,17 +16,17 @@ pub use reader::Reader;
 /// What went wrong between us and the kernel's BPF.
 #[derive(Debug, thiserror::Error)]
 pub enum BpfError {
-    #[error("cannot load the BPF object: {0:#}; `rcu-watch doctor` says what is missing")]
+    #[error("cannot load the BPF object; `rcu-watch doctor` says what is missing")]
     Load(#[from] aya::EbpfError),
-    #[error("cannot read the kernel's BTF: {0}; rcu-watch needs CONFIG_DEBUG_INFO_BTF")]
+    #[error("cannot read the kernel's BTF; rcu-watch needs CONFIG_DEBUG_INFO_BTF")]
     Btf(#[from] aya::BtfError),
-    #[error("program {program}: {source}")]
+    #[error("program {program}")]
     Program {
         program: String,
         #[source]
         source: aya::programs::ProgramError,
     },
-    #[error("map {map}: {source}")]
+    #[error("map {map}")]
     Map {
         map: &'static str,
         #[source]
@@ -38,7 +38,7 @@ pub enum BpfError {
     OutOfSlots(u32),
     #[error("no program for {symbol} by this mechanism; this build of rcu-watch is broken")]
     NoProgram { symbol: String },
-    #[error("{call}: {source}")]
+    #[error("{call} failed")]
     Syscall {
         call: &'static str,
         #[source]

@@ -1,3 +1,42 @@
-//! Set-up, build, the QEMU lab and the release of rcu-watch.
+//! `cargo xtask`: set-up, build, the QEMU lab and the release of rcu-watch.
+//!
+//! Builds with cargo alone, before any set-up: what needs rcu-watch's own code is run as a command.
 
-fn main() {}
+mod cache;
+mod dist;
+mod lab;
+mod process;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build the static binary, to target/dist
+    Dist,
+    /// Boot stock kernels in QEMU
+    #[command(subcommand)]
+    Lab(lab::Lab),
+}
+
+fn main() -> ExitCode {
+    let outcome = match &Cli::parse().task {
+        Task::Dist => dist::dist(),
+        Task::Lab(lab) => return lab::main(lab),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

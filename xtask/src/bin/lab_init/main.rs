@@ -1,0 +1,61 @@
+//! PID 1 of the lab's guest, and its small commands.
+//!
+//! As `/init` it mounts what a tracing tool needs, plays the plan that came with the initramfs, sends
+//! everything that the commands print to the host, and switches the machine off. Called by another name it
+//! is that command: the initramfs has `lab-load` beside whatever busybox brings. Static, and without any
+//! crate but libc.
+
+mod channel;
+mod load;
+mod machine;
+mod player;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use xtask::plan::{PLAN_PATH, Step};
+use xtask::wire::Kind;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args();
+    let name = args.next().unwrap_or_default();
+    if Path::new(&name).file_name().is_some_and(|name| name == "lab-load") {
+        return load::run(args);
+    }
+    if std::process::id() != 1 {
+        eprintln!("lab_init: this is PID 1 of the lab's guest; use `cargo xtask lab run`");
+        return ExitCode::FAILURE;
+    }
+    let problems = machine::set_up();
+    match channel::open() {
+        Ok(channel) => {
+            channel.send(Kind::Booted, "", machine::release().as_bytes());
+            for problem in problems {
+                channel.send(Kind::Failed, "set-up", problem.as_bytes());
+            }
+            play_plan(&channel);
+            channel.send(Kind::Done, "", b"");
+            channel.flush();
+        }
+        // The host sees that no frame ever came; this tells it why.
+        Err(error) => eprintln!("lab_init: {error}"),
+    }
+    machine::power_off()
+}
+
+fn play_plan(channel: &channel::Channel) {
+    let plan = match std::fs::read_to_string(PLAN_PATH) {
+        Ok(plan) => plan,
+        Err(error) => {
+            channel.send(Kind::Failed, "plan", format!("{PLAN_PATH}: {error}").as_bytes());
+            return;
+        }
+    };
+    let mut player = player::Player::new(channel.clone());
+    for line in plan.lines() {
+        let outcome = Step::parse(line).ok_or_else(|| "not a step of the plan".to_owned());
+        if let Err(why) = outcome.and_then(|step| player.play(step)) {
+            channel.send(Kind::Failed, line, why.as_bytes());
+        }
+    }
+}

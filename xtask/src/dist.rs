@@ -1,0 +1,93 @@
+//! What is shipped: one static binary, for a bare initramfs as well as for a distribution.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::cache;
+use crate::process::{cargo, run, say};
+
+/// The C library is glibc, linked in; there is no musl `std` to be had on every machine that builds this.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+const TARGET_RUSTFLAGS: &str = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS";
+const STATIC: &str = "-C target-feature=+crt-static -C relocation-model=static";
+
+const SIZE_MAX_BYTES: u64 = 8 << 20;
+
+/// `target/dist/rcu-watch`, built and checked.
+pub fn binary() -> Result<PathBuf> {
+    say("building the static rcu-watch (and its BPF programs)");
+    let built = build(&["--package", "rcu-watch", "--bin", "rcu-watch"], "rcu-watch")?;
+    check(&built)?;
+    let dist = cache::target().join("dist");
+    cache::create_dir(&dist)?;
+    let to = dist.join("rcu-watch");
+    // A new file and not new content: a guest's initramfs may just be reading the old one.
+    let new = dist.join("rcu-watch.new");
+    fs::copy(&built, &new).and_then(|_| fs::rename(&new, &to)).context("cannot write target/dist")?;
+    Ok(to)
+}
+
+/// The lab's PID 1. Not shipped.
+pub fn lab_init() -> Result<PathBuf> {
+    build(&["--package", "xtask", "--no-default-features", "--bin", "lab_init"], "lab_init")
+}
+
+/// `cargo xtask dist`.
+pub fn dist() -> Result<()> {
+    let binary = binary()?;
+    let size = fs::metadata(&binary)?.len();
+    say(&format!("{}: static, {:.1} MiB", binary.display(), size as f64 / f64::from(1 << 20)));
+    Ok(())
+}
+
+fn build(what: &[&str], name: &str) -> Result<PathBuf> {
+    // With --target, the flags are not those of build scripts and procedural macros, which cannot be static.
+    run(cargo()
+        .args(["build", "--quiet", "--release", "--locked", "--target", TARGET])
+        .args(what)
+        .env(TARGET_RUSTFLAGS, STATIC))?;
+    Ok(cache::target().join(TARGET).join("release").join(name))
+}
+
+fn check(binary: &Path) -> Result<()> {
+    let bytes = fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
+    if bytes.len() as u64 > SIZE_MAX_BYTES {
+        bail!("{} has {} bytes, more than 8 MiB", binary.display(), bytes.len());
+    }
+    if has_interpreter(&bytes).with_context(|| format!("{} is not an ELF file", binary.display()))? {
+        bail!("{} asks for a dynamic loader, so it is not static", binary.display());
+    }
+    Ok(())
+}
+
+/// Whether a 64-bit ELF file has a `PT_INTERP` segment.
+fn has_interpreter(elf: &[u8]) -> Option<bool> {
+    const PT_INTERP: u32 = 3;
+    let u16_at = |at: usize| Some(u16::from_le_bytes(elf.get(at..at + 2)?.try_into().ok()?));
+    let u64_at = |at: usize| Some(u64::from_le_bytes(elf.get(at..at + 8)?.try_into().ok()?));
+    if elf.get(..5)? != b"\x7fELF\x02" {
+        return None;
+    }
+    let (table, entry_len, count) = (u64_at(32)?, u16_at(54)?, u16_at(56)?);
+    for index in 0..usize::from(count) {
+        let at = usize::try_from(table).ok()? + index * usize::from(entry_len);
+        if u32::from_le_bytes(elf.get(at..at + 4)?.try_into().ok()?) == PT_INTERP {
+            return Some(true);
+        }
+    }
+    Some(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dynamic_program_is_told_from_other_files() {
+        let own = fs::read("/proc/self/exe").unwrap();
+        assert_eq!(has_interpreter(&own), Some(true));
+        assert_eq!(has_interpreter(b"#!/bin/sh\n"), None);
+    }
+}

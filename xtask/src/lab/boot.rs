@@ -1,0 +1,91 @@
+//! One guest from its parts: initramfs, QEMU, the record of what happened, and a log of its console.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use xtask::plan::Step;
+
+use super::accel::Accel;
+use super::console::{BootRecord, follow};
+use super::initramfs::{self, Content};
+use super::kernel::Image;
+use super::qemu::{Machine, Qemu};
+use super::screen::Screen;
+use crate::cache;
+
+/// To user space; emulation of a loaded machine needs 15 to 30 s.
+const BOOT_LIMIT: Duration = Duration::from_secs(180);
+/// What the steps of a plan need beside their own limits.
+const STEP_SLACK: Duration = Duration::from_secs(2);
+
+/// The programs that every guest gets.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    pub init: PathBuf,
+    pub rcu_watch: Option<PathBuf>,
+    pub busybox: Option<PathBuf>,
+}
+
+/// What is booted, and how.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    pub image: Image,
+    pub cpus: u32,
+    pub memory_mib: u32,
+    pub append: String,
+    pub modules: Vec<PathBuf>,
+    pub plan: Vec<Step>,
+}
+
+impl Guest {
+    /// For progress lines and logs.
+    pub fn title(&self, accel: Accel) -> String {
+        let cpus = if self.cpus == 1 { "1 CPU".to_owned() } else { format!("{} CPUs", self.cpus) };
+        format!("{} ({}, {cpus})", self.image.release, accel.name())
+    }
+
+    /// Boots, plays the plan, and writes the console to a log in `target/lab`.
+    pub fn boot(self, programs: &Programs, accel: Accel, screen: &mut Screen) -> Result<BootRecord> {
+        let scratch = Scratch::new()?;
+        let initramfs = scratch.0.join("initramfs.cpio");
+        let limit = BOOT_LIMIT + self.plan.iter().map(|step| step.limit() + STEP_SLACK).sum::<Duration>();
+        let Self { image, cpus, memory_mib, append, modules, plan } = self;
+        let Programs { init, rcu_watch, busybox } = programs.clone();
+        initramfs::write(&Content { init, rcu_watch, busybox, modules, plan }, &initramfs)?;
+        let machine = Machine { kernel: image.vmlinuz, initramfs, cpus, memory_mib, append };
+        let qemu = Qemu::start(&machine, accel, &scratch.0)?;
+        let record = follow(qemu, limit, |event| screen.show(event));
+        screen.end();
+        let record = record?;
+        let log = cache::target().join("lab");
+        cache::create_dir(&log)?;
+        let log = log.join(format!("{}-{cpus}cpu.console.log", image.release));
+        fs::write(&log, record.console.join("\n"))
+            .with_context(|| format!("cannot write {}", log.display()))?;
+        Ok(record)
+    }
+}
+
+/// A directory with a short path, for the sockets; gone when the guest is.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("rcu-watch-lab.{}.{count}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        cache::create_dir(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

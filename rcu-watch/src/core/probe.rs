@@ -121,6 +121,8 @@ pub enum Reliance {
     DoesNotRely,
     /// It runs from int3 or #DB, whose entry made RCU watch.
     EntryCounted,
+    /// The kernel does not call it while RCU is not watching (fprobe since e0a624919040, perf's ftrace ops).
+    SkippedByKernel,
 }
 
 /// A handler on a function.

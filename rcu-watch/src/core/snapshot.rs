@@ -38,7 +38,7 @@ pub struct RcuState {
 }
 
 /// One probe hit. Free of allocation, but for the stack, which lives in the record that it was decoded from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot<'record> {
     pub cpu: CpuId,
     pub probe: ProbeId,

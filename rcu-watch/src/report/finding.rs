@@ -3,7 +3,12 @@
 use serde::Serialize;
 
 use crate::core::finding::{RuleId, Severity};
+use crate::core::fold::Repeats;
+use crate::core::pipeline::Finding;
 use crate::core::probe::{Handler, Mechanism, Point};
+use crate::core::rules::Hit;
+use crate::core::rules::guard::Outcome;
+use crate::core::snapshot::Task;
 use crate::core::units::{Address, Counter, Nanos, PreemptCount, StateWord};
 
 #[derive(Clone, Debug, Serialize)]
@@ -52,7 +57,7 @@ pub struct StateReport {
     pub preempt_count: PreemptCount,
     /// W of the words as read.
     pub watching: bool,
-    /// `direct` or `exception`.
+    /// `direct`, `exception` or `ambiguous`.
     pub vantage: &'static str,
     /// Whether RCU watched the code in question: W under `direct`, what M tells under `exception`.
     pub underlying_watching: bool,
@@ -105,4 +110,150 @@ pub struct Repeat {
     /// Since the finding or the last repeat.
     pub count: u64,
     pub last_ts_ns: Nanos,
+}
+
+impl FindingReport {
+    /// Writes a finding out; `symbolize` names an address: `function+0x1c`.
+    #[must_use]
+    pub fn new(finding: &Finding<'_>, symbolize: impl Fn(Address) -> Option<String>) -> Self {
+        let hit = &finding.hit;
+        let (frames, _) = hit.snapshot.stack.as_chunks();
+        Self {
+            id: finding.id,
+            rule: finding.verdict.rule,
+            name: finding.verdict.rule.name(),
+            severity: finding.verdict.severity,
+            because: finding.verdict.because.to_owned(),
+            function: hit.probe.symbol.clone(),
+            point: hit.probe.point,
+            mechanism: hit.probe.mechanism,
+            handlers: hit.foreign_handlers().cloned().collect(),
+            state: StateReport::new(hit),
+            guards: finding.guards.iter().map(GuardVerdict::new).collect(),
+            task: TaskReport::new(&hit.snapshot.task),
+            stack: frames
+                .iter()
+                .map(|raw| Address(u64::from_le_bytes(*raw)))
+                .map(|address| Frame { address, symbol: symbolize(address) })
+                .collect(),
+            cpu_seq: finding.cpu_seq,
+            fingerprint: finding.fingerprint.to_owned(),
+            synthetic: hit.snapshot.synthetic,
+        }
+    }
+}
+
+impl StateReport {
+    #[must_use]
+    pub fn new(hit: &Hit<'_>) -> Self {
+        let rcu = &hit.snapshot.rcu;
+        Self {
+            state: rcu.state,
+            nesting: rcu.nesting,
+            nmi_nesting: NmiNestingReport { raw: rcu.nmi_nesting, base: hit.base.name(), depth: hit.depth },
+            preempt_count: rcu.preempt_count,
+            watching: hit.watching,
+            vantage: hit.vantage.name(),
+            underlying_watching: hit.under_watching,
+            context: hit.context.map(crate::core::model::generation::Context::name),
+            hardirq: hit.hardirq_depth > 0,
+            nmi: hit.nmi_depth > 0,
+        }
+    }
+}
+
+impl GuardVerdict {
+    #[must_use]
+    pub const fn new(outcome: &Outcome) -> Self {
+        Self { guard: outcome.guard.name(), protects: outcome.protects, because: outcome.because }
+    }
+}
+
+impl TaskReport {
+    #[must_use]
+    pub fn new(task: &Task) -> Self {
+        let name = task.comm.split(|&byte| byte == 0).next().unwrap_or_default();
+        Self {
+            pid: task.pid,
+            tgid: task.tgid,
+            comm: String::from_utf8_lossy(name).into_owned(),
+            idle: task.is_idle(),
+        }
+    }
+}
+
+impl Repeat {
+    /// Writes repeats out; `function` is the symbol of the probe that they are of.
+    #[must_use]
+    pub const fn new(repeats: &Repeats, function: String) -> Self {
+        Self {
+            id: repeats.id,
+            rule: repeats.verdict.rule,
+            function,
+            count: repeats.count,
+            last_ts_ns: repeats.last_ts,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::decode::encode;
+    use crate::core::model::generation::Generation;
+    use crate::core::model::kernel::{KernelModel, PreemptLayout};
+    use crate::core::pipeline::{Listener, Pipeline};
+    use crate::core::probe::{HandlerKind, Probe, Reliance};
+    use crate::core::snapshot::{RcuState, Snapshot};
+
+    #[derive(Default)]
+    struct Reports(Vec<FindingReport>);
+
+    impl Listener for Reports {
+        fn finding(&mut self, finding: &Finding<'_>) {
+            self.0.push(FindingReport::new(finding, |at| (at.0 == 1).then(|| "do_idle+0x1".to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_finding_says_whose_handler_ran_where_and_in_what_state() {
+        let handler = |name: &str, ours| Handler {
+            kind: HandlerKind::Livepatch,
+            name: name.to_owned(),
+            reliance: Reliance::Relies,
+            ours,
+        };
+        let probe = Probe {
+            point: Point::PatchedFunction,
+            mechanism: Mechanism::KprobeFtrace,
+            symbol: "arch_cpu_idle".to_owned(),
+            handlers: vec![handler("fix_idle", false), handler("rcuw_x", true)],
+            is_rcu_internal: false,
+            ftrace_validates_rcu: false,
+        };
+        let stack = [1_u64.to_le_bytes(), 2_u64.to_le_bytes()].concat();
+        let snapshot = Snapshot {
+            rcu: RcuState { state: StateWord(9), ..RcuState::default() },
+            task: Task { comm: *b"swapper/0\0\0\0\0\0\0\0", ..Task::default() },
+            stack: &stack,
+            ..Snapshot::default()
+        };
+        let mut pipeline =
+            Pipeline::new(KernelModel::new(Generation::G4, PreemptLayout::FOUR_BYTES), vec![probe]);
+        let mut reports = Reports::default();
+        pipeline.push(&encode(&snapshot), &mut reports);
+        let json = serde_json::to_value(&reports.0[0]).unwrap();
+        assert_eq!(json["rule"], "RW001");
+        assert_eq!(json["handlers"].as_array().unwrap().len(), 1);
+        assert_eq!(json["handlers"][0]["name"], "fix_idle");
+        assert_eq!(json["state"]["S"], "0x9");
+        assert_eq!(json["state"]["M"]["base"], "eqs");
+        assert_eq!(json["state"]["context"], "idle");
+        assert_eq!(json["state"]["underlying_watching"], false);
+        assert_eq!(json["task"]["comm"], "swapper/0");
+        assert_eq!(json["stack"][0]["symbol"], "do_idle+0x1");
+        assert_eq!(json["stack"][1].get("symbol"), None);
+        assert_eq!(json["guards"].as_array().unwrap().len(), 5);
+        assert_eq!(json.get("synthetic"), None);
+    }
 }

@@ -1,0 +1,212 @@
+//! The rules: what each hit says about RCU's protection.
+//!
+//! [`judge`] looks at one snapshot and allocates nothing. A rule first says whether this hit lets it judge at
+//! all (that count is the summary's `judged` / `not_exercised`), then whether it fires. No rule fires on a
+//! state that the algorithm allows: the model's whole state space is the proof.
+
+mod agreement;
+mod context;
+pub mod guard;
+mod hit;
+mod nesting;
+mod watching;
+
+use super::finding::{RuleId, Severity, Verdict};
+use super::model::kernel::KernelModel;
+use super::probe::Probe;
+use super::snapshot::Snapshot;
+
+pub use hit::Hit;
+
+const RULES: usize = RuleId::ALL.len();
+
+/// A set of rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleSet(u16);
+
+impl RuleSet {
+    pub const fn insert(&mut self, rule: RuleId) {
+        self.0 |= 1 << rule as u16;
+    }
+
+    #[must_use]
+    pub const fn contains(self, rule: RuleId) -> bool {
+        self.0 & (1 << rule as u16) != 0
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = RuleId> {
+        RuleId::ALL.iter().copied().filter(move |&rule| self.contains(rule))
+    }
+}
+
+/// What the rules said of one hit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    judged: RuleSet,
+    fired: [Option<Verdict>; RULES],
+}
+
+impl Verdicts {
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Rules that could judge the hit.
+    #[must_use]
+    pub const fn judged(&self) -> RuleSet {
+        self.judged
+    }
+
+    /// Rules that fired, in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = &Verdict> {
+        self.fired.iter().flatten()
+    }
+
+    #[must_use]
+    pub const fn get(&self, rule: RuleId) -> Option<&Verdict> {
+        self.fired[rule as usize].as_ref()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.fired.iter().all(Option::is_none)
+    }
+
+    const fn judging(&mut self, rule: RuleId) {
+        self.judged.insert(rule);
+    }
+
+    /// Notes that `rule` fired; the first reason stands.
+    const fn fire(&mut self, rule: RuleId, severity: Severity, because: &'static str) {
+        let slot = &mut self.fired[rule as usize];
+        if slot.is_none() {
+            *slot = Some(Verdict { rule, severity, because });
+        }
+    }
+}
+
+/// Says of one hit what every rule has to say.
+///
+/// A synthetic snapshot is no observation: it proves the way of an alarm from the probe to the exit code, so
+/// it is one RW001 whatever its words are, and no rule counts it as judged.
+pub fn judge(kernel: &KernelModel, probe: &Probe, snapshot: &Snapshot<'_>, verdicts: &mut Verdicts) {
+    verdicts.clear();
+    if snapshot.synthetic {
+        verdicts.fire(
+            RuleId::HandlerUnwatched,
+            Severity::Error,
+            "sent by --self-test to prove that an alarm gets through",
+        );
+        return;
+    }
+    if !kernel.calibration.task {
+        return;
+    }
+    let hit = Hit::new(kernel, probe, snapshot);
+    watching::judge(&hit, verdicts);
+    nesting::judge(&hit, verdicts);
+    agreement::judge(&hit, verdicts);
+    context::judge(&hit, verdicts);
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::core::model::generation::{Generation, NON_IDLE};
+    use crate::core::model::kernel::PreemptLayout;
+    use crate::core::probe::{Handler, HandlerKind, Mechanism, Point, Reliance};
+    use crate::core::snapshot::{RcuState, Task};
+    use crate::core::units::{Counter, PreemptCount, StateWord};
+
+    pub(crate) const NMI: u64 = 0x11_0000;
+    pub(crate) const HARDIRQ: u64 = 0x1_0000;
+    pub(crate) const NI: i64 = NON_IDLE;
+
+    pub(crate) fn kernel(generation: Generation) -> KernelModel {
+        KernelModel::new(generation, PreemptLayout::FOUR_BYTES)
+    }
+
+    pub(crate) fn probe(point: Point, mechanism: Mechanism) -> Probe {
+        Probe {
+            point,
+            mechanism,
+            symbol: "arch_cpu_idle".to_owned(),
+            handlers: Vec::new(),
+            is_rcu_internal: false,
+            ftrace_validates_rcu: false,
+        }
+    }
+
+    pub(crate) fn handler(kind: HandlerKind, reliance: Reliance) -> Handler {
+        Handler { kind, name: "theirs".to_owned(), reliance, ours: false }
+    }
+
+    pub(crate) fn in_task(state: u32, nesting: i64, nmi_nesting: i64, preempt: u64) -> Snapshot<'static> {
+        Snapshot {
+            task: Task { pid: 7, tgid: 7, comm: [0; 16] },
+            ..idle(state, nesting, nmi_nesting, preempt)
+        }
+    }
+
+    pub(crate) fn idle(state: u32, nesting: i64, nmi_nesting: i64, preempt: u64) -> Snapshot<'static> {
+        Snapshot {
+            rcu: RcuState {
+                state: StateWord(state),
+                nesting: Counter(nesting),
+                nmi_nesting: Counter(nmi_nesting),
+                preempt_count: PreemptCount(preempt),
+            },
+            ..Snapshot::default()
+        }
+    }
+
+    pub(crate) fn verdicts(kernel: &KernelModel, probe: &Probe, snapshot: &Snapshot<'_>) -> Verdicts {
+        let mut verdicts = Verdicts::default();
+        judge(kernel, probe, snapshot, &mut verdicts);
+        verdicts
+    }
+
+    /// Codes and severities of all that fired.
+    pub(crate) fn fired(
+        kernel: &KernelModel,
+        probe: &Probe,
+        snapshot: &Snapshot<'_>,
+    ) -> Vec<(&'static str, Severity)> {
+        verdicts(kernel, probe, snapshot)
+            .iter()
+            .map(|verdict| (verdict.rule.code(), verdict.severity))
+            .collect()
+    }
+
+    #[test]
+    fn a_synthetic_snapshot_is_one_rw001_whatever_its_words_are() {
+        for words in [idle(1, 0, 0, 0), in_task(4, 1, NI, 0), idle(0, -7, 9, NMI)] {
+            let snapshot = Snapshot { synthetic: true, ..words };
+            let probe = probe(Point::Checkpoint, Mechanism::RawTracepoint);
+            let verdicts = verdicts(&kernel(Generation::G5), &probe, &snapshot);
+            assert_eq!(verdicts.iter().count(), 1);
+            assert_eq!(verdicts.get(RuleId::HandlerUnwatched).unwrap().severity, Severity::Error);
+            assert_eq!(verdicts.judged(), RuleSet::default());
+        }
+    }
+
+    #[test]
+    fn nothing_is_judged_before_a_task_was_seen_at_rest() {
+        let mut kernel = kernel(Generation::G5);
+        kernel.calibration.task = false;
+        let probe = probe(Point::Checkpoint, Mechanism::RawTracepoint);
+        let verdicts = verdicts(&kernel, &probe, &in_task(0, 5, 5, NMI));
+        assert!(verdicts.is_empty());
+        assert_eq!(verdicts.judged(), RuleSet::default());
+    }
+
+    #[test]
+    fn a_relying_handler_is_named_before_one_that_is_not() {
+        let mut probe = probe(Point::FtraceFunction, Mechanism::Fentry);
+        probe.handlers = vec![
+            handler(HandlerKind::FtraceOps, Reliance::DoesNotRely),
+            handler(HandlerKind::Livepatch, Reliance::Relies),
+        ];
+        assert_eq!(fired(&kernel(Generation::G5), &probe, &idle(1, 0, 0, 0)), [("RW001", Severity::Error)]);
+    }
+}

@@ -137,12 +137,7 @@ fn fingerprint(verdict: &Verdict, probe: &Probe) -> String {
     hash.field(verdict.rule.code());
     hash.field(probe.symbol.split('.').next().unwrap_or_default());
     for (kind, name) in handlers {
-        hash.field(match kind {
-            HandlerKind::Livepatch => "livepatch",
-            HandlerKind::FtraceOps => "ftrace",
-            HandlerKind::Kprobe => "kprobe",
-            HandlerKind::Bpf => "bpf",
-        });
+        hash.field(kind.name());
         hash.field(name);
     }
     format!("{:016x}", hash.0)

@@ -76,6 +76,7 @@ pub(super) fn handler(handler: &Handler) -> String {
         Reliance::GuardsItself => " (guards itself)",
         Reliance::DoesNotRely => " (does not rely on RCU)",
         Reliance::EntryCounted => " (entry counted)",
+        Reliance::SkippedByKernel => " (skipped while RCU is off)",
     };
     format!("{} {}{note}", kind(handler.kind), handler.name)
 }

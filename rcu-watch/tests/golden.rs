@@ -117,3 +117,21 @@ fn ndjson_is_numbered_without_gaps_from_header_to_summary() {
     assert_eq!(lines.last().expect("there is one")["type"], "summary");
     assert!(lines[0].get("cpu").is_none() && lines[1]["cpu"] == 1);
 }
+
+#[test]
+fn every_line_is_what_the_schema_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema.json");
+    let schema = fs::read_to_string(path).expect("docs/schema.json is there");
+    let schema = serde_json::from_str(&schema).expect("it is JSON");
+    let validator = jsonschema::validator_for(&schema).expect("it is a schema");
+    let out = Paper::default();
+    play(Box::new(Json::new(out.clone())), sample::broken_run());
+    for line in out.text().lines() {
+        let mut line = serde_json::from_str(line).expect("each line is an object");
+        let errors: Vec<_> = validator.iter_errors(&line).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{line}\n{errors:#?}");
+        // And it is no rubber stamp.
+        line["ts_ns"] = 5.into();
+        assert!(!validator.is_valid(&line), "{line}");
+    }
+}

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 /// What a probe is there to see, whatever mechanism carries it (DESIGN, attach mechanisms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Point {
     EqsEnter,
@@ -59,6 +60,7 @@ impl Point {
 
 /// How a probe is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mechanism {
     Fentry,
@@ -88,6 +90,7 @@ impl Mechanism {
 
 /// Whose handler it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum HandlerKind {
     Livepatch,
@@ -111,6 +114,7 @@ impl HandlerKind {
 
 /// Whether a handler needs RCU to watch while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Reliance {
     /// It uses RCU, or nothing shows that it does not.
@@ -127,6 +131,7 @@ pub enum Reliance {
 
 /// A handler on a function.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Handler {
     pub kind: HandlerKind,
     /// The livepatch's module, the ftrace ops' callback, the BPF program's name, or the kprobe's address.
@@ -138,6 +143,7 @@ pub struct Handler {
 
 /// One probe of the running plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Probe {
     pub point: Point,
     pub mechanism: Mechanism,

@@ -12,6 +12,7 @@ use crate::core::snapshot::Task;
 use crate::core::units::{Address, Counter, Nanos, PreemptCount, StateWord};
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FindingReport {
     /// Number of this kind of break in this stream, from 1; [`Repeat`] and the summary refer to it.
     pub id: u32,
@@ -32,6 +33,7 @@ pub struct FindingReport {
     pub stack: Vec<Frame>,
     /// The CPU's own number of the snapshot, lost ones counted.
     #[serde(serialize_with = "as_string")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub cpu_seq: u64,
     /// Equal for the same rule, function and handlers on any kernel and in any run.
     pub fingerprint: String,
@@ -46,6 +48,7 @@ fn as_string<S: serde::Serializer>(number: &u64, serializer: S) -> Result<S::Ok,
 
 /// The words as read, decoded, and the state of the code that the probe saw or interrupted.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StateReport {
     #[serde(rename = "S")]
     pub state: StateWord,
@@ -69,6 +72,7 @@ pub struct StateReport {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NmiNestingReport {
     pub raw: Counter,
     /// `kernel`, `eqs` or `window`: what the outermost counted context interrupted; `eqs` with depth 0 at M=0.
@@ -78,6 +82,7 @@ pub struct NmiNestingReport {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GuardVerdict {
     pub guard: &'static str,
     /// Whether a handler behind this guard would have run with RCU watching, or been skipped.
@@ -86,6 +91,7 @@ pub struct GuardVerdict {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TaskReport {
     pub pid: u32,
     pub tgid: u32,
@@ -94,6 +100,7 @@ pub struct TaskReport {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Frame {
     pub address: Address,
     /// `function+0x1c`; absent where kallsyms has no name for it.
@@ -103,6 +110,7 @@ pub struct Frame {
 
 /// More of a finding that was reported before.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Repeat {
     pub id: u32,
     pub rule: RuleId,

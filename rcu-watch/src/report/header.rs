@@ -6,6 +6,7 @@ use crate::core::probe::{Handler, Mechanism, Point};
 use crate::core::units::{Address, CpuId, ProbeId};
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Header {
     pub schema: u32,
     /// `rcu-watch`.
@@ -30,6 +31,7 @@ pub struct Header {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Kernel {
     /// `uname -r`.
     pub release: String,
@@ -38,6 +40,7 @@ pub struct Kernel {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Clock {
     /// `CLOCK_MONOTONIC`.
     pub name: &'static str,
@@ -47,6 +50,7 @@ pub struct Clock {
 
 /// Where this kernel keeps the words, and whether they were seen to mean what they should.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Layout {
     /// `G2`, `G4`, ...
     pub generation: String,
@@ -62,6 +66,7 @@ pub struct Layout {
 
 /// A semantic probe point and the candidate that was taken for it.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PlannedPoint {
     pub point: Point,
     /// The function or tracepoint that the point is about, where it has one of its own.
@@ -74,6 +79,7 @@ pub struct PlannedPoint {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ChosenProbe {
     /// Absent in a plan that was only printed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,6 +91,7 @@ pub struct ChosenProbe {
 
 /// Whether a probe was shown to fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Proof {
     /// A printed plan attaches nothing.
@@ -99,6 +106,7 @@ pub enum Proof {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PassedOver {
     pub mechanism: Mechanism,
     pub symbol: String,
@@ -106,6 +114,7 @@ pub struct PassedOver {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HandledSite {
     pub function: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,6 +124,7 @@ pub struct HandledSite {
 
 /// Something that this kernel, these privileges or these options do not let the run see.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BlindSpot {
     /// The point or rule that is blind.
     pub what: String,

@@ -9,6 +9,8 @@ pub mod finding;
 pub mod header;
 pub mod plan;
 pub mod progress;
+#[cfg(test)]
+mod schema;
 pub mod snapshot;
 pub mod stream;
 pub mod summary;
@@ -30,6 +32,7 @@ pub const SCHEMA: u32 = 1;
 
 /// One line of the stream.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Envelope {
     /// Number in this stream, from 0, without gaps.
     pub seq: u64,
@@ -44,6 +47,7 @@ pub struct Envelope {
 
 /// What a line says: `"type"` and `"data"`.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Message {
     Header(Box<Header>),

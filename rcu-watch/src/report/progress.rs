@@ -6,6 +6,7 @@ use crate::core::units::ProbeId;
 
 /// Every ten seconds, and what the status line shows. Counts are since start.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Heartbeat {
     pub elapsed_ns: String,
     /// Context switches judged.
@@ -27,6 +28,7 @@ pub struct Heartbeat {
 
 /// Records that the ring buffer had no room for, since the last message of this kind.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Lost {
     pub probe: ProbeId,
     pub symbol: String,
@@ -35,6 +37,7 @@ pub struct Lost {
 
 /// Runs that the kernel itself skipped (its recursion guard), since the last message of this kind.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Missed {
     pub probe: ProbeId,
     pub symbol: String,
@@ -43,6 +46,7 @@ pub struct Missed {
 
 /// A probe that could not be attached, or a record that could not be decoded.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProbeError {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbeId>,

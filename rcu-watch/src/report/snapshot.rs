@@ -7,6 +7,7 @@ use crate::core::units::{Address, ProbeId};
 use crate::report::finding::{StateReport, TaskReport};
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SnapshotReport {
     pub probe: ProbeId,
     pub point: Point,

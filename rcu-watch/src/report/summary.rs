@@ -7,6 +7,7 @@ use crate::core::probe::{Handler, Point};
 use crate::core::units::{CpuId, ProbeId};
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Summary {
     pub verdict: RunVerdict,
     pub exit_code: u8,
@@ -29,6 +30,7 @@ pub struct Summary {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RunVerdict {
     Clean,
@@ -39,6 +41,7 @@ pub enum RunVerdict {
 
 /// Sums of [`Book`]s, and what the kernel skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Totals {
     pub hits: u64,
     pub at_rest: u64,
@@ -53,6 +56,7 @@ pub struct Totals {
 
 /// What became of one probe's hits on one CPU: hits = at_rest + unstable + emitted; emitted = delivered + lost.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Book {
     pub probe: ProbeId,
     pub point: Point,
@@ -67,6 +71,7 @@ pub struct Book {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FindingTotal {
     pub id: u32,
     pub rule: RuleId,
@@ -80,6 +85,7 @@ pub struct FindingTotal {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RuleStatus {
     pub rule: RuleId,
     pub name: &'static str,
@@ -92,6 +98,7 @@ pub struct RuleStatus {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RuleCoverage {
     Judged,
@@ -100,6 +107,7 @@ pub enum RuleCoverage {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GuardTotal {
     pub guard: &'static str,
     pub protects: u64,
@@ -107,6 +115,7 @@ pub struct GuardTotal {
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cost {
     /// CPU seconds of this process, user and system.
     pub user_cpu_seconds: f64,
@@ -118,6 +127,7 @@ pub struct Cost {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CommandStatus {
     pub command: String,
     /// Absent where a signal ended it.

@@ -9,10 +9,13 @@ use std::path::Path;
 use std::rc::Rc;
 use std::{env, fs};
 
+use rcu_watch::cli::value::FailOn;
+use rcu_watch::core::finding::Severity;
 use rcu_watch::core::units::{CpuId, Nanos};
-use rcu_watch::report::{Message, Stream};
+use rcu_watch::report::{Baseline, Message, Stream};
 use rcu_watch::sink::Sink;
 use rcu_watch::sink::json::Json;
+use rcu_watch::sink::ktap::Ktap;
 use rcu_watch::sink::text::{Look, Text};
 
 /// An output that can be read while a sink holds it.
@@ -36,7 +39,7 @@ impl Write for Paper {
 }
 
 fn play(sink: Box<dyn Sink>, said: Vec<(u64, Option<u32>, Message)>) {
-    let mut stream = Stream::new(sink);
+    let mut stream = Stream::new(sink, Baseline::default());
     for (ts_ns, cpu, message) in said {
         stream.send(Nanos(ts_ns), cpu.map(CpuId), message).expect("paper is patient");
     }
@@ -134,4 +137,36 @@ fn every_line_is_what_the_schema_says() {
         line["ts_ns"] = 5.into();
         assert!(!validator.is_valid(&line), "{line}");
     }
+}
+
+#[test]
+fn a_broken_run_as_ktap() {
+    let out = Paper::default();
+    play(Box::new(Ktap::new(out.clone(), FailOn::Error)), sample::broken_run());
+    assert_golden("broken.ktap", &out.text());
+}
+
+#[test]
+fn ktap_passes_what_is_below_fail_on_or_in_the_baseline() {
+    let verdict = |fail_on, baseline: &str| {
+        let out = Paper::default();
+        let baseline = Baseline::read(baseline.as_bytes()).expect("it is a stream");
+        let mut stream = Stream::new(Box::new(Ktap::new(out.clone(), fail_on)), baseline);
+        for (ts_ns, cpu, message) in sample::broken_run() {
+            stream.send(Nanos(ts_ns), cpu.map(CpuId), message).expect("paper is patient");
+        }
+        let line = out.text().lines().find(|line| line.contains("ok 1 ")).expect("a test a rule").to_owned();
+        (line, stream.worst())
+    };
+    let header = r#"{"type":"header"}"#;
+    let known = format!(
+        "{header}\n{{\"type\":\"finding\",\"data\":{{\"fingerprint\":\"{}\"}}}}",
+        sample::finding().fingerprint
+    );
+    assert_eq!(
+        verdict(FailOn::Error, header),
+        ("not ok 1 RW001 handler-unwatched".into(), Some(Severity::Error))
+    );
+    assert_eq!(verdict(FailOn::Never, header).0, "ok 1 RW001 handler-unwatched");
+    assert_eq!(verdict(FailOn::Error, &known), ("ok 1 RW001 handler-unwatched".into(), None));
 }

@@ -62,9 +62,6 @@ pub struct WatchArgs {
     /// Report this rule only, by id or name (repeatable)
     #[arg(long, value_name = "RULE", value_parser = value::rule)]
     pub rule: Vec<RuleId>,
-    /// Exit 2 from this severity on: info, warning, error, never
-    #[arg(long, value_name = "SEVERITY", default_value = "error", hide_possible_values = true)]
-    pub fail_on: FailOn,
     /// Send one finding marked synthetic through the whole pipeline
     #[arg(long)]
     pub self_test: bool,
@@ -74,6 +71,8 @@ pub struct WatchArgs {
     /// Size of the ring buffer: a power of two of whole pages
     #[arg(long, value_name = "SIZE", value_parser = value::ring_bytes, hide_short_help = true)]
     pub ring_bytes: Option<u32>,
+    #[command(flatten)]
+    pub verdict: VerdictArgs,
     #[command(flatten)]
     pub scope: ScopeArgs,
     #[command(flatten)]
@@ -89,6 +88,17 @@ pub struct ProbesArgs {
     pub scope: ScopeArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// What counts.
+#[derive(Args, Clone, Debug)]
+pub struct VerdictArgs {
+    /// Exit 2 from this severity on: info, warning, error, never
+    #[arg(long, value_name = "SEVERITY", default_value = "error", hide_possible_values = true)]
+    pub fail_on: FailOn,
+    /// Let findings that are in this earlier NDJSON not count
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
 }
 
 /// Where to look.
@@ -116,7 +126,7 @@ pub struct ScopeArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// text for people, json for one object a line
+    /// text for people, json (one object a line), ktap for test harnesses
     #[arg(short, long, default_value = "text", hide_possible_values = true)]
     pub format: Format,
     /// Write there instead of standard output
@@ -134,7 +144,6 @@ pub struct OutputArgs {
 pub enum Format {
     Text,
     Json,
-    #[value(skip)]
     Ktap,
 }
 

@@ -40,6 +40,9 @@ pub struct FindingReport {
     /// Sent by `--self-test`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub synthetic: bool,
+    /// In the baseline: it does not count. The stream fills it in.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub known: bool,
 }
 
 fn as_string<S: serde::Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
@@ -147,6 +150,7 @@ impl FindingReport {
             cpu_seq: finding.cpu_seq,
             fingerprint: finding.fingerprint.to_owned(),
             synthetic: hit.snapshot.synthetic,
+            known: false,
         }
     }
 }

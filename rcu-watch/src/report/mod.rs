@@ -5,6 +5,7 @@
 //! never by time. Integers that can pass 2^53 are strings, S, N, M and addresses in hex. Readers ignore
 //! types and members that they do not know; additions keep [`SCHEMA`], anything else raises it.
 
+pub mod baseline;
 pub mod finding;
 pub mod header;
 pub mod plan;
@@ -19,6 +20,7 @@ use serde::Serialize;
 
 use crate::core::units::{CpuId, Nanos};
 
+pub use baseline::Baseline;
 pub use finding::{FindingReport, Repeat};
 pub use header::Header;
 pub use plan::{HandlersChanged, PlanChange};

@@ -7,19 +7,20 @@ use std::io;
 
 use crate::core::finding::Severity;
 use crate::core::units::{CpuId, Nanos};
-use crate::report::{Envelope, Heartbeat, Message};
+use crate::report::{Baseline, Envelope, Heartbeat, Message};
 use crate::sink::Sink;
 
 pub struct Stream {
     next_seq: u64,
     worst: Option<Severity>,
+    baseline: Baseline,
     sinks: Vec<Box<dyn Sink>>,
 }
 
 impl Stream {
     #[must_use]
-    pub fn new(sink: Box<dyn Sink>) -> Self {
-        Self { next_seq: 0, worst: None, sinks: vec![sink] }
+    pub fn new(sink: Box<dyn Sink>, baseline: Baseline) -> Self {
+        Self { next_seq: 0, worst: None, baseline, sinks: vec![sink] }
     }
 
     /// A further listener, from here on.
@@ -27,9 +28,20 @@ impl Stream {
         self.sinks.push(sink);
     }
 
-    pub fn send(&mut self, ts_ns: Nanos, cpu: Option<CpuId>, message: Message) -> io::Result<()> {
-        if let Message::Finding(finding) = &message {
-            self.worst = self.worst.max(Some(finding.severity));
+    pub fn send(&mut self, ts_ns: Nanos, cpu: Option<CpuId>, mut message: Message) -> io::Result<()> {
+        match &mut message {
+            Message::Finding(finding) => {
+                finding.known = self.baseline.knows(&finding.fingerprint);
+                if !finding.known {
+                    self.worst = self.worst.max(Some(finding.severity));
+                }
+            }
+            Message::Summary(summary) => {
+                for finding in &mut summary.findings {
+                    finding.known = self.baseline.knows(&finding.fingerprint);
+                }
+            }
+            _ => {}
         }
         let envelope = Envelope { seq: self.next_seq, ts_ns, cpu, message };
         self.next_seq += 1;
@@ -45,9 +57,53 @@ impl Stream {
         self.sinks.iter_mut().try_for_each(|sink| sink.finish())
     }
 
-    /// The worst finding that was sent.
+    /// The worst finding that was sent and is not in the baseline.
     #[must_use]
     pub const fn worst(&self) -> Option<Severity> {
         self.worst
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::report::ProbeError;
+
+    /// Counts what it hears; fails from the given message on.
+    struct Listener(Rc<Cell<u32>>, u32);
+
+    impl Sink for Listener {
+        fn message(&mut self, envelope: &Envelope) -> io::Result<()> {
+            if self.0.get() == self.1 {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            assert_eq!(envelope.seq, u64::from(self.0.get()));
+            self.0.set(self.0.get() + 1);
+            Ok(())
+        }
+    }
+
+    fn send(stream: &mut Stream) -> io::Result<()> {
+        let error = ProbeError { probe: None, symbol: "f".into(), error: "busy".into() };
+        stream.send(Nanos(0), None, Message::ProbeError(error))
+    }
+
+    #[test]
+    fn every_sink_hears_every_message_by_its_number() {
+        let (first, second) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let mut stream = Stream::new(Box::new(Listener(first.clone(), 9)), Baseline::default());
+        stream.add(Box::new(Listener(second.clone(), 9)));
+        send(&mut stream).and_then(|()| send(&mut stream)).unwrap();
+        assert_eq!((first.get(), second.get()), (2, 2));
+    }
+
+    #[test]
+    fn a_sink_that_fails_ends_the_stream() {
+        let mut stream = Stream::new(Box::new(Listener(Rc::default(), 1)), Baseline::default());
+        send(&mut stream).unwrap();
+        assert_eq!(send(&mut stream).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 }

@@ -82,6 +82,9 @@ pub struct FindingTotal {
     pub fingerprint: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub synthetic: bool,
+    /// In the baseline: it does not count. The stream fills it in.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub known: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -4,6 +4,7 @@
 //! into a `Vec<u8>`. [`open`] is the only place here that knows of files, terminals and the environment.
 
 pub mod json;
+pub mod ktap;
 pub mod output;
 pub mod text;
 
@@ -11,7 +12,7 @@ use std::io;
 
 use crate::report::{Envelope, Heartbeat};
 
-pub use output::open;
+pub use output::{open, stream};
 
 pub trait Sink {
     /// A message of the stream, in order, none left out.

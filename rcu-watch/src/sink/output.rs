@@ -2,18 +2,34 @@
 
 use std::env;
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, BufReader, IsTerminal as _, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::cli::args::{ColorChoice, Format, OutputArgs};
+use crate::cli::args::{ColorChoice, Format, OutputArgs, VerdictArgs};
+use crate::cli::value::FailOn;
+use crate::report::{Baseline, Stream};
 use crate::sink::Sink;
 use crate::sink::json::Json;
+use crate::sink::ktap::Ktap;
 use crate::sink::text::{Look, Text};
 
-/// Opens what `-f` and `-o` ask for.
-pub fn open(args: &OutputArgs) -> Result<Box<dyn Sink>> {
+/// The stream of a command that judges: its sink, and the baseline that it judges against.
+pub fn stream(args: &OutputArgs, verdict: &VerdictArgs) -> Result<Stream> {
+    let baseline = match &verdict.baseline {
+        Some(path) => {
+            let name = path.display();
+            let file = File::open(path).with_context(|| format!("cannot open the baseline {name}"))?;
+            Baseline::read(BufReader::new(file)).with_context(|| format!("cannot use {name}"))?
+        }
+        None => Baseline::default(),
+    };
+    Ok(Stream::new(open(args, verdict.fail_on)?, baseline))
+}
+
+/// Opens what `-f` and `-o` ask for; `fail_on` decides which findings are a failed test.
+pub fn open(args: &OutputArgs, fail_on: FailOn) -> Result<Box<dyn Sink>> {
     let (out, terminal): (Box<dyn Write>, bool) = match &args.output {
         Some(path) => (Box::new(Named::create(path)?), false),
         None => {
@@ -23,7 +39,8 @@ pub fn open(args: &OutputArgs) -> Result<Box<dyn Sink>> {
         }
     };
     Ok(match args.format {
-        Format::Json | Format::Ktap => Box::new(Json::new(out)),
+        Format::Json => Box::new(Json::new(out)),
+        Format::Ktap => Box::new(Ktap::new(out, fail_on)),
         Format::Text => {
             let look = Look {
                 color: is_coloured(args.color, terminal),

@@ -159,6 +159,7 @@ pub fn finding() -> FindingReport {
         cpu_seq: 17,
         fingerprint: "RW001:arch_cpu_idle:livepatch:lp_idle".into(),
         synthetic: false,
+        known: false,
     }
 }
 
@@ -227,6 +228,7 @@ pub fn broken_summary() -> Summary {
             count: 1312,
             fingerprint: finding().fingerprint,
             synthetic: false,
+            known: false,
         }],
         guards: vec![
             GuardTotal { guard: "none", protects: 0, fails: 1312 },

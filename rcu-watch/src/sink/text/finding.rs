@@ -6,9 +6,13 @@ use crate::sink::text::phrase::{self, At};
 use crate::sink::text::style::Style;
 
 pub(super) fn lines(at: At, finding: &FindingReport, verbose: bool, style: Style) -> Vec<String> {
-    let synthetic = if finding.synthetic { " (synthetic: --self-test)" } else { "" };
+    let note = match finding {
+        FindingReport { synthetic: true, .. } => " (synthetic: --self-test)",
+        FindingReport { known: true, .. } => " (in the baseline)",
+        _ => "",
+    };
     let mut lines = vec![format!(
-        "{} {} {} {} {} <- {}; {}; {}[{}]{synthetic}",
+        "{} {} {} {} {} <- {}; {}; {}[{}]{note}",
         phrase::at(at),
         style.severity(finding.severity, &finding.severity.to_string()),
         finding.rule,

@@ -1,7 +1,9 @@
 //! The end: the verdict first, then what it rests on.
 
 use crate::report::Summary;
-use crate::report::summary::{Book, Cost, GuardTotal, RuleCoverage, RunVerdict, Totals};
+use crate::report::summary::{
+    Book, Cost, FindingTotal, GuardTotal, RuleCoverage, RuleStatus, RunVerdict, Totals,
+};
 use crate::sink::text::phrase::{self, count, plural};
 use crate::sink::text::style::Style;
 
@@ -50,7 +52,7 @@ fn verdict(summary: &Summary, style: Style) -> String {
 }
 
 fn findings(summary: &Summary, style: Style) -> Vec<String> {
-    let line = |finding: &crate::report::summary::FindingTotal| {
+    let line = |finding: &FindingTotal| {
         format!(
             "  {} {} {} <- {}: {}{}",
             style.severity(finding.severity, &finding.severity.to_string()),
@@ -58,7 +60,11 @@ fn findings(summary: &Summary, style: Style) -> Vec<String> {
             finding.function,
             phrase::handlers(&finding.handlers),
             plural(finding.count, "time"),
-            if finding.synthetic { " (synthetic)" } else { "" },
+            match finding {
+                FindingTotal { synthetic: true, .. } => " (synthetic)",
+                FindingTotal { known: true, .. } => " (in the baseline)",
+                _ => "",
+            },
         )
     };
     summary.findings.iter().map(line).collect()
@@ -85,7 +91,7 @@ fn rules(summary: &Summary, verbose: bool) -> Vec<String> {
     ];
     let of = |status| summary.rules.iter().filter(move |rule| rule.status == status);
     if verbose {
-        let line = |word: &str, rule: &crate::report::summary::RuleStatus| {
+        let line = |word: &str, rule: &RuleStatus| {
             let reason = rule.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
             let fired = if rule.count > 0 {
                 format!(", fired {}", plural(rule.count, "time"))

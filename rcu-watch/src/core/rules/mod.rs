@@ -6,6 +6,7 @@
 
 mod agreement;
 mod context;
+pub mod explain;
 pub mod guard;
 mod hit;
 mod nesting;

@@ -12,6 +12,7 @@ mod console;
 mod initramfs;
 pub mod kernel;
 pub mod matrix;
+mod module;
 mod qemu;
 mod screen;
 
@@ -59,9 +60,9 @@ pub struct Run {
     /// This rcu-watch, and not one built now
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
-    /// Kernel module to put into the guest's /lab/modules (any number of times)
-    #[arg(long, value_name = "KO")]
-    module: Vec<PathBuf>,
+    /// Kernel module to put into the guest's /lab/modules: a .ko, or the name of one in xtask/lab/modules
+    #[arg(long, value_name = "KO|NAME")]
+    module: Vec<String>,
     /// More for the kernel's command line
     #[arg(long, value_name = "WORDS", default_value = "")]
     append: String,
@@ -106,6 +107,11 @@ impl Run {
         let image = kernel::find(&self.kernel)?;
         let programs = programs(self.binary.clone())?;
         let accel = self.accel.map_or_else(|| Accel::probe(&image.vmlinuz), Ok)?;
+        let modules = self.module.iter().map(|name| {
+            let path = PathBuf::from(name);
+            if path.is_file() { Ok(path) } else { module::build(name, &image) }
+        });
+        let modules = modules.collect::<Result<Vec<_>>>()?;
         let plan = vec![Step::Run {
             label: "command".into(),
             limit: Duration::from_secs(self.limit),
@@ -116,7 +122,7 @@ impl Run {
             cpus: self.cpus,
             memory_mib: self.memory,
             append: self.append.clone(),
-            modules: self.module.clone(),
+            modules,
             plan,
         };
         let mut screen = Screen::new(&guest.title(accel), true, self.verbose);

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::cache;
 use crate::process::{cargo, run, say};
+use crate::setup::{self, For};
 
 /// The C library is glibc, linked in; there is no musl `std` to be had on every machine that builds this.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -17,6 +18,7 @@ const SIZE_MAX_BYTES: u64 = 8 << 20;
 
 /// `target/dist/rcu-watch`, built and checked.
 pub fn binary() -> Result<PathBuf> {
+    setup::ensure(&[For::Build])?;
     say("building the static rcu-watch (and its BPF programs)");
     let built = build(&["--package", "rcu-watch", "--bin", "rcu-watch"], "rcu-watch")?;
     check(&built)?;

@@ -6,6 +6,7 @@ mod cache;
 mod dist;
 mod lab;
 mod process;
+mod setup;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Install what building and testing need
+    Setup,
     /// Build the static binary, to target/dist
     Dist,
     /// Boot stock kernels in QEMU
@@ -29,6 +32,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match &Cli::parse().task {
+        Task::Setup => setup::setup(),
         Task::Dist => dist::dist(),
         Task::Lab(lab) => return lab::main(lab),
     };

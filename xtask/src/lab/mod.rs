@@ -26,6 +26,7 @@ use xtask::plan::Step;
 
 use crate::dist;
 use crate::process::say;
+use crate::setup::{self, For};
 use accel::Accel;
 use boot::{Guest, Programs};
 use console::BootRecord;
@@ -104,6 +105,7 @@ impl Run {
         if self.command.is_empty() {
             bail!("nothing to run; give `-- CMD`");
         }
+        setup::ensure(&[For::Lab])?;
         let image = kernel::find(&self.kernel)?;
         let programs = programs(self.binary.clone())?;
         let accel = self.accel.map_or_else(|| Accel::probe(&image.vmlinuz), Ok)?;

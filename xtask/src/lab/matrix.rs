@@ -54,8 +54,6 @@ pub struct Source {
     pub release: &'static Release,
     /// Meta-package that depends on the newest image.
     pub image: &'static str,
-    /// Meta-package that depends on the headers of the same version.
-    pub headers: &'static str,
 }
 
 /// A kernel that the lab knows by name.
@@ -68,34 +66,19 @@ pub struct Kernel {
     pub required: bool,
 }
 
-const fn source(release: &'static Release, image: &'static str, headers: &'static str) -> Source {
-    Source { release, image, headers }
+const fn source(release: &'static Release, image: &'static str) -> Source {
+    Source { release, image }
 }
 
 pub static KERNELS: [Kernel; 4] = [
-    Kernel {
-        name: "5.10",
-        sources: &[source(&BULLSEYE, "linux-image-amd64", "linux-headers-amd64")],
-        required: false,
-    },
-    Kernel {
-        name: "6.1",
-        sources: &[source(&BOOKWORM, "linux-image-amd64", "linux-headers-amd64")],
-        required: true,
-    },
+    Kernel { name: "5.10", sources: &[source(&BULLSEYE, "linux-image-amd64")], required: false },
+    Kernel { name: "6.1", sources: &[source(&BOOKWORM, "linux-image-amd64")], required: true },
     Kernel {
         name: "6.12",
-        sources: &[
-            source(&BOOKWORM, "linux-image-6.12-amd64", "linux-headers-6.12-amd64"),
-            source(&TRIXIE, "linux-image-amd64", "linux-headers-amd64"),
-        ],
+        sources: &[source(&BOOKWORM, "linux-image-6.12-amd64"), source(&TRIXIE, "linux-image-amd64")],
         required: true,
     },
-    Kernel {
-        name: "sid",
-        sources: &[source(&SID, "linux-image-amd64", "linux-headers-amd64")],
-        required: false,
-    },
+    Kernel { name: "sid", sources: &[source(&SID, "linux-image-amd64")], required: false },
 ];
 
 /// The kernel of that name.

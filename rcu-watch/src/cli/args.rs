@@ -45,6 +45,12 @@ pub enum Command {
     Watch(WatchArgs),
     /// Print the attach plan for this kernel, with reasons; attach nothing
     Probes(ProbesArgs),
+    /// Print a rule's page, or the list of rules
+    Explain {
+        /// RW001, or its name
+        #[arg(value_parser = value::rule)]
+        rule: Option<RuleId>,
+    },
     /// Print a shell's completions
     Completions { shell: clap_complete::Shell },
     /// Print the manual page

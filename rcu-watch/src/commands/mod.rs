@@ -1,6 +1,7 @@
 //! The commands: each takes its arguments, does its work and says how the process ends.
 
 mod completions;
+mod explain;
 mod man;
 
 use anyhow::{Result, bail};
@@ -12,6 +13,7 @@ pub fn run(command: &Command) -> Result<Exit> {
     match command {
         Command::Watch(_) => bail!("watch is not built into this binary"),
         Command::Probes(_) => bail!("probes is not built into this binary"),
+        Command::Explain { rule } => explain::run(*rule),
         Command::Completions { shell } => completions::run(*shell),
         Command::Man => man::run(),
     }

@@ -22,19 +22,24 @@ pub struct FindingReport {
     /// What about the state made the rule fire.
     pub because: String,
     pub function: String,
-    pub point: Point,
-    pub mechanism: Mechanism,
+    /// Absent, as all that only a probe can tell, in what was parsed from a kernel log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point: Option<Point>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mechanism: Option<Mechanism>,
     pub handlers: Vec<Handler>,
-    pub state: StateReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateReport>,
     /// Which of the guards would have protected a handler here; empty where the question has no meaning.
     pub guards: Vec<GuardVerdict>,
-    pub task: TaskReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskReport>,
     /// Innermost first; empty where none was taken.
     pub stack: Vec<Frame>,
     /// The CPU's own number of the snapshot, lost ones counted.
-    #[serde(serialize_with = "as_string")]
-    #[cfg_attr(test, schemars(with = "String"))]
-    pub cpu_seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_string")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub cpu_seq: Option<u64>,
     /// Equal for the same rule, function and handlers on any kernel and in any run.
     pub fingerprint: String,
     /// Sent by `--self-test`.
@@ -45,8 +50,8 @@ pub struct FindingReport {
     pub known: bool,
 }
 
-fn as_string<S: serde::Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(number)
+fn as_string<S: serde::Serializer>(number: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&number.unwrap_or_default())
 }
 
 /// The words as read, decoded, and the state of the code that the probe saw or interrupted.
@@ -105,7 +110,9 @@ pub struct TaskReport {
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Frame {
-    pub address: Address,
+    /// Absent where a kernel log left it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<Address>,
     /// `function+0x1c`; absent where kallsyms has no name for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub symbol: Option<String>,
@@ -123,6 +130,18 @@ pub struct Repeat {
     pub last_ts_ns: Nanos,
 }
 
+impl Frame {
+    /// The name, or the address where it has none.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match (&self.symbol, self.address) {
+            (Some(symbol), _) => symbol.clone(),
+            (None, Some(address)) => address.to_string(),
+            (None, None) => "?".to_owned(),
+        }
+    }
+}
+
 impl FindingReport {
     /// Writes a finding out; `symbolize` names an address: `function+0x1c`.
     #[must_use]
@@ -136,18 +155,18 @@ impl FindingReport {
             severity: finding.verdict.severity,
             because: finding.verdict.because.to_owned(),
             function: hit.probe.symbol.clone(),
-            point: hit.probe.point,
-            mechanism: hit.probe.mechanism,
+            point: Some(hit.probe.point),
+            mechanism: Some(hit.probe.mechanism),
             handlers: hit.foreign_handlers().cloned().collect(),
-            state: StateReport::new(hit),
+            state: Some(StateReport::new(hit)),
             guards: finding.guards.iter().map(GuardVerdict::new).collect(),
-            task: TaskReport::new(&hit.snapshot.task),
+            task: Some(TaskReport::new(&hit.snapshot.task)),
             stack: frames
                 .iter()
                 .map(|raw| Address(u64::from_le_bytes(*raw)))
-                .map(|address| Frame { address, symbol: symbolize(address) })
+                .map(|address| Frame { address: Some(address), symbol: symbolize(address) })
                 .collect(),
-            cpu_seq: finding.cpu_seq,
+            cpu_seq: Some(finding.cpu_seq),
             fingerprint: finding.fingerprint.to_owned(),
             synthetic: hit.snapshot.synthetic,
             known: false,

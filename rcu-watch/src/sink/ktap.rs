@@ -39,8 +39,7 @@ impl<W: Write> Ktap<W> {
         let known = if finding.known { " (in the baseline)" } else { "" };
         writeln!(self.out, "# {rule} {severity} {function} <- {}: {because}{known}", handlers.join(", "))?;
         for frame in &finding.stack {
-            let address = frame.address.to_string();
-            writeln!(self.out, "#     {}", frame.symbol.as_deref().unwrap_or(&address))?;
+            writeln!(self.out, "#     {}", frame.label())?;
         }
         Ok(())
     }

@@ -11,21 +11,25 @@ pub(super) fn lines(at: At, finding: &FindingReport, verbose: bool, style: Style
         FindingReport { known: true, .. } => " (in the baseline)",
         _ => "",
     };
-    let mut lines = vec![format!(
-        "{} {} {} {} {} <- {}; {}; {}[{}]{note}",
+    let mut head = format!(
+        "{} {} {} {} {} <- {}",
         phrase::at(at),
         style.severity(finding.severity, &finding.severity.to_string()),
         finding.rule,
         finding.name,
         finding.function,
         phrase::handlers(&finding.handlers),
-        words(&finding.state),
-        finding.task.comm,
-        finding.task.pid,
-    )];
+    );
+    if let Some(state) = &finding.state {
+        head += &format!("; {}", words(state));
+    }
+    if let Some(task) = &finding.task {
+        head += &format!("; {}[{}]", task.comm, task.pid);
+    }
+    let mut lines = vec![head + note];
     lines.push(format!("    {}", finding.because));
     if verbose {
-        lines.push(format!("    {}", more_words(&finding.state)));
+        lines.extend(finding.state.as_ref().map(|state| format!("    {}", more_words(state))));
         let saves = finding.guards.iter().filter(|guard| guard.protects).map(|guard| guard.guard);
         let saves = saves.collect::<Vec<_>>().join(", ");
         if !finding.guards.is_empty() {
@@ -34,10 +38,7 @@ pub(super) fn lines(at: At, finding: &FindingReport, verbose: bool, style: Style
         }
         lines.push(format!("    finding {}, fingerprint {}", finding.id, finding.fingerprint));
     }
-    lines.extend(finding.stack.iter().map(|frame| {
-        let address = frame.address.to_string();
-        style.faint(&format!("    {}", frame.symbol.as_deref().unwrap_or(&address)))
-    }));
+    lines.extend(finding.stack.iter().map(|frame| style.faint(&format!("    {}", frame.label()))));
     lines
 }
 

@@ -1,0 +1,113 @@
+//! Whether a probe can sit on a function or tracepoint of this kernel, and should.
+//!
+//! Each mechanism has its own list of reasons to pass it over; the first that holds is the one that is told.
+//! What is not known (a list that could not be read) does not pass anything over: then the kernel has the
+//! last word when the probe is attached.
+
+use crate::core::probe::Mechanism;
+use crate::kernel::attribution::Site;
+use crate::kernel::facts::{Facts, FtraceValidation};
+use crate::kernel::points;
+use crate::kernel::support::{Reason, Support};
+
+/// A function, as a candidate.
+#[derive(Clone, Copy, Debug)]
+pub struct Function<'a> {
+    pub name: &'a str,
+    /// Its handlers, where it has any.
+    pub site: Option<&'a Site>,
+}
+
+impl Function<'_> {
+    fn module<'a>(&'a self, facts: &'a Facts) -> Option<&'a str> {
+        let of_symbol = || facts.symbols.as_ref().ok()?.symbols.get(self.name)?.module.as_deref();
+        self.site.and_then(|site| site.module.as_deref()).or_else(of_symbol)
+    }
+
+    /// What speaks against any probe on it.
+    fn objection(&self, facts: &Facts) -> Option<Reason> {
+        if points::is_hands_off(self.name) {
+            return Some(Reason::new("probes themselves use it: one there could call itself"));
+        }
+        let symbols = facts.symbols.as_ref().ok()?;
+        match symbols.symbols.get(self.name) {
+            None => Some(Reason::new("this kernel has no such function")),
+            Some(symbol) if symbol.functions > 1 => Some(Reason::new(format!(
+                "this kernel has {} functions of this name, and a probe is placed by name",
+                symbol.functions
+            ))),
+            Some(_) => None,
+        }
+    }
+
+    /// ftrace refuses handlers there, and warns.
+    fn is_refused_by_ftrace(&self, facts: &Facts) -> bool {
+        facts.ftrace_validates_rcu != FtraceValidation::No && points::runs_in_eqs(self.name)
+    }
+
+    /// Can it be hooked by fentry?
+    #[must_use]
+    pub fn fentry(&self, facts: &Facts, allow_fentry: bool) -> Support {
+        let is_livepatched = self.site.is_some_and(Site::is_livepatched);
+        let reason = if let Some(reason) = facts.features.fentry.reason() {
+            reason.clone()
+        } else if let Some(objection) = self.objection(facts) {
+            objection
+        } else if let Some(module) = self.module(facts) {
+            Reason::new(format!(
+                "it is in module {module}, which a trampoline would keep from being unloaded"
+            ))
+        } else if facts.fentry_excludes_livepatch && is_livepatched {
+            Reason::new("it is livepatched, and this kernel allows no trampoline there")
+        } else if facts.fentry_excludes_livepatch && !allow_fentry {
+            Reason::with_remedy(
+                "on this kernel a trampoline keeps the function from being livepatched",
+                "--allow-fentry takes that into account",
+            )
+        } else if facts.btf.as_ref().is_ok_and(|btf| !btf.functions.contains_key(self.name)) {
+            Reason::new("it is not in the kernel's BTF")
+        } else if facts.traceable.contains(self.name) == Some(false) {
+            Reason::new("ftrace cannot hook it (notrace or noinstr)")
+        } else if self.is_refused_by_ftrace(facts) {
+            Reason::new("it runs with RCU off, where this kernel's ftrace may refuse handlers with a warning")
+        } else {
+            return Support::Yes;
+        };
+        Support::No(reason)
+    }
+
+    /// Can it be hooked by a kprobe, and by which kind?
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn kprobe(&self, facts: &Facts) -> Result<Mechanism, Reason> {
+        let traceable = facts.traceable.contains(self.name);
+        let on_ftrace = traceable == Some(true) && facts.features.kprobe_on_ftrace.is_yes();
+        if let Some(reason) = facts.features.kprobe.reason() {
+            return Err(reason.clone());
+        }
+        if let Some(objection) = self.objection(facts) {
+            return Err(objection);
+        }
+        if facts.kprobe_blacklist.contains(self.name) == Some(true) {
+            return Err(Reason::new("it is on the kernel's kprobe blacklist"));
+        }
+        if traceable == Some(false) {
+            // kernel/trace/trace_kprobe.c:within_notrace_func
+            return Err(Reason::new("it is notrace, where this kernel refuses kprobes of BPF programs"));
+        }
+        if on_ftrace && self.is_refused_by_ftrace(facts) {
+            return Err(Reason::new(
+                "it runs with RCU off, where this kernel's ftrace may refuse handlers with a warning",
+            ));
+        }
+        Ok(if on_ftrace { Mechanism::KprobeFtrace } else { Mechanism::KprobeInt3 })
+    }
+}
+
+/// Can this raw tracepoint be used?
+#[must_use]
+pub fn raw_tracepoint(facts: &Facts, name: &str) -> Support {
+    let unknown = || Support::no(format!("it is not known whether this kernel has the tracepoint {name}"));
+    facts.features.raw_tracepoint.clone().and(|| facts.tracepoints.get(name).cloned().unwrap_or_else(unknown))
+}

@@ -1,0 +1,94 @@
+//! The attach plan: what is watched by what, what was passed over, and what stays unseen.
+
+use crate::core::probe::{Mechanism, Point, Probe};
+use crate::core::units::{CpuId, ProbeId};
+use crate::kernel::support::Reason;
+use crate::report::header::{BlindSpot, ChosenProbe, PassedOver, PlannedPoint, Proof};
+
+/// A probe to attach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedProbe {
+    /// Mechanism and symbol say where.
+    pub probe: Probe,
+    /// Bytes into the function; 0 but for kprobes that must not sit on the ftrace site.
+    pub offset: u64,
+    /// The module that the function is in.
+    pub module: Option<String>,
+    /// Every run exercises it: when it stays silent, something is wrong.
+    pub is_exercised: bool,
+}
+
+/// A point, and the probe that was chosen for it.
+#[derive(Clone, Debug)]
+pub struct PlannedRow {
+    pub point: Point,
+    /// The function that the point is about, where it has one of its own.
+    pub site: Option<String>,
+    pub required: bool,
+    /// Index into [`AttachPlan::probes`].
+    pub chosen: Option<usize>,
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// Rows of which one must be attached for the run to be conclusive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirement {
+    /// What it is called in reports: `checkpoint`, `eqs_enter or eqs_exit`, a function.
+    pub what: String,
+    /// Indices into [`AttachPlan::probes`]; empty: nothing can satisfy it here.
+    pub any_of: Vec<usize>,
+    /// Why nothing can, where nothing can.
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct AttachPlan {
+    pub cpus: Vec<CpuId>,
+    pub probes: Vec<PlannedProbe>,
+    pub rows: Vec<PlannedRow>,
+    pub requirements: Vec<Requirement>,
+    pub blind_spots: Vec<BlindSpot>,
+    /// Why nothing can be watched here at all. Empty where something can.
+    pub refusals: Vec<Reason>,
+}
+
+impl AttachPlan {
+    /// The requirements that no attached probe satisfies, each with its reason.
+    #[must_use]
+    pub fn unmet(&self, is_attached: impl Fn(usize) -> bool) -> Vec<String> {
+        self.requirements
+            .iter()
+            .filter(|requirement| !requirement.any_of.iter().any(|&probe| is_attached(probe)))
+            .map(|requirement| match &requirement.reason {
+                Some(reason) => format!("{} is not watched: {reason}", requirement.what),
+                None => format!("{} is not watched: its probe could not be attached", requirement.what),
+            })
+            .collect()
+    }
+
+    /// The rows as reports have them. `state` tells the id and the proof of an attached probe.
+    #[must_use]
+    pub fn report(&self, state: impl Fn(usize) -> (Option<ProbeId>, Proof)) -> Vec<PlannedPoint> {
+        let chosen = |index: usize| {
+            let (probe, proof) = state(index);
+            let planned = &self.probes[index].probe;
+            ChosenProbe { probe, mechanism: planned.mechanism, symbol: planned.symbol.clone(), proof }
+        };
+        self.rows
+            .iter()
+            .map(|row| PlannedPoint {
+                point: row.point,
+                site: row.site.clone(),
+                required: row.required,
+                chosen: row.chosen.map(chosen),
+                passed_over: row.passed_over.clone(),
+            })
+            .collect()
+    }
+
+    /// How many probes go by this mechanism.
+    #[must_use]
+    pub fn count(&self, is: impl Fn(Mechanism) -> bool) -> usize {
+        self.probes.iter().filter(|planned| is(planned.probe.mechanism)).count()
+    }
+}

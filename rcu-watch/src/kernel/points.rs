@@ -1,0 +1,133 @@
+//! The table of probe points: the only place that names what to attach to.
+//!
+//! A point has candidates in order; `select` takes the first that this kernel allows. Lists of functions
+//! hold every kernel's names: those that a kernel does not have, or does not let anybody hook, drop out
+//! there with their reason.
+
+use crate::core::finding::RuleId;
+use crate::core::probe::Point;
+
+/// What a candidate sits on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    Tracepoint(&'static str),
+    Function(&'static str),
+}
+
+/// A point that every kernel has, with its candidates.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    pub point: Point,
+    pub candidates: &'static [On],
+}
+
+/// Points of the running kernel itself; those of functions with handlers come from attribution.
+pub const ROWS: &[Row] = &[
+    Row { point: Point::Checkpoint, candidates: &[On::Tracepoint("sched_switch")] },
+    Row { point: Point::NmiEnter, candidates: &[On::Tracepoint("nmi_handler")] },
+    // The last point before and the first after idle's EQS that runs watched, on every kernel.
+    // rcu_idle_enter and rcu_idle_exit are traceable up to 5.19.
+    Row { point: Point::EqsEnter, candidates: &[On::Tracepoint("cpu_idle"), On::Function("rcu_idle_enter")] },
+    Row { point: Point::EqsExit, candidates: &[On::Tracepoint("cpu_idle"), On::Function("rcu_idle_exit")] },
+];
+
+/// Functions that run with RCU off on some kernel that lets everybody hook them; noinstr since 6.3, where
+/// 2b5a0e425e6e ("objtool/idle: Validate __cpuidle code as noinstr") made it so.
+pub const IDLE_VICTIMS: &[&str] = &[
+    "arch_cpu_idle",
+    "default_idle",
+    "amd_e400_idle",
+    "mwait_idle",
+    "intel_idle",
+    "intel_idle_ibrs",
+    "intel_idle_irq",
+    "intel_idle_xstate",
+    "intel_idle_s2idle",
+    "acpi_idle_enter",
+    "acpi_idle_do_entry",
+    "acpi_processor_ffh_cstate_enter",
+    "poll_idle",
+    "cpuidle_poll_time",
+    "default_enter_idle",
+    "spec_ctrl_current",
+];
+
+/// Functions whose job is to run while RCU is not watching.
+pub const RCU_INTERNAL: &[&str] = &["rcu_idle_exit", "rcu_irq_enter_irqson", "ct_irq_enter_irqson"];
+
+/// Functions that probes themselves use, or that nest in everything: a probe there could call itself.
+const HANDS_OFF: &[&str] = &[
+    "notifier_call_chain",
+    "atomic_notifier_call_chain",
+    "sched_clock",
+    "native_sched_clock",
+    "sched_clock_cpu",
+    "local_clock",
+    "ktime_get",
+    "ktime_get_mono_fast_ns",
+    "trace_call_bpf",
+    "copy_from_kernel_nofault",
+    "kernel_text_address",
+];
+const HANDS_OFF_PREFIXES: &[&str] =
+    &["perf_", "__perf_", "bpf_ringbuf_", "bpf_probe_read", "__bpf_prog_", "bpf_get_"];
+
+/// Points that no probe of this version sits on, and why.
+pub const NOT_WATCHED: &[(Point, &str)] = &[
+    (Point::IrqEnter, "entry into interrupts is noinstr code, where neither a kprobe nor fentry can sit"),
+    (Point::IrqExit, "return from interrupts is noinstr code, where neither a kprobe nor fentry can sit"),
+    (Point::IstEnter, "exception entry is noinstr code, where neither a kprobe nor fentry can sit"),
+];
+
+/// Whether the function runs with RCU off on the kernels that let it be hooked.
+#[must_use]
+pub fn runs_in_eqs(function: &str) -> bool {
+    IDLE_VICTIMS.contains(&function) || is_rcu_internal(function)
+}
+
+#[must_use]
+pub fn is_rcu_internal(function: &str) -> bool {
+    RCU_INTERNAL.contains(&function)
+}
+
+/// Whether rcu-watch keeps away from a function whoever else is on it.
+#[must_use]
+pub fn is_hands_off(function: &str) -> bool {
+    HANDS_OFF.contains(&function) || HANDS_OFF_PREFIXES.iter().any(|prefix| function.starts_with(prefix))
+}
+
+/// Points of which one at least is needed to judge by this rule.
+#[must_use]
+pub const fn points_of(rule: RuleId) -> &'static [Point] {
+    match rule {
+        RuleId::HandlerUnwatched | RuleId::LivepatchBypassed => {
+            &[Point::PatchedFunction, Point::FtraceFunction]
+        }
+        RuleId::ExposedFunction => &[Point::IdleVictim, Point::PatchedFunction, Point::FtraceFunction],
+        RuleId::NestingImbalance | RuleId::StateDisagrees => &[Point::Checkpoint],
+        RuleId::EqsWindowHit | RuleId::UncountedContext => &[Point::NmiEnter],
+        RuleId::IrqEnterNoEffect => &[Point::IrqEnter],
+        RuleId::NmiEdge | RuleId::ExceptionNotNmi => &[Point::IstEnter],
+        RuleId::RcuOffline => &[Point::CpuOffline],
+        RuleId::IrqsOnInSection | RuleId::UnknownWriter | RuleId::HandlerDropped | RuleId::SampledInEqs => {
+            &[]
+        }
+    }
+}
+
+/// Every function and tracepoint that the table names.
+pub fn functions() -> impl Iterator<Item = &'static str> {
+    let of_rows = ROWS.iter().flat_map(|row| row.candidates).filter_map(|on| match on {
+        On::Function(name) => Some(*name),
+        On::Tracepoint(_) => None,
+    });
+    of_rows.chain(IDLE_VICTIMS.iter().copied()).chain(RCU_INTERNAL.iter().copied())
+}
+
+/// Every tracepoint that the table names.
+pub fn tracepoints() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().flat_map(|row| row.candidates).filter_map(|on| match on {
+        On::Tracepoint(name) => Some(*name),
+        On::Function(_) => None,
+    })
+}

@@ -1,0 +1,163 @@
+//! BPF programs of anybody, by the function that they are on.
+//!
+//! A trampoline's link tells its target since 5.13, a kprobe's since 6.7; before, a descriptor that its owner
+//! holds can be asked. What no kernel interface tells stays unnamed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+
+use crate::kernel::bpf_call::{self, LinkedTo};
+use crate::kernel::btf;
+use crate::kernel::mount::Tree;
+use crate::kernel::support::Reason;
+
+/// First letters of every program of ours, this instance's or another's.
+pub const OUR_PREFIX: &str = "rcuw_";
+
+/// `BPF_PROG_TYPE_TRACING` of `enum bpf_prog_type`.
+const TRACING: u32 = 26;
+const KPROBE: u32 = 2;
+/// Id of the kernel's own BTF object: it is the first that is made.
+const KERNEL_BTF: u32 = 1;
+
+/// What sits where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Programs {
+    /// Trampolines: names of the programs on each function of the kernel image.
+    pub on_function: BTreeMap<String, Vec<String>>,
+    /// Kprobes: names of the programs at each `function` and address.
+    pub on_kprobe: Vec<KprobeProgram>,
+    /// Names of tracing programs whose function is not told.
+    pub unplaced_tracing: Vec<String>,
+    /// Names of kprobe programs whose place is not told.
+    pub unplaced_kprobes: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KprobeProgram {
+    pub name: String,
+    /// Empty where only the address is known.
+    pub function: String,
+    pub address: u64,
+}
+
+impl Programs {
+    /// Asks the running kernel.
+    ///
+    /// # Errors
+    /// That this process may not.
+    pub fn read(tree: &Tree) -> Result<Self, Reason> {
+        let refused = |e: std::io::Error| {
+            Reason::with_remedy(format!("BPF programs of others cannot be listed: {e}"), "run as root")
+        };
+        let programs = bpf_call::programs().map_err(refused)?;
+        if !programs.iter().any(|program| matches!(program.kind, TRACING | KPROBE)) {
+            return Ok(Self::default());
+        }
+        let names: BTreeMap<u32, &str> = programs.iter().map(|p| (p.id, p.name.as_str())).collect();
+        let name_of = |id: u32| names.get(&id).map_or_else(|| format!("bpf program {id}"), |&n| label(n, id));
+        let mut found = Self::default();
+        let mut placed = BTreeSet::new();
+        let mut targets: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for link in bpf_call::links().map_err(refused)? {
+            match link.on {
+                LinkedTo::Function { target, object: KERNEL_BTF } if target != 0 => {
+                    targets.entry(target).or_default().push(link.program);
+                    placed.insert(link.program);
+                }
+                LinkedTo::Kprobe { symbol, address } if address != 0 || !symbol.is_empty() => {
+                    let name = name_of(link.program);
+                    found.on_kprobe.push(KprobeProgram { name, function: symbol, address });
+                    placed.insert(link.program);
+                }
+                LinkedTo::Kprobes { addresses } => {
+                    let name = name_of(link.program);
+                    found.on_kprobe.extend(addresses.into_iter().map(|address| KprobeProgram {
+                        name: name.clone(),
+                        function: String::new(),
+                        address,
+                    }));
+                    placed.insert(link.program);
+                }
+                _ => {}
+            }
+        }
+        let ids = targets.keys().copied().collect();
+        if let Ok(functions) = File::open(tree.path("/sys/kernel/btf/vmlinux"))
+            .map_err(Into::into)
+            .and_then(|f| btf::function_names(f, &ids))
+        {
+            for (target, programs) in targets {
+                if let Some(function) = functions.get(&target) {
+                    let names = programs.into_iter().map(name_of);
+                    found.on_function.entry(function.clone()).or_default().extend(names);
+                }
+            }
+        }
+        let is_kprobe_unplaced =
+            |placed: &BTreeSet<u32>| programs.iter().any(|p| p.kind == KPROBE && !placed.contains(&p.id));
+        if is_kprobe_unplaced(&placed) {
+            for (program, function, address) in held_kprobes(tree) {
+                placed.insert(program);
+                found.on_kprobe.push(KprobeProgram { name: name_of(program), function, address });
+            }
+        }
+        for program in programs.iter().filter(|program| !placed.contains(&program.id)) {
+            match program.kind {
+                TRACING => found.unplaced_tracing.push(label(&program.name, program.id)),
+                KPROBE => found.unplaced_kprobes.push(label(&program.name, program.id)),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn label(name: &str, id: u32) -> String {
+    if name.is_empty() { format!("bpf program {id}") } else { name.to_owned() }
+}
+
+/// Kprobes that some process holds as a perf event with a BPF program on it.
+fn held_kprobes(tree: &Tree) -> Vec<(u32, String, u64)> {
+    let mut held = Vec::new();
+    for pid in processes(tree) {
+        let fds = std::fs::read_dir(tree.path(&format!("/proc/{pid}/fd"))).into_iter().flatten().flatten();
+        for fd in fds {
+            let is_perf = std::fs::read_link(fd.path())
+                .is_ok_and(|target| target.as_os_str().as_encoded_bytes() == b"anon_inode:[perf_event]");
+            if is_perf
+                && let Some(number) = fd.file_name().to_str().and_then(|name| name.parse().ok())
+                && let Ok(kprobe) = bpf_call::kprobe_of(pid, number)
+            {
+                held.push(kprobe);
+            }
+        }
+    }
+    held
+}
+
+fn processes(tree: &Tree) -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir(tree.path("/proc")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Pids of other instances of rcu-watch that hold BPF programs.
+#[must_use]
+pub fn other_instances(tree: &Tree) -> Vec<u32> {
+    let own = std::process::id();
+    let mut pids: Vec<_> = processes(tree)
+        .filter(|&pid| pid != own)
+        .filter(|pid| {
+            let comm = crate::kernel::line::first_line(&tree.path(&format!("/proc/{pid}/comm")));
+            comm.is_ok_and(|comm| comm == "rcu-watch") && holds_programs(tree, *pid)
+        })
+        .collect();
+    pids.sort_unstable();
+    pids
+}
+
+fn holds_programs(tree: &Tree, pid: u32) -> bool {
+    let fds = std::fs::read_dir(tree.path(&format!("/proc/{pid}/fd"))).into_iter().flatten().flatten();
+    fds.filter_map(|fd| std::fs::read_link(fd.path()).ok())
+        .any(|target| target.as_os_str().as_encoded_bytes().starts_with(b"anon_inode:bpf-prog"))
+}

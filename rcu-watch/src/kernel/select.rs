@@ -1,0 +1,394 @@
+//! Chooses what to attach: a pure function over what the kernel is and what was asked for.
+//!
+//! First, do no harm: nothing of ours goes into an EQS unless somebody else's handler is already there or
+//! `--exposed` asks for it, and nothing goes where it would keep a livepatch from being loaded or a module
+//! from being unloaded. Sites of handlers that rely on RCU are served first; programs are finite.
+
+use rcu_watch_common::slot;
+
+use crate::cli::glob::Glob;
+use crate::cli::value;
+use crate::core::probe::{Mechanism, Point, Probe};
+use crate::core::units::CpuId;
+use crate::kernel::attribution::Site;
+use crate::kernel::candidate::{self, Function};
+use crate::kernel::facts::{Facts, FtraceValidation};
+use crate::kernel::layout::Layout;
+use crate::kernel::plan::{AttachPlan, PlannedProbe, PlannedRow, Requirement};
+use crate::kernel::points::{self, On, Row};
+use crate::kernel::support::{Reason, Support};
+use crate::report::header::{BlindSpot, PassedOver};
+
+/// Sites that are watched although none of their handlers relies on RCU.
+const QUIET_SITES_MAX: usize = 16;
+
+/// What was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// CPUs to watch; empty: all that are online.
+    pub cpus: Vec<CpuId>,
+    /// Functions to watch; empty: all.
+    pub functions: Vec<Glob>,
+    pub require: Vec<value::Requirement>,
+    /// Probe functions that run with RCU off although nobody else is on them.
+    pub exposed: bool,
+    /// Use fentry also where it excludes livepatches.
+    pub allow_fentry: bool,
+}
+
+impl Request {
+    fn wants(&self, function: &str) -> bool {
+        self.functions.is_empty() || self.functions.iter().any(|glob| glob.matches(function))
+    }
+}
+
+/// Makes the plan.
+#[must_use]
+pub fn select(facts: &Facts, request: &Request) -> AttachPlan {
+    let mut planner = Planner { facts, request, plan: AttachPlan::default(), quiet_sites: 0 };
+    planner.plan.refusals = refusals(facts);
+    planner.cpus();
+    for row in points::ROWS {
+        planner.row(row);
+    }
+    planner.sites();
+    planner.idle_victims();
+    planner.requirements();
+    planner.blind_spots();
+    planner.plan
+}
+
+/// Why nothing can be watched on this kernel; empty where something can.
+fn refusals(facts: &Facts) -> Vec<Reason> {
+    let mut reasons: Vec<Reason> = Vec::new();
+    let mut add = |reason: Reason| {
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    };
+    for support in [&facts.features.bpf, &facts.features.ring_buffer, &facts.features.raw_tracepoint] {
+        if let Some(reason) = support.reason() {
+            add(reason.clone());
+        }
+    }
+    if let (Support::No(fentry), Support::No(kprobe)) = (&facts.features.fentry, &facts.features.kprobe) {
+        add(Reason {
+            why: format!("no function can be watched: by fentry, {}", fentry.why),
+            remedy: fentry.remedy.clone(),
+        });
+        add(Reason {
+            why: format!("no function can be watched: by kprobe, {}", kprobe.why),
+            remedy: kprobe.remedy.clone(),
+        });
+    }
+    match facts.layout.as_ref().map(Layout::for_programs) {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => add(Reason::new(error.to_string())),
+        Err(error) => add(Reason::new(error.to_string())),
+    }
+    reasons
+}
+
+struct Planner<'a> {
+    facts: &'a Facts,
+    request: &'a Request,
+    plan: AttachPlan,
+    quiet_sites: usize,
+}
+
+/// A mechanism and what it would sit on.
+struct Chosen {
+    mechanism: Mechanism,
+    symbol: String,
+}
+
+impl Planner<'_> {
+    fn cpus(&mut self) {
+        let (facts, request) = (self.facts, self.request);
+        if request.cpus.is_empty() {
+            self.plan.cpus.clone_from(&facts.online);
+            return;
+        }
+        for &cpu in &request.cpus {
+            if facts.online.contains(&cpu) {
+                self.plan.cpus.push(cpu);
+            } else {
+                let reason = "it is not online".to_owned();
+                self.plan.blind_spots.push(BlindSpot { what: format!("cpu {cpu}"), reason, remedy: None });
+            }
+        }
+    }
+
+    /// Adds the probe; returns its index.
+    fn add(&mut self, point: Point, chosen: Chosen, site: Option<&Site>) -> usize {
+        let function = &chosen.symbol;
+        let is_function = chosen.mechanism != Mechanism::RawTracepoint;
+        self.plan.probes.push(PlannedProbe {
+            offset: 0,
+            module: site.and_then(|site| site.module.clone()),
+            is_exercised: matches!(point, Point::Checkpoint | Point::EqsEnter | Point::EqsExit),
+            probe: Probe {
+                point,
+                mechanism: chosen.mechanism,
+                handlers: site.map(|site| site.handlers.clone()).unwrap_or_default(),
+                is_rcu_internal: is_function && points::is_rcu_internal(function),
+                ftrace_validates_rcu: is_function && self.facts.ftrace_validates_rcu == FtraceValidation::Yes,
+                symbol: chosen.symbol,
+            },
+        });
+        self.plan.probes.len() - 1
+    }
+
+    fn row(&mut self, row: &Row) {
+        let mut passed_over = Vec::new();
+        let mut chosen = None;
+        for on in row.candidates {
+            chosen = match *on {
+                On::Tracepoint(name) => {
+                    let support = candidate::raw_tracepoint(self.facts, name);
+                    self.try_tracepoint(name, &support, &mut passed_over)
+                }
+                On::Function(name) if points::runs_in_eqs(name) && !self.request.exposed => {
+                    passed_over.push(PassedOver {
+                        mechanism: Mechanism::KprobeFtrace,
+                        symbol: name.to_owned(),
+                        reason:
+                            "it runs with RCU off, where a probe is itself the hazard; --exposed allows it"
+                                .to_owned(),
+                    });
+                    None
+                }
+                On::Function(name) => self.try_function(Function { name, site: None }, &mut passed_over),
+            };
+            if chosen.is_some() {
+                break;
+            }
+        }
+        let chosen = chosen.map(|chosen| self.add(row.point, chosen, None));
+        let required = matches!(row.point, Point::Checkpoint | Point::EqsEnter | Point::EqsExit);
+        self.plan.rows.push(PlannedRow { point: row.point, site: None, required, chosen, passed_over });
+    }
+
+    #[expect(clippy::unused_self, reason = "the sibling of try_function")]
+    fn try_tracepoint(
+        &self,
+        name: &str,
+        support: &Support,
+        passed_over: &mut Vec<PassedOver>,
+    ) -> Option<Chosen> {
+        let symbol = name.to_owned();
+        let mechanism = Mechanism::RawTracepoint;
+        match support {
+            Support::Yes => Some(Chosen { mechanism, symbol }),
+            Support::No(reason) => {
+                passed_over.push(PassedOver { mechanism, symbol, reason: reason.to_string() });
+                None
+            }
+        }
+    }
+
+    fn try_function(&self, function: Function<'_>, passed_over: &mut Vec<PassedOver>) -> Option<Chosen> {
+        let symbol = function.name.to_owned();
+        let mut pass_over = |mechanism, reason: String| {
+            passed_over.push(PassedOver { mechanism, symbol: symbol.clone(), reason });
+        };
+        let in_use = |what: &str, count| {
+            format!("all {count} {what} programs are in use; name fewer functions with --function")
+        };
+        match function.fentry(self.facts, self.request.allow_fentry) {
+            Support::Yes if self.count(|m| m == Mechanism::Fentry) < slot::FENTRY_COUNT => {
+                return Some(Chosen { mechanism: Mechanism::Fentry, symbol });
+            }
+            Support::Yes => pass_over(Mechanism::Fentry, in_use("fentry", slot::FENTRY_COUNT)),
+            Support::No(reason) => pass_over(Mechanism::Fentry, reason.to_string()),
+        }
+        let is_kprobe = |m| matches!(m, Mechanism::KprobeFtrace | Mechanism::KprobeInt3);
+        match function.kprobe(self.facts) {
+            Ok(mechanism) if self.count(is_kprobe) < slot::KPROBE_COUNT => Some(Chosen { mechanism, symbol }),
+            Ok(mechanism) => {
+                pass_over(mechanism, in_use("kprobe", slot::KPROBE_COUNT));
+                None
+            }
+            Err(reason) => {
+                pass_over(Mechanism::KprobeFtrace, reason.to_string());
+                None
+            }
+        }
+    }
+
+    fn count(&self, is: impl Fn(Mechanism) -> bool) -> u32 {
+        u32::try_from(self.plan.count(is)).unwrap_or(u32::MAX)
+    }
+
+    /// Functions that somebody else's handlers are on.
+    fn sites(&mut self) {
+        let facts = self.facts;
+        let mut sites: Vec<_> = facts.handled.sites.iter().filter(|site| !site.handlers.is_empty()).collect();
+        let found = sites.len();
+        sites.retain(|site| self.request.wants(&site.function));
+        let left_out = found - sites.len();
+        if left_out > 0 {
+            self.plan.blind_spots.push(BlindSpot {
+                what: format!("{left_out} functions with handlers"),
+                reason: "--function leaves them out".to_owned(),
+                remedy: None,
+            });
+        }
+        sites.sort_by_key(|site| {
+            (!site.is_livepatched(), !site.relies(), !points::runs_in_eqs(&site.function))
+        });
+        let mut not_watched = 0_u64;
+        for site in sites {
+            let is_there = facts.symbols.as_ref().map_or(true, |symbols| symbols.has(&site.function));
+            let matters = site.relies() || points::runs_in_eqs(&site.function);
+            if !matters && self.quiet_sites == QUIET_SITES_MAX {
+                not_watched += 1;
+                continue;
+            }
+            self.quiet_sites += usize::from(!matters);
+            let point = if site.is_livepatched() { Point::PatchedFunction } else { Point::FtraceFunction };
+            let mut passed_over = Vec::new();
+            let function = Function { name: &site.function, site: Some(site) };
+            let chosen = self
+                .try_function(function, &mut passed_over)
+                .map(|chosen| self.add(point, chosen, Some(site)));
+            self.plan.rows.push(PlannedRow {
+                point,
+                site: Some(site.function.clone()),
+                // A livepatch names functions of modules that are not loaded: nothing can run there.
+                required: matters && is_there,
+                chosen,
+                passed_over,
+            });
+        }
+        not_watched += facts.handled.more;
+        if not_watched > 0 {
+            self.plan.blind_spots.push(BlindSpot {
+                what: format!("{not_watched} more functions with handlers"),
+                reason: "their handlers are tracers that need no RCU, and probes are finite".to_owned(),
+                remedy: Some("name those of interest with --function".to_owned()),
+            });
+        }
+    }
+
+    /// Functions that run with RCU off, though nobody is on them.
+    fn idle_victims(&mut self) {
+        let mut passed_over = Vec::new();
+        let mut chosen_any = false;
+        if self.request.exposed {
+            for &name in points::IDLE_VICTIMS {
+                let is_handled = self.facts.handled.site(name).is_some_and(|site| !site.handlers.is_empty());
+                if is_handled || !self.request.wants(name) {
+                    continue;
+                }
+                let mut reasons = Vec::new();
+                match self.try_function(Function { name, site: None }, &mut reasons) {
+                    Some(chosen) => {
+                        chosen_any = true;
+                        let index = self.add(Point::IdleVictim, chosen, None);
+                        self.plan.rows.push(PlannedRow {
+                            point: Point::IdleVictim,
+                            site: Some(name.to_owned()),
+                            required: false,
+                            chosen: Some(index),
+                            passed_over: reasons,
+                        });
+                    }
+                    None => passed_over.append(&mut reasons),
+                }
+            }
+        } else {
+            passed_over.push(PassedOver {
+                mechanism: Mechanism::Fentry,
+                symbol: "functions of idle".to_owned(),
+                reason: "they run with RCU off, where a probe is itself the hazard; --exposed allows it"
+                    .to_owned(),
+            });
+        }
+        if !chosen_any {
+            let point = Point::IdleVictim;
+            self.plan.rows.push(PlannedRow { point, site: None, required: false, chosen: None, passed_over });
+        }
+    }
+
+    fn requirements(&mut self) {
+        let rows_of = |plan: &AttachPlan, points: &[Point]| -> Vec<usize> {
+            plan.rows.iter().filter(|row| points.contains(&row.point)).filter_map(|row| row.chosen).collect()
+        };
+        let why = |plan: &AttachPlan, points: &[Point]| {
+            let rows = plan.rows.iter().filter(|row| points.contains(&row.point));
+            rows.flat_map(|row| &row.passed_over).next().map(|passed| passed.reason.clone())
+        };
+        for points in [&[Point::Checkpoint][..], &[Point::EqsEnter, Point::EqsExit]] {
+            self.plan.requirements.push(Requirement {
+                what: points.iter().map(|point| point.name()).collect::<Vec<_>>().join(" or "),
+                any_of: rows_of(&self.plan, points),
+                reason: why(&self.plan, points),
+            });
+        }
+        let sites = self.plan.rows.iter().filter(|row| row.required && row.site.is_some());
+        let sites: Vec<_> = sites
+            .map(|row| Requirement {
+                what: row.site.clone().unwrap_or_default(),
+                any_of: row.chosen.into_iter().collect(),
+                reason: row.chosen.is_none().then(|| reasons_of(&row.passed_over)),
+            })
+            .collect();
+        self.plan.requirements.extend(sites);
+        for requirement in &self.request.require {
+            let (what, points) = match *requirement {
+                value::Requirement::Point(point) => (point.name(), vec![point]),
+                value::Requirement::Rule(rule) => (rule.code(), points::points_of(rule).to_vec()),
+            };
+            let any_of = rows_of(&self.plan, &points);
+            let reason = any_of.is_empty().then(|| {
+                let unseen = points::NOT_WATCHED.iter().find(|(point, _)| points.contains(point));
+                unseen
+                    .map(|(_, reason)| (*reason).to_owned())
+                    .or_else(|| why(&self.plan, &points))
+                    .unwrap_or_else(|| "nothing of this plan shows it".to_owned())
+            });
+            self.plan.requirements.push(Requirement { what: what.to_owned(), any_of, reason });
+        }
+    }
+
+    fn blind_spots(&mut self) {
+        let unattached = self.plan.rows.iter().filter(|row| row.chosen.is_none());
+        let of_rows: Vec<_> = unattached
+            // Functions that nobody can hook hide nothing.
+            .filter(|row| row.point != Point::IdleVictim || !self.request.exposed)
+            .map(|row| BlindSpot {
+                what: row.site.as_ref().map_or_else(
+                    || row.point.name().to_owned(),
+                    |site| format!("{} {site}", row.point.name()),
+                ),
+                reason: reasons_of(&row.passed_over),
+                remedy: None,
+            })
+            .collect();
+        self.plan.blind_spots.extend(of_rows);
+        for (what, reason) in &self.facts.handled.unseen {
+            self.plan.blind_spots.push(BlindSpot {
+                what: (*what).to_owned(),
+                reason: reason.why.clone(),
+                remedy: reason.remedy.clone(),
+            });
+        }
+        for (point, reason) in points::NOT_WATCHED {
+            let (what, reason) = (point.name().to_owned(), (*reason).to_owned());
+            self.plan.blind_spots.push(BlindSpot { what, reason, remedy: None });
+        }
+    }
+}
+
+/// All reasons of a row in a sentence, each once.
+fn reasons_of(passed_over: &[PassedOver]) -> String {
+    let mut reasons: Vec<&str> = passed_over.iter().map(|passed| passed.reason.as_str()).collect();
+    let mut seen = Vec::new();
+    reasons.retain(|reason| {
+        let is_new = !seen.contains(reason);
+        seen.push(reason);
+        is_new
+    });
+    reasons.join("; ")
+}

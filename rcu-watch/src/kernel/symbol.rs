@@ -1,0 +1,282 @@
+//! Kernel symbols, from `/proc/kallsyms`: addresses of the names that are wanted, names of the addresses that
+//! were seen.
+//!
+//! The file has 100,000 to 200,000 lines, so [`Wanted::read`] keeps only what was asked for, and [`SymbolTable`],
+//! which resolves stacks, holds text symbols alone, packed, and is read at its first use. Per-CPU symbols are
+//! offsets into the per-CPU area before 7.0 and ordinary addresses since; both add to `__per_cpu_offset[cpu]`.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use crate::kernel::line::each_line;
+
+/// One line of kallsyms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Line<'a> {
+    address: u64,
+    kind: u8,
+    name: &'a str,
+    module: Option<&'a str>,
+}
+
+impl<'a> Line<'a> {
+    /// `ffffffff968356d0 T arch_cpu_idle` or `ffffffffc0123000 t foo [module]`.
+    fn parse(line: &'a str) -> Option<Self> {
+        let mut words = line.split_ascii_whitespace();
+        let address = u64::from_str_radix(words.next()?, 16).ok()?;
+        let kind = *words.next()?.as_bytes().first()?;
+        let name = words.next()?;
+        let module = words.next().map(|m| m.trim_start_matches('[').trim_end_matches(']'));
+        Some(Self { address, kind, name, module })
+    }
+
+    const fn is_text(&self) -> bool {
+        matches!(self.kind, b't' | b'T' | b'w' | b'W')
+    }
+}
+
+/// What kallsyms says of one name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Symbol {
+    /// Of the first symbol of this name; 0 where the kernel hides addresses.
+    pub address: u64,
+    /// In a module, not in the kernel image.
+    pub module: Option<String>,
+    /// Functions of this name. A probe by name can only be sure of its site where there is one.
+    pub functions: u32,
+}
+
+/// The symbols that were asked for, as far as this kernel has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub symbols: BTreeMap<String, Symbol>,
+    /// Every address that was read is 0: `kptr_restrict`, or no CAP_SYSLOG.
+    pub hidden: bool,
+}
+
+impl Wanted {
+    /// Picks the symbols that `is_wanted` out of `source`, in one pass.
+    ///
+    /// # Errors
+    /// That of the read.
+    pub fn read(source: impl Read, is_wanted: impl Fn(&str) -> bool) -> io::Result<Self> {
+        let mut wanted = Self { symbols: BTreeMap::new(), hidden: true };
+        each_line(source, |text| {
+            if let Some(line) = Line::parse(text) {
+                // A per-CPU symbol may rightly be at 0; text never is.
+                wanted.hidden &= line.address == 0 || !line.is_text();
+                if is_wanted(line.name) {
+                    wanted.add(line);
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(wanted)
+    }
+
+    fn add(&mut self, line: Line<'_>) {
+        if !self.symbols.contains_key(line.name) {
+            let symbol = Symbol {
+                address: line.address,
+                module: line.module.map(str::to_owned),
+                functions: u32::from(line.is_text()),
+            };
+            self.symbols.insert(line.name.to_owned(), symbol);
+        } else if let Some(symbol) = self.symbols.get_mut(line.name) {
+            symbol.functions += u32::from(line.is_text());
+        }
+    }
+
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.symbols.contains_key(name)
+    }
+
+    /// The address of `name`, if the kernel has it and shows it.
+    #[must_use]
+    pub fn address(&self, name: &str) -> Option<u64> {
+        if self.hidden { None } else { self.symbols.get(name).map(|symbol| symbol.address) }
+    }
+}
+
+/// Where an address lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolved<'a> {
+    pub name: &'a str,
+    pub offset: u64,
+    pub module: Option<&'a str>,
+}
+
+impl std::fmt::Display for Resolved<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}+{:#x}", self.name, self.offset)?;
+        match self.module {
+            Some(module) => write!(f, " [{module}]"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Function beyond whose start an address is taken for a hole between symbols.
+const FUNCTION_BYTES_MAX: u64 = 1 << 20;
+
+/// All text symbols, sorted by address; names packed one after another.
+#[derive(Debug, Default)]
+pub struct SymbolTable {
+    /// Address, start of the name in `names`, index into `modules` (0: the kernel image).
+    entries: Vec<(u64, u32, u16)>,
+    names: String,
+    modules: Vec<String>,
+}
+
+impl SymbolTable {
+    /// Reads the running kernel's table.
+    ///
+    /// # Errors
+    /// Those of reading the file.
+    pub fn load(kallsyms: &Path) -> io::Result<Self> {
+        Self::read(File::open(kallsyms)?)
+    }
+
+    /// # Errors
+    /// That of the read.
+    pub fn read(source: impl Read) -> io::Result<Self> {
+        let mut table = Self::default();
+        each_line(source, |text| {
+            if let Some(line) = Line::parse(text)
+                && line.is_text()
+                && line.address != 0
+            {
+                table.add(line);
+            }
+            ControlFlow::Continue(())
+        })?;
+        // Stable: of several names for one address the first in the kernel's order stays first.
+        table.entries.sort_by_key(|&(address, ..)| address);
+        table.entries.shrink_to_fit();
+        table.names.shrink_to_fit();
+        Ok(table)
+    }
+
+    fn add(&mut self, line: Line<'_>) {
+        let Ok(start) = u32::try_from(self.names.len()) else { return };
+        let module = match line.module {
+            None => 0,
+            Some(name) => match self.modules.iter().rposition(|known| known == name) {
+                Some(index) => index + 1,
+                None => {
+                    self.modules.push(name.to_owned());
+                    self.modules.len()
+                }
+            },
+        };
+        self.names.push_str(line.name);
+        self.names.push('\0');
+        self.entries.push((line.address, start, u16::try_from(module).unwrap_or(0)));
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The function that `address` lies in.
+    #[must_use]
+    pub fn resolve(&self, address: u64) -> Option<Resolved<'_>> {
+        let end = self.entries.partition_point(|&(start, ..)| start <= address);
+        let start = self.entries[..end].last()?.0;
+        let first = self.entries[..end].partition_point(|&(other, ..)| other < start);
+        let (_, name, module) = self.entries[first];
+        let offset = address - start;
+        (offset < FUNCTION_BYTES_MAX).then(|| Resolved {
+            name: self.name(name),
+            offset,
+            module: usize::from(module).checked_sub(1).map(|index| self.modules[index].as_str()),
+        })
+    }
+
+    /// The address of the first function called `name`.
+    #[must_use]
+    pub fn address(&self, name: &str) -> Option<u64> {
+        self.entries.iter().find(|&&(_, start, _)| self.name(start) == name).map(|&(address, ..)| address)
+    }
+
+    fn name(&self, start: u32) -> &str {
+        let rest = &self.names[start as usize..];
+        rest.split_once('\0').map_or(rest, |(name, _)| name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KALLSYMS: &str = "\
+000000000001fb80 A __preempt_count
+ffffffff968356d0 T arch_cpu_idle
+ffffffff96835700 t default_idle_alias
+ffffffff96835700 T default_idle
+ffffffff96865430 T __fentry__
+ffffffff96870000 t show
+ffffffff96880000 t show
+ffffffff97985940 D __per_cpu_offset
+ffffffffc0123000 t patched_idle\t[livepatch_idle]
+";
+
+    fn wanted(names: &[&str]) -> Wanted {
+        Wanted::read(KALLSYMS.as_bytes(), |name| names.contains(&name)).unwrap()
+    }
+
+    #[test]
+    fn wanted_symbols_are_found_and_others_are_not_kept() {
+        let wanted = wanted(&["__preempt_count", "__per_cpu_offset", "ist_enter"]);
+        assert_eq!(wanted.address("__preempt_count"), Some(0x1fb80));
+        assert_eq!(wanted.address("__per_cpu_offset"), Some(0xffff_ffff_9798_5940));
+        assert!(!wanted.has("ist_enter"));
+        assert!(!wanted.has("arch_cpu_idle"));
+    }
+
+    #[test]
+    fn functions_of_one_name_are_counted() {
+        assert_eq!(wanted(&["show"]).symbols["show"].functions, 2);
+    }
+
+    #[test]
+    fn hidden_addresses_are_no_addresses() {
+        let hidden = "0000000000000000 A __preempt_count\n0000000000000000 T arch_cpu_idle\n";
+        let wanted = Wanted::read(hidden.as_bytes(), |_| true).unwrap();
+        assert!(wanted.hidden);
+        assert!(wanted.has("arch_cpu_idle"));
+        assert_eq!(wanted.address("arch_cpu_idle"), None);
+    }
+
+    #[test]
+    fn a_per_cpu_symbol_at_zero_does_not_mean_hidden() {
+        let text = "0000000000000000 A fixed_percpu_data\nffffffff968356d0 T arch_cpu_idle\n";
+        let wanted = Wanted::read(text.as_bytes(), |_| true).unwrap();
+        assert_eq!(wanted.address("fixed_percpu_data"), Some(0));
+    }
+
+    #[test]
+    fn addresses_resolve_to_the_function_they_lie_in() {
+        let table = SymbolTable::read(KALLSYMS.as_bytes()).unwrap();
+        assert_eq!(table.resolve(0xffff_ffff_9683_56d5).unwrap().to_string(), "arch_cpu_idle+0x5");
+        assert_eq!(table.resolve(0xffff_ffff_9683_5700).unwrap().name, "default_idle_alias");
+        assert_eq!(
+            table.resolve(0xffff_ffff_c012_3010).unwrap().to_string(),
+            "patched_idle+0x10 [livepatch_idle]"
+        );
+        assert_eq!(table.resolve(0xffff_ffff_8000_0000), None);
+        assert_eq!(table.resolve(0xffff_ffff_d000_0000), None);
+    }
+
+    #[test]
+    fn names_have_addresses() {
+        let table = SymbolTable::read(KALLSYMS.as_bytes()).unwrap();
+        assert_eq!(table.address("default_idle"), Some(0xffff_ffff_9683_5700));
+        assert_eq!(table.address("default"), None);
+    }
+}

@@ -28,6 +28,9 @@ pub mod flag {
     pub const SYNTHETIC: u32 = 1 << 3;
     /// The emit filter was off: sent although the CPU was in the state that the probe expects at rest.
     pub const AT_REST: u32 = 1 << 4;
+    /// The probe looked whether RCU takes this CPU for online; [`RCU_ONLINE`] is what it saw.
+    pub const HAS_RCU_ONLINE: u32 = 1 << 5;
+    pub const RCU_ONLINE: u32 = 1 << 6;
 }
 
 /// First bytes of every record.

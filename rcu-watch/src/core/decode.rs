@@ -123,6 +123,7 @@ fn snapshot_of<'record>(
             user_mode: flags & flag::USER_REGS != 0,
         }),
         caller: (flags & flag::HAS_CALLER != 0).then(|| Address(u64_of(offset_of!(SnapshotRecord, caller)))),
+        rcu_online: (flags & flag::HAS_RCU_ONLINE != 0).then_some(flags & flag::RCU_ONLINE != 0),
         arg: u64_of(offset_of!(SnapshotRecord, arg)),
         synthetic: flags & flag::SYNTHETIC != 0,
         stack,
@@ -183,6 +184,9 @@ pub fn encode(snapshot: &Snapshot<'_>) -> Vec<u8> {
         flags |= flag::HAS_CALLER;
         put(offset_of!(SnapshotRecord, caller), &caller.0.to_le_bytes());
     }
+    if let Some(online) = snapshot.rcu_online {
+        flags |= flag::HAS_RCU_ONLINE | if online { flag::RCU_ONLINE } else { 0 };
+    }
     if snapshot.synthetic {
         flags |= flag::SYNTHETIC;
     }
@@ -215,6 +219,7 @@ mod tests {
             task: Task { pid: 1, tgid: 2, comm: *b"swapper/3\0\0\0\0\0\0\0" },
             regs: Some(Regs { ip: Address(4), sp: Address(5), rflags: 0x246, user_mode: true }),
             caller: Some(Address(6)),
+            rcu_online: Some(true),
             arg: 7,
             synthetic: true,
             stack: &STACK,
@@ -227,7 +232,8 @@ mod tests {
             let snapshot = Snapshot { stack, ..full() };
             assert_eq!(decode(&encode(&snapshot), 2), Ok(snapshot));
         }
-        let bare = Snapshot { regs: None, caller: None, synthetic: false, stack: &[], ..full() };
+        let bare =
+            Snapshot { regs: None, caller: None, rcu_online: None, synthetic: false, stack: &[], ..full() };
         assert_eq!(decode(&encode(&bare), 2), Ok(bare));
     }
 

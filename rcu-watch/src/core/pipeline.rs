@@ -5,7 +5,7 @@
 //! kind of break.
 
 use super::decode::{DecodeError, decode};
-use super::finding::{RuleId, Verdict};
+use super::finding::{RuleId, Severity, Verdict};
 use super::fold::{Fold, Kind, Repeats, Total};
 use super::model::kernel::KernelModel;
 use super::order::{Gap, Order};
@@ -77,6 +77,7 @@ pub struct Pipeline {
     rule_counts: [RuleCount; RuleId::ALL.len()],
     guard_counts: [GuardCount; Guard::ALL.len()],
     undecodable: u64,
+    samples_in_eqs: u64,
     verdicts: Verdicts,
 }
 
@@ -93,6 +94,7 @@ impl Pipeline {
             rule_counts: [RuleCount::default(); RuleId::ALL.len()],
             guard_counts: Guard::ALL.map(|guard| GuardCount { guard, protects: 0, fails: 0 }),
             undecodable: 0,
+            samples_in_eqs: 0,
             verdicts: Verdicts::default(),
         };
         for probe in plan {
@@ -183,17 +185,24 @@ impl Pipeline {
                 }
             }
         }
-        for verdict in self.verdicts.iter() {
+        for &(mut verdict) in self.verdicts.iter() {
+            if verdict.rule == RuleId::SampledInEqs && verdict.severity == Severity::Error {
+                // The registers of a sample may be late: one is a hint, the next makes it a finding.
+                if self.samples_in_eqs == 0 {
+                    verdict.severity = Severity::Info;
+                }
+                self.samples_in_eqs += 1;
+            }
             if !snapshot.synthetic {
                 self.rule_counts[verdict.rule as usize].fired += 1;
             }
-            let kind = Kind::of(*verdict, &hit, planned.revision);
+            let kind = Kind::of(verdict, &hit, planned.revision);
             if let Some(total) = self.fold.add(kind, &planned.probe, snapshot.ts) {
                 let guards: &[Outcome] =
                     if asks_for_guards(verdict.rule) && !snapshot.synthetic { &outcomes } else { &[] };
                 listener.finding(&Finding {
                     id: total.id,
-                    verdict: *verdict,
+                    verdict,
                     hit,
                     cpu_seq: place.cpu_seq,
                     guards,
@@ -287,9 +296,11 @@ mod tests {
     use super::*;
     use crate::core::decode::encode;
     use crate::core::model::generation::Generation;
+    use crate::core::model::kernel::TextRange;
     use crate::core::probe::{HandlerKind, Mechanism, Point, Reliance};
     use crate::core::rules::tests::{NI, handler, idle, in_task, kernel, probe};
-    use crate::core::units::Nanos;
+    use crate::core::snapshot::Regs;
+    use crate::core::units::{Address, Nanos};
 
     #[derive(Default)]
     struct Heard {
@@ -382,6 +393,23 @@ mod tests {
         assert_eq!(pipeline.rule_count(RuleId::NestingImbalance).judged, 41_203 + 812);
         assert_eq!(pipeline.rule_count(RuleId::HandlerUnwatched).judged, 812);
         assert_eq!(pipeline.rule_count(RuleId::UncountedContext).judged, 0);
+    }
+
+    #[test]
+    fn a_single_sample_is_a_hint_and_a_second_one_a_finding() {
+        let range = |start, end| vec![TextRange { start: Address(start), end: Address(end) }];
+        let mut kernel = kernel(Generation::G5);
+        kernel.text.uninstrumentable = range(1, 2);
+        let sampler = probe(Point::NmiEnter, Mechanism::PerfEvent);
+        let mut pipeline = Pipeline::new(kernel, vec![sampler]);
+        let mut heard = Heard::default();
+        for probe_seq in 0..3 {
+            let regs = Some(Regs { ip: Address(9), ..Regs::default() });
+            pipeline.push(&encode(&Snapshot { probe_seq, regs, ..idle(5, 0, 1, 0x11_0000) }), &mut heard);
+        }
+        let told: Vec<_> =
+            pipeline.totals().iter().map(|total| (total.verdict.severity, total.count)).collect();
+        assert_eq!(told, [(Severity::Info, 1), (Severity::Error, 2)]);
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct Snapshot<'record> {
     pub regs: Option<Regs>,
     /// For a function probe: the return address of the probed function.
     pub caller: Option<Address>,
+    /// Whether RCU takes this CPU for online; `None` where the probe does not look.
+    pub rcu_online: Option<bool>,
     /// What the probe point defines (`cpu_idle`: the C-state), else 0.
     pub arg: u64,
     /// Sent by `--self-test`.

@@ -7,6 +7,7 @@ use super::{Hit, Verdicts};
 use crate::core::finding::{RuleId, Severity};
 use crate::core::model::generation::{Base, TASK_EXIT_IDLE};
 use crate::core::model::kernel::IrqCounting;
+use crate::core::probe::Point;
 
 pub(super) fn judge(hit: &Hit<'_>, verdicts: &mut Verdicts) {
     let bits = hit.kernel.calibration;
@@ -14,13 +15,18 @@ pub(super) fn judge(hit: &Hit<'_>, verdicts: &mut Verdicts) {
     if !(bits.nmi_bits && bits.hardirq_bits) || hit.probe.is_rcu_internal {
         return;
     }
-    if hit.nmi_depth == 0 && hit.hardirq_depth == 0 && hit.m() % 2 == 0 {
+    if hit.nmi_depth == 0 && !in_irq(hit) && hit.m() % 2 == 0 {
         return;
     }
     verdicts.judging(RuleId::UncountedContext);
     if let Some(because) = uncounted(hit) {
         verdicts.fire(RuleId::UncountedContext, Severity::Error, because);
     }
+}
+
+/// `irq_enter_rcu` runs before P shows the irq that it is called for.
+fn in_irq(hit: &Hit<'_>) -> bool {
+    hit.hardirq_depth > 0 || (hit.is_at(Point::IrqEnter) && hit.is_direct())
 }
 
 fn uncounted(hit: &Hit<'_>) -> Option<&'static str> {
@@ -45,7 +51,7 @@ fn uncounted(hit: &Hit<'_>) -> Option<&'static str> {
         IrqCounting::Every => true,
         IrqCounting::IdleTask => hit.snapshot.task.is_idle(),
     };
-    (counted && nmis == 0 && hit.hardirq_depth > 0 && hit.base == Base::Kernel && hit.depth == 0)
+    (counted && nmis == 0 && in_irq(hit) && hit.base == Base::Kernel && hit.depth == 0)
         .then_some("an irq runs that M does not count")
 }
 
@@ -54,7 +60,7 @@ fn uncounted_in_old(hit: &Hit<'_>, nmis: i64) -> Option<&'static str> {
     if hit.depth < nmis {
         return Some("more NMIs run than M counts");
     }
-    (nmis == 0 && hit.hardirq_depth > 0 && hit.m() == 0 && (hit.n() == TASK_EXIT_IDLE || hit.n() == 0))
+    (nmis == 0 && in_irq(hit) && hit.m() == 0 && (hit.n() == TASK_EXIT_IDLE || hit.n() == 0))
         .then_some("an irq runs that N does not count")
 }
 
@@ -62,7 +68,7 @@ fn uncounted_in_old(hit: &Hit<'_>, nmis: i64) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::core::model::generation::Generation;
-    use crate::core::probe::{Mechanism, Point};
+    use crate::core::probe::Mechanism;
     use crate::core::rules::tests::{HARDIRQ, NI, NMI, fired, idle, in_task, kernel, probe};
     use crate::core::snapshot::Snapshot;
 

@@ -6,10 +6,13 @@
 
 mod agreement;
 mod context;
+mod edge;
 pub mod explain;
 pub mod guard;
 mod hit;
+mod interrupt;
 mod nesting;
+mod place;
 mod watching;
 
 use super::finding::{RuleId, Severity, Verdict};
@@ -108,6 +111,9 @@ pub fn judge(kernel: &KernelModel, probe: &Probe, snapshot: &Snapshot<'_>, verdi
     nesting::judge(&hit, verdicts);
     agreement::judge(&hit, verdicts);
     context::judge(&hit, verdicts);
+    edge::judge(&hit, verdicts);
+    interrupt::judge(&hit, verdicts);
+    place::judge(&hit, verdicts);
 }
 
 #[cfg(test)]

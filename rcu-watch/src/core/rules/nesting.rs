@@ -6,7 +6,7 @@ use crate::core::model::generation::{TASK_EXIT_IDLE, TASK_NEST_MASK};
 use crate::core::probe::Point;
 
 /// Deeper than any stack of irqs, exceptions and NMIs that fits a kernel stack.
-const DEEPEST: i64 = 64;
+pub(super) const DEEPEST: i64 = 64;
 /// Task-level nesting beyond this has never been seen legal: it is 1, or 0 in an EQS.
 const MOST_NESTING: i64 = 2;
 

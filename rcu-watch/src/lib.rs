@@ -12,6 +12,7 @@ pub mod bpf;
 pub mod cli;
 pub mod commands;
 pub mod core;
+pub mod dmesg;
 pub mod kernel;
 pub mod report;
 pub mod sink;

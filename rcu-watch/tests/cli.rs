@@ -63,3 +63,68 @@ fn a_reader_that_leaves_early_is_no_error() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(stderr(&output), "");
 }
+
+fn report(name: &str) -> String {
+    format!("{}/tests/dmesg/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn a_log_with_a_break_exits_2_and_one_without_exits_0() {
+    let broken = rcu_watch(&["dmesg", &report("arm64-5.14-clang-cfi.log")]);
+    assert_eq!(broken.status.code(), Some(2), "{}", stderr(&broken));
+    let line = String::from_utf8(broken.stdout).unwrap();
+    assert!(line.contains("error RW006 nesting-imbalance rcu_eqs_enter"), "{line}");
+    for quiet in ["/dev/null".to_owned(), report("x86-6.5-stall-in-irq.log")] {
+        let quiet = rcu_watch(&["dmesg", &quiet]);
+        assert_eq!(quiet.status.code(), Some(0));
+        assert!(quiet.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_warning_in_a_log_counts_from_fail_on_warning() {
+    let log = report("s390-6.2-next-arch_cpu_idle.log");
+    assert_eq!(rcu_watch(&["dmesg", &log]).status.code(), Some(0));
+    assert_eq!(rcu_watch(&["dmesg", "--fail-on", "warning", &log]).status.code(), Some(2));
+    assert_eq!(rcu_watch(&["dmesg", "--fail-on", "warning", "-f", "ktap", &log]).status.code(), Some(1));
+}
+
+#[test]
+fn what_is_in_the_baseline_does_not_fail_again() {
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    let (old, log) = (format!("{folder}/old.ndjson"), report("arm64-6.2-rc1-psci_checker.log"));
+    assert_eq!(rcu_watch(&["dmesg", "-f", "json", "-o", &old, &log]).status.code(), Some(2));
+    assert_eq!(rcu_watch(&["dmesg", "--baseline", &old, &log]).status.code(), Some(0));
+    let other = report("arm64-5.14-clang-cfi.log");
+    assert_eq!(rcu_watch(&["dmesg", "--baseline", &old, &other]).status.code(), Some(2));
+    let wrong = rcu_watch(&["dmesg", "--baseline", &log, &log]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(stderr(&wrong).contains("give the output of `rcu-watch -f json`"), "{}", stderr(&wrong));
+}
+
+#[test]
+fn a_log_as_ndjson_is_what_the_schema_says() {
+    let schema = format!("{}/../docs/schema.json", env!("CARGO_MANIFEST_DIR"));
+    let schema = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let output = rcu_watch(&["dmesg", "-f", "json", &report("x86-5.19-next-ct_idle_exit.log")]);
+    let lines: Vec<serde_json::Value> = output
+        .stdout
+        .split(|&c| c == b'\n')
+        .filter(|l| !l.is_empty())
+        .map(|l| serde_json::from_slice(l).unwrap())
+        .collect();
+    for line in &lines {
+        assert!(validator.is_valid(line), "{line}");
+    }
+    let types: Vec<_> = lines.iter().map(|line| line["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["header", "finding", "finding", "summary"]);
+}
+
+#[test]
+fn a_full_disk_is_an_error_with_a_remedy() {
+    let output = rcu_watch(&["dmesg", "-o", "/dev/full", &report("arm64-5.14-clang-cfi.log")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("cannot write to /dev/full"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("; free space there"), "{}", stderr(&output));
+}

@@ -45,6 +45,8 @@ pub enum Command {
     Watch(WatchArgs),
     /// Print the attach plan for this kernel, with reasons; attach nothing
     Probes(ProbesArgs),
+    /// Find this class of kernel splats in a log: dmesg's, a CI job's, pstore's
+    Dmesg(DmesgArgs),
     /// Print a rule's page, or the list of rules
     Explain {
         /// RW001, or its name
@@ -92,6 +94,16 @@ pub struct WatchArgs {
 pub struct ProbesArgs {
     #[command(flatten)]
     pub scope: ScopeArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct DmesgArgs {
+    /// The log; - is standard input, none the running kernel's own
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub verdict: VerdictArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }

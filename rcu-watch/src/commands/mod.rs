@@ -1,6 +1,7 @@
 //! The commands: each takes its arguments, does its work and says how the process ends.
 
 mod completions;
+mod dmesg;
 mod explain;
 mod man;
 
@@ -13,6 +14,7 @@ pub fn run(command: &Command) -> Result<Exit> {
     match command {
         Command::Watch(_) => bail!("watch is not built into this binary"),
         Command::Probes(_) => bail!("probes is not built into this binary"),
+        Command::Dmesg(args) => dmesg::run(args),
         Command::Explain { rule } => explain::run(*rule),
         Command::Completions { shell } => completions::run(*shell),
         Command::Man => man::run(),

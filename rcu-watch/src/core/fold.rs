@@ -120,7 +120,7 @@ impl Fold {
 
 /// Equal for the same rule, function and handlers on any kernel and in any run: no address, no suffix that a
 /// compiler chose, no order.
-fn fingerprint(verdict: &Verdict, probe: &Probe) -> String {
+pub(crate) fn fingerprint(verdict: &Verdict, probe: &Probe) -> String {
     let mut handlers: Vec<(HandlerKind, &str)> = probe
         .handlers
         .iter()

@@ -12,19 +12,20 @@ pub(super) fn lines(at: At, finding: &FindingReport, verbose: bool, style: Style
         _ => "",
     };
     let mut head = format!(
-        "{} {} {} {} {} <- {}",
+        "{} {} {} {} {}{}",
         phrase::at(at),
         style.severity(finding.severity, &finding.severity.to_string()),
         finding.rule,
         finding.name,
         finding.function,
-        phrase::handlers(&finding.handlers),
+        phrase::handlers_of(finding.rule, &finding.handlers),
     );
     if let Some(state) = &finding.state {
         head += &format!("; {}", words(state));
     }
     if let Some(task) = &finding.task {
-        head += &format!("; {}[{}]", task.comm, task.pid);
+        let comm = if task.comm.is_empty() { "pid" } else { &task.comm };
+        head += &format!("; {comm}[{}]", task.pid);
     }
     let mut lines = vec![head + note];
     lines.push(format!("    {}", finding.because));

@@ -30,13 +30,22 @@ pub struct Look {
     pub report_file: bool,
 }
 
+/// What the header said this stream is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Run,
+    /// A printed plan: nothing ran, so there is no verdict.
+    Plan,
+    /// A kernel log: no probes, so there are no books.
+    Log,
+}
+
 pub struct Text<Out, Err> {
     out: Out,
     err: Err,
     look: Look,
     style: Style,
-    /// The command of the header: a printed plan has no verdict.
-    is_plan: bool,
+    kind: Kind,
     status_shown: bool,
     /// When the next plain status line is due, in seconds of the run.
     next_status_s: u64,
@@ -45,7 +54,7 @@ pub struct Text<Out, Err> {
 impl<Out: Write, Err: Write> Text<Out, Err> {
     pub fn new(out: Out, err: Err, look: Look) -> Self {
         let style = Style { color: look.color };
-        Self { out, err, look, style, is_plan: false, status_shown: false, next_status_s: status::EVERY_S }
+        Self { out, err, look, style, kind: Kind::Run, status_shown: false, next_status_s: status::EVERY_S }
     }
 
     /// Lines about the run.
@@ -86,9 +95,13 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
         let at = (envelope.ts_ns, envelope.cpu);
         match &envelope.message {
             Message::Header(header) if header.command == "probes" => {
-                self.is_plan = true;
+                self.kind = Kind::Plan;
                 self.about(&block::lines(header, verbose))?;
                 self.say(&plan::lines(&header.plan, style))
+            }
+            Message::Header(header) if header.command == "dmesg" => {
+                self.kind = Kind::Log;
+                Ok(())
             }
             Message::Header(header) => self.about(&block::lines(header, verbose)),
             Message::Finding(finding) => self.say(&finding::lines(at, finding, verbose, style)),
@@ -101,7 +114,8 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
             Message::ProbeError(error) => self.about(&[status::probe_error(at, error)]),
             // The status line has said it already.
             Message::Heartbeat(_) => Ok(()),
-            Message::Summary(_) if self.is_plan => Ok(()),
+            Message::Summary(_) if self.kind == Kind::Plan => Ok(()),
+            Message::Summary(summary) if self.kind == Kind::Log => self.about(&summary::log(summary, style)),
             Message::Summary(summary) => self.about(&summary::lines(summary, verbose, style)),
         }
     }

@@ -1,5 +1,6 @@
 //! Numbers, times and names in the words of the screen.
 
+use crate::core::finding::RuleId;
 use crate::core::probe::{Handler, HandlerKind, Reliance};
 use crate::core::units::{Counter, CpuId, Nanos};
 
@@ -81,10 +82,16 @@ pub(super) fn handler(handler: &Handler) -> String {
     format!("{} {}{note}", kind(handler.kind), handler.name)
 }
 
-pub(super) fn handlers(all: &[Handler]) -> String {
-    if all.is_empty() {
-        return "our own probe only".to_owned();
+/// ` <- livepatch lp_idle`. Only where an exposed function is the finding does it matter that nobody is on it.
+pub(super) fn handlers_of(rule: RuleId, all: &[Handler]) -> String {
+    match all {
+        [] if rule == RuleId::ExposedFunction => " <- our own probe only".to_owned(),
+        [] => String::new(),
+        all => format!(" <- {}", handlers(all)),
     }
+}
+
+pub(super) fn handlers(all: &[Handler]) -> String {
     all.iter().map(handler).collect::<Vec<_>>().join(", ")
 }
 

@@ -29,6 +29,19 @@ pub(super) fn lines(summary: &Summary, verbose: bool, style: Style) -> Vec<Strin
     lines
 }
 
+/// The end of a kernel log: what it has, and nothing of what only a run knows.
+pub(super) fn log(summary: &Summary, style: Style) -> Vec<String> {
+    let kinds = summary.findings.len() as u64;
+    let verdict = match summary.verdict {
+        RunVerdict::Findings => style.bad(&format!("BREAK: {} in the log", plural(kinds, "finding"))),
+        _ if kinds > 0 => {
+            style.doubtful(&format!("no break that counts; {} in the log", plural(kinds, "finding")))
+        }
+        _ => style.good("no splat of this class in the log"),
+    };
+    std::iter::once(verdict).chain(findings(summary, style)).collect()
+}
+
 fn verdict(summary: &Summary, style: Style) -> String {
     let with = |status| summary.rules.iter().filter(|rule| rule.status == status).count();
     let coverage = format!(
@@ -54,11 +67,11 @@ fn verdict(summary: &Summary, style: Style) -> String {
 fn findings(summary: &Summary, style: Style) -> Vec<String> {
     let line = |finding: &FindingTotal| {
         format!(
-            "  {} {} {} <- {}: {}{}",
+            "  {} {} {}{}: {}{}",
             style.severity(finding.severity, &finding.severity.to_string()),
             finding.rule,
             finding.function,
-            phrase::handlers(&finding.handlers),
+            phrase::handlers_of(finding.rule, &finding.handlers),
             plural(finding.count, "time"),
             match finding {
                 FindingTotal { synthetic: true, .. } => " (synthetic)",

@@ -28,6 +28,16 @@ pub fn create_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).with_context(|| format!("cannot make {}; check its owner", path.display()))
 }
 
+/// An empty directory beside a place in the cache, to fill before it takes that place.
+pub fn scratch(beside: &Path) -> Result<PathBuf> {
+    let mut name = beside.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".new.{}", std::process::id()));
+    let path = beside.with_file_name(name);
+    let _ = fs::remove_dir_all(&path);
+    create_dir(&path)?;
+    Ok(path)
+}
+
 /// The checkout that this xtask belongs to.
 pub fn workspace() -> &'static Path {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -3,10 +3,13 @@
 //! Builds with cargo alone, before any set-up: what needs rcu-watch's own code is run as a command.
 
 mod cache;
+mod ci;
+mod demo;
 mod dist;
 mod lab;
 mod process;
 mod setup;
+mod test;
 
 use std::process::ExitCode;
 
@@ -23,6 +26,12 @@ struct Cli {
 enum Task {
     /// Install what building and testing need
     Setup,
+    /// Show a real break, live, in a guest with a stock kernel
+    Demo,
+    /// Everything: set-up, checks, and the lab's scenarios on every kernel
+    Test,
+    /// Every check that needs no guest: format, lints, unit tests
+    Ci,
     /// Build the static binary, to target/dist
     Dist,
     /// Boot stock kernels in QEMU
@@ -32,6 +41,9 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match &Cli::parse().task {
+        Task::Demo => return demo::demo(),
+        Task::Test => return test::test(),
+        Task::Ci => ci::ci(),
         Task::Setup => setup::setup(),
         Task::Dist => dist::dist(),
         Task::Lab(lab) => return lab::main(lab),

@@ -68,6 +68,13 @@ pub enum Step {
         value: String,
         limit: Duration,
     },
+    /// Put an empty file over a file, as a kernel without it would look.
+    Hide {
+        path: String,
+    },
+    Unhide {
+        path: String,
+    },
     /// A command for QEMU's monitor.
     Monitor {
         command: String,
@@ -102,6 +109,8 @@ impl Step {
             Self::WriteFile { path, value } => set("write", &[path, value]),
             Self::ReadFile { label, path } => set("read", &[label, path]),
             Self::Until { path, value, limit } => set("until", &[path, value, &ms(limit)]),
+            Self::Hide { path } => set("hide", &[path]),
+            Self::Unhide { path } => set("unhide", &[path]),
             Self::Monitor { command } => set("monitor", &[command]),
         }
         fields.join("\t")
@@ -126,6 +135,8 @@ impl Step {
             "write" => Self::WriteFile { path: next()?, value: next()? },
             "read" => Self::ReadFile { label: next()?, path: next()? },
             "until" => Self::Until { path: next()?, value: next()?, limit: ms(next())? },
+            "hide" => Self::Hide { path: next()? },
+            "unhide" => Self::Unhide { path: next()? },
             "monitor" => Self::Monitor { command: next()? },
             _ => return None,
         })
@@ -187,6 +198,8 @@ mod tests {
             Step::WriteFile { path: "/p".into(), value: "0".into() },
             Step::ReadFile { label: "l".into(), path: "/p".into() },
             Step::Until { path: "/p".into(), value: String::new(), limit: second },
+            Step::Hide { path: "/p".into() },
+            Step::Unhide { path: "/p".into() },
             Step::Monitor { command: "nmi".into() },
         ];
         for step in steps {

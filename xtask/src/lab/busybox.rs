@@ -1,7 +1,7 @@
 //! Debian's static busybox, so that `lab run -- sh` has a shell. Comfort only: no scenario needs it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
@@ -25,9 +25,8 @@ pub fn find() -> Option<PathBuf> {
     }
 }
 
-fn fetch(to: &PathBuf) -> Result<()> {
-    let scratch = to.with_extension("new");
-    let _ = fs::remove_dir_all(&scratch);
+fn fetch(to: &Path) -> Result<()> {
+    let scratch = cache::scratch(to)?;
     let package = Package { name: "busybox-static".into(), version: None };
     let files = Apt::open(&BOOKWORM)?.download(&[package], &scratch)?;
     unpack(files.first().context("nothing was downloaded")?, &scratch.join("root"))?;

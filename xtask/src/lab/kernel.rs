@@ -102,8 +102,7 @@ fn fetch_from(kernel: &'static Kernel, source: &Source, dir: &Path) -> Result<Im
         .with_context(|| format!("{} depends on no image", source.image))?
         .to_owned();
     say(&format!("fetching stock kernel {release} from {}", source.release.name));
-    let scratch = dir.with_extension("new");
-    let _ = fs::remove_dir_all(&scratch);
+    let scratch = cache::scratch(dir)?;
     let mut vmlinuz = None;
     for package in apt.download(&packages, &scratch)? {
         // In boot/ of the image's package, or under usr/lib/modules of a package of its own.

@@ -14,7 +14,9 @@ pub mod kernel;
 pub mod matrix;
 mod module;
 mod qemu;
+mod scenario;
 mod screen;
+pub mod suite;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,12 +26,15 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use xtask::plan::Step;
 
+use crate::ci::Tally;
 use crate::dist;
 use crate::process::say;
 use crate::setup::{self, For};
 use accel::Accel;
 use boot::{Guest, Programs};
 use console::BootRecord;
+use kernel::{Image, Unavailable};
+use scenario::{Scenario, catalog};
 use screen::Screen;
 
 const NOT_MET: u8 = 1;
@@ -52,9 +57,12 @@ pub struct Run {
     /// Kernel: 5.10, 6.1, 6.12, sid, or the path of a bzImage
     #[arg(long, default_value = "6.1")]
     kernel: String,
-    /// CPUs of the guest
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
-    cpus: u32,
+    /// Scenario to play, any number of times; all that say something on the kernel where neither is given
+    #[arg(long, value_name = "NAME", conflicts_with = "command")]
+    scenario: Vec<String>,
+    /// CPUs of the guest [default: the scenario's, or 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    cpus: Option<u32>,
     /// Memory of the guest
     #[arg(long, value_name = "MIB", default_value_t = MEMORY_MIB)]
     memory: u32,
@@ -91,45 +99,76 @@ pub fn main(lab: &Lab) -> ExitCode {
 }
 
 /// What an error is to the caller: a skip, or a broken lab.
-fn failure(error: &anyhow::Error) -> ExitCode {
-    if let Some(unavailable) = error.downcast_ref::<kernel::Unavailable>() {
+pub fn failure(error: &anyhow::Error) -> ExitCode {
+    if let Some(unavailable) = error.downcast_ref::<Unavailable>() {
         say(&format!("skipped: {unavailable}"));
         return ExitCode::from(SKIPPED);
     }
-    say(&format!("the lab broke: {error:#}"));
+    say(&format!("cannot go on: {error:#}"));
     ExitCode::from(BROKE)
 }
 
 impl Run {
     fn run(&self) -> Result<u8> {
-        if self.command.is_empty() {
-            bail!("nothing to run; give `-- CMD`");
-        }
+        let scenarios = self.scenarios()?;
         setup::ensure(&[For::Lab])?;
         let image = kernel::find(&self.kernel)?;
         let programs = programs(self.binary.clone())?;
         let accel = self.accel.map_or_else(|| Accel::probe(&image.vmlinuz), Ok)?;
-        let modules = self.module.iter().map(|name| {
-            let path = PathBuf::from(name);
-            if path.is_file() { Ok(path) } else { module::build(name, &image) }
-        });
-        let modules = modules.collect::<Result<Vec<_>>>()?;
-        let plan = vec![Step::Run {
-            label: "command".into(),
-            limit: Duration::from_secs(self.limit),
-            argv: self.command.clone(),
-        }];
+        if !self.command.is_empty() {
+            return self.run_command(image, &programs, accel);
+        }
+        let mut code = 0;
+        for job in suite::jobs(&image, &scenarios, self.cpus) {
+            let mut guest = job.guest(self.memory, &self.append)?;
+            guest.modules.extend(self.modules(&image)?);
+            let mut screen = Screen::new(&guest.title(accel), true, self.verbose);
+            let record = guest.boot(&programs, accel, &mut screen)?;
+            for outcome in job.judge(&record) {
+                outcome.say();
+                code = if outcome.is_met() { code } else { NOT_MET };
+            }
+        }
+        Ok(code)
+    }
+
+    fn run_command(&self, image: Image, programs: &Programs, accel: Accel) -> Result<u8> {
+        let limit = Duration::from_secs(self.limit);
         let guest = Guest {
+            modules: self.modules(&image)?,
             image,
-            cpus: self.cpus,
+            cpus: self.cpus.unwrap_or(2),
             memory_mib: self.memory,
             append: self.append.clone(),
-            modules,
-            plan,
+            plan: vec![Step::Run { label: "command".into(), limit, argv: self.command.clone() }],
         };
         let mut screen = Screen::new(&guest.title(accel), true, self.verbose);
-        let record = guest.boot(&programs, accel, &mut screen)?;
-        command_code(&record)
+        command_code(&guest.boot(programs, accel, &mut screen)?)
+    }
+
+    /// Those named, or all that say something on this kernel; on a kernel that is only a file, all.
+    fn scenarios(&self) -> Result<Vec<&'static Scenario>> {
+        let known = matrix::find(&self.kernel).is_some();
+        let suits = |scenario: &Scenario| !known || scenario.kernels.contains(&self.kernel.as_str());
+        if self.scenario.is_empty() {
+            return Ok(catalog::SCENARIOS.iter().filter(|scenario| suits(scenario)).collect());
+        }
+        let named = self.scenario.iter().map(|name| match catalog::find(name) {
+            Some(scenario) if suits(scenario) => Ok(scenario),
+            Some(scenario) => {
+                bail!("{name} says nothing on {}; it is for {}", self.kernel, scenario.kernels.join(", "))
+            }
+            None => bail!("no scenario {name}; `cargo xtask lab list` names them"),
+        });
+        named.collect()
+    }
+
+    fn modules(&self, image: &Image) -> Result<Vec<PathBuf>> {
+        let modules = self.module.iter().map(|name| {
+            let path = PathBuf::from(name);
+            if path.is_file() { Ok(path) } else { module::build(name, image) }
+        });
+        modules.collect()
     }
 }
 
@@ -158,7 +197,71 @@ fn programs(binary: Option<PathBuf>) -> Result<Programs> {
     Ok(Programs { init: dist::lab_init()?, rcu_watch: Some(rcu_watch), busybox: busybox::find() })
 }
 
+/// What one boot needs that is not its own: kernel, programs, accelerator. For other tasks than `lab run`.
+pub struct Bench {
+    image: Image,
+    programs: Programs,
+    accel: Accel,
+}
+
+impl Bench {
+    pub fn new(kernel: &str) -> Result<Self> {
+        let image = kernel::find(kernel)?;
+        let programs = programs(None)?;
+        let accel = Accel::probe(&image.vmlinuz)?;
+        Ok(Self { image, programs, accel })
+    }
+
+    pub fn module(&self, name: &str) -> Result<PathBuf> {
+        module::build(name, &self.image)
+    }
+
+    pub fn rcu_watch(&self) -> PathBuf {
+        self.programs.rcu_watch.clone().unwrap_or_default()
+    }
+
+    /// Its commands' output is shown live.
+    pub fn boot(&self, modules: Vec<PathBuf>, plan: Vec<Step>) -> Result<BootRecord> {
+        let Self { image, programs, accel } = self;
+        let image = image.clone();
+        let guest = Guest { image, cpus: 2, memory_mib: MEMORY_MIB, append: String::new(), modules, plan };
+        let mut screen = Screen::new(&guest.title(*accel), true, false);
+        guest.boot(programs, *accel, &mut screen)
+    }
+}
+
+/// Every scenario on every kernel that it is about; a kernel that is not to be had is skipped, or fails if required.
+pub fn test_all() -> Result<Tally> {
+    setup::ensure(&[For::Build, For::Lab])?;
+    let mut tally = Tally::default();
+    let mut jobs = Vec::new();
+    for kernel in &matrix::KERNELS {
+        let scenarios: Vec<&'static Scenario> =
+            catalog::SCENARIOS.iter().filter(|scenario| scenario.kernels.contains(&kernel.name)).collect();
+        match kernel::find(kernel.name) {
+            Ok(image) => jobs.extend(suite::jobs(&image, &scenarios, None)),
+            Err(error) if kernel.required => {
+                say(&format!("FAILED: {error:#}; this kernel is required"));
+                tally.failed += scenarios.len();
+            }
+            Err(error) => {
+                say(&format!("SKIPPED: {} scenarios: {error:#}", scenarios.len()));
+                tally.skipped += scenarios.len();
+            }
+        }
+    }
+    let Some(first) = jobs.first() else { return Ok(tally) };
+    let accel = Accel::probe(&first.image.vmlinuz)?;
+    let outcomes = suite::run_all(jobs, &programs(None)?, accel, MEMORY_MIB)?;
+    tally.passed += outcomes.iter().filter(|outcome| outcome.is_met()).count();
+    tally.failed += outcomes.iter().filter(|outcome| !outcome.is_met()).count();
+    Ok(tally)
+}
+
 fn list() -> Result<u8> {
     println!("kernels: {}, or the path of a bzImage", matrix::names());
+    for scenario in catalog::SCENARIOS {
+        println!("{:<16} {:<20} {}", scenario.name, scenario.kernels.join(" "), scenario.about);
+    }
     Ok(0)
 }

@@ -80,8 +80,7 @@ fn fetch(package: &str, release: &super::matrix::Release, root: &Path) -> Result
     let apt = Apt::open(release)?;
     let packages =
         apt.closure(package, |name| name.starts_with("linux-headers-") || name.starts_with("linux-kbuild-"))?;
-    let scratch = root.with_extension("new");
-    let _ = fs::remove_dir_all(&scratch);
+    let scratch = cache::scratch(root)?;
     let unpacked = scratch.join("root");
     for file in apt.download(&packages, &scratch)? {
         unpack(&file, &unpacked)?;

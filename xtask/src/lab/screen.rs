@@ -28,6 +28,11 @@ pub struct Screen {
 }
 
 impl Screen {
+    /// For guests that run beside each other: whole lines only.
+    pub fn plain(what: &str) -> Self {
+        Self { in_place: false, ..Self::new(what, false, false) }
+    }
+
     /// `what` names the guest: kernel, accelerator, CPUs.
     pub fn new(what: &str, commands: bool, kernel: bool) -> Self {
         Self {
@@ -53,6 +58,10 @@ impl Screen {
                     self.line(&format!("xtask: {}: booted {release}", self.what));
                 }
                 Kind::Scenario => self.line(&format!("xtask: {}: scenario {}", self.what, frame.label)),
+                Kind::Exit if self.commands => {
+                    let how = String::from_utf8_lossy(&frame.payload).into_owned();
+                    self.line(&format!("xtask: {}: `{}` ended with {how}", self.what, frame.label));
+                }
                 Kind::Failed => {
                     let why = String::from_utf8_lossy(&frame.payload).into_owned();
                     self.line(&format!("xtask: {}: {}: {why}", self.what, frame.label.replace('\t', " ")));

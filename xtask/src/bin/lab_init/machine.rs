@@ -72,6 +72,24 @@ pub fn unload_module(name: &str) -> Result<(), String> {
     if result == 0 { Ok(()) } else { Err(format!("{name}: {}", io::Error::last_os_error())) }
 }
 
+/// Binds an empty file over a path.
+pub fn hide(path: &str) -> Result<(), String> {
+    let empty = "/tmp/.empty";
+    fs::write(empty, "").map_err(|error| format!("{empty}: {error}"))?;
+    let c = |text: &str| CString::new(text).map_err(|error| error.to_string());
+    let (from, at, none) = (c(empty)?, c(path)?, std::ptr::null());
+    // SAFETY: the strings end in NUL and live over the call; a bind mount takes neither type nor data.
+    let result = unsafe { libc::mount(from.as_ptr(), at.as_ptr(), none, libc::MS_BIND, none.cast()) };
+    if result == 0 { Ok(()) } else { Err(format!("bind on {path}: {}", io::Error::last_os_error())) }
+}
+
+pub fn unhide(path: &str) -> Result<(), String> {
+    let at = CString::new(path).map_err(|error| error.to_string())?;
+    // SAFETY: a string that ends in NUL.
+    let result = unsafe { libc::umount2(at.as_ptr(), 0) };
+    if result == 0 { Ok(()) } else { Err(format!("unmount {path}: {}", io::Error::last_os_error())) }
+}
+
 /// Through the exit device where there is one: a power-off takes seconds under emulation.
 pub fn power_off() -> ! {
     if let Ok(ports) = fs::OpenOptions::new().write(true).open("/dev/port") {

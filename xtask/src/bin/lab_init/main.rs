@@ -2,16 +2,17 @@
 //!
 //! As `/init` it mounts what a tracing tool needs, plays the plan that came with the initramfs, sends
 //! everything that the commands print to the host, and switches the machine off. Called by another name it
-//! is that command: the initramfs has `lab-load` beside whatever busybox brings. Static, and without any
-//! crate but libc.
+//! is that command: `lab-load` and `lab-as` are there beside whatever busybox brings. Static, and without
+//! any crate but libc.
 
 mod channel;
 mod load;
 mod machine;
 mod player;
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use xtask::plan::{PLAN_PATH, Step};
 use xtask::wire::Kind;
@@ -19,8 +20,10 @@ use xtask::wire::Kind;
 fn main() -> ExitCode {
     let mut args = std::env::args();
     let name = args.next().unwrap_or_default();
-    if Path::new(&name).file_name().is_some_and(|name| name == "lab-load") {
-        return load::run(args);
+    match Path::new(&name).file_name().and_then(|name| name.to_str()) {
+        Some("lab-load") => return load::run(args),
+        Some("lab-as") => return run_as(args),
+        _ => {}
     }
     if std::process::id() != 1 {
         eprintln!("lab_init: this is PID 1 of the lab's guest; use `cargo xtask lab run`");
@@ -58,4 +61,15 @@ fn play_plan(channel: &channel::Channel) {
             channel.send(Kind::Failed, line, why.as_bytes());
         }
     }
+}
+
+/// `lab-as UID CMD...`: without root, and so without any capability.
+fn run_as(mut args: impl Iterator<Item = String>) -> ExitCode {
+    let (Some(uid), Some(program)) = (args.next().and_then(|uid| uid.parse().ok()), args.next()) else {
+        eprintln!("lab-as: give a user's number and a command");
+        return ExitCode::FAILURE;
+    };
+    let error = Command::new(&program).args(args).uid(uid).gid(uid).exec();
+    eprintln!("lab-as: {program}: {error}");
+    ExitCode::FAILURE
 }

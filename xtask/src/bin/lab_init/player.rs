@@ -56,6 +56,8 @@ impl Player {
             }
             Step::Until { path, value, limit } => until(limit, || content(&path) == value)
                 .map_err(|()| format!("{path} is {:?} and not {value:?} after {limit:?}", content(&path)))?,
+            Step::Hide { path } => machine::hide(&path)?,
+            Step::Unhide { path } => machine::unhide(&path)?,
             Step::Monitor { command } => self.channel.send(Kind::Monitor, &command, b""),
         }
         Ok(())

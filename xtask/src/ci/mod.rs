@@ -1,0 +1,73 @@
+//! `cargo xtask ci`: every check that needs no guest.
+//!
+//! Format, lints, unit tests, and the rules of this tree that no linter knows: what `core` must not name, what may be
+//! depended upon, how long a file may get.
+
+mod dependencies;
+mod source;
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::process::{cargo, run, say};
+use crate::setup::{self, For};
+
+type Check = fn() -> Result<()>;
+
+/// In the order in which a failure is cheapest to find.
+const CHECKS: [(&str, Check); 7] = [
+    ("format", || run(cargo().args(["fmt", "--all", "--check"]))),
+    ("core is pure", source::core_is_pure),
+    ("file lengths", source::files_are_short),
+    ("dependencies", dependencies::check),
+    ("lints", || {
+        run(cargo().args(["clippy", "--quiet", "--locked", "--all-targets", "--", "-D", "warnings"]))
+    }),
+    ("unit tests", || run(cargo().args(["test", "--quiet", "--locked"]))),
+    ("xtask's guest half", guest_half),
+];
+
+/// How the checks went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    pub passed: usize,
+    pub failed: usize,
+    pub skipped: usize,
+}
+
+/// Runs them all, the failed ones not stopping the others.
+pub fn check_all() -> Result<Tally> {
+    setup::ensure(&[For::Build, For::Checks])?;
+    let mut tally = Tally::default();
+    for (name, check) in CHECKS {
+        let start = Instant::now();
+        let outcome = check();
+        let took = start.elapsed().as_secs_f64();
+        match outcome {
+            Ok(()) => {
+                tally.passed += 1;
+                say(&format!("ok: {name}, {took:.1} s"));
+            }
+            Err(error) => {
+                tally.failed += 1;
+                say(&format!("FAILED: {name}, {took:.1} s: {error:#}"));
+            }
+        }
+    }
+    Ok(tally)
+}
+
+pub fn ci() -> Result<()> {
+    let tally = check_all()?;
+    if tally.failed > 0 {
+        bail!("{} of {} checks failed", tally.failed, CHECKS.len());
+    }
+    Ok(())
+}
+
+/// It is built without the host's dependencies; nothing but this proves that it can be.
+fn guest_half() -> Result<()> {
+    let what = ["clippy", "--quiet", "--locked", "--package", "xtask", "--no-default-features"];
+    run(cargo().args(what).args(["--bin", "lab_init", "--", "-D", "warnings"]))
+}

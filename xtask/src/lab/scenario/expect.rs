@@ -1,0 +1,221 @@
+//! What must be true of a scenario's record, judged one statement at a time.
+
+use serde_json::Value;
+use xtask::wire::Exit;
+
+use super::super::console::{Output, ScenarioRecord};
+use super::stream::Stream;
+
+/// A statement about what a scenario left behind; `run` is a command's label.
+#[derive(Clone, Copy, Debug)]
+pub enum Expect {
+    /// The command ended with this code.
+    Exit { run: &'static str, code: i32 },
+    /// A signal ended the command.
+    Killed { run: &'static str, signal: i32 },
+    /// Its standard output is a whole stream whose books balance.
+    Stream { run: &'static str },
+    /// At least one such finding.
+    Finding { run: &'static str, finding: Finding },
+    /// No finding at all.
+    NoFinding { run: &'static str },
+    /// No finding of this severity.
+    NoneOf { run: &'static str, severity: &'static str },
+    /// Exactly one finding, and a synthetic one.
+    OnlySynthetic { run: &'static str },
+    /// The point was hit at least so often, all CPUs together.
+    Hits { run: &'static str, point: &'static str, at_least: u64 },
+    /// The layout was calibrated.
+    Calibrated { run: &'static str },
+    /// Records were lost, and both the stream and the summary say so.
+    Loss { run: &'static str },
+    /// One line of its standard output or error has all of these.
+    Line { run: &'static str, has: &'static [&'static str] },
+    /// The file holds none of these.
+    Without { file: &'static str, none_of: &'static [&'static str] },
+    /// The file holds this.
+    With { file: &'static str, text: &'static str },
+    /// Both files are the same.
+    Same { file: &'static str, other: &'static str },
+    /// On this kernel only.
+    On { kernel: &'static str, expect: &'static Expect },
+}
+
+/// A finding as a scenario knows it beforehand.
+#[derive(Clone, Copy, Debug)]
+pub struct Finding {
+    pub rule: &'static str,
+    pub severity: &'static str,
+    pub function: &'static str,
+    /// Kind and name of a handler that it names; `None`: it names none.
+    pub handler: Option<(&'static str, &'static str)>,
+    /// W=0 N=0 M=0.
+    pub at_eqs: bool,
+    /// `None`: whichever.
+    pub mechanism: Option<&'static str>,
+}
+
+type Verdict = Result<(), String>;
+
+impl Expect {
+    /// What is wrong, if something is.
+    pub fn judge(&self, record: &ScenarioRecord, kernel: &str) -> Verdict {
+        let outcome = match *self {
+            Self::Exit { run, code } => exit(record, run, Exit::Code(code)),
+            Self::Killed { run, signal } => exit(record, run, Exit::Signal(signal)),
+            Self::Stream { run } => stream(record, run).and_then(|stream| stream.balance()),
+            Self::Finding { run, finding } => stream(record, run).and_then(|stream| finding.is_in(&stream)),
+            Self::NoFinding { run } => no_finding(record, run, |_| true),
+            Self::NoneOf { run, severity } => no_finding(record, run, |found| found["severity"] == severity),
+            Self::OnlySynthetic { run } => only_synthetic(record, run),
+            Self::Hits { run, point, at_least } => hits(record, run, point, at_least),
+            Self::Calibrated { run } => calibrated(record, run),
+            Self::Loss { run } => loss(record, run),
+            Self::Line { run, has } => line(record, run, has),
+            Self::Without { file, none_of } => without(record, file, none_of),
+            Self::With { file, text } => content(record, file)
+                .and_then(|content| ok_or(content.contains(text), || format!("no {text:?} in {content:?}"))),
+            Self::Same { file, other } => same(record, file, other),
+            Self::On { kernel: only, expect } => {
+                return if only == kernel { expect.judge(record, kernel) } else { Ok(()) };
+            }
+        };
+        let subject = match *self {
+            Self::Without { file, .. } | Self::With { file, .. } | Self::Same { file, .. } => file,
+            Self::Exit { run, .. }
+            | Self::Killed { run, .. }
+            | Self::Stream { run }
+            | Self::Finding { run, .. }
+            | Self::NoFinding { run }
+            | Self::NoneOf { run, .. }
+            | Self::OnlySynthetic { run }
+            | Self::Hits { run, .. }
+            | Self::Calibrated { run }
+            | Self::Loss { run }
+            | Self::Line { run, .. } => run,
+            Self::On { .. } => "",
+        };
+        outcome.map_err(|why| format!("{subject}: {why}"))
+    }
+}
+
+impl Finding {
+    fn is_in(&self, stream: &Stream) -> Verdict {
+        if stream.of("finding").any(|found| self.matches(found)) {
+            return Ok(());
+        }
+        let seen: Vec<String> = stream.of("finding").map(shown).collect();
+        Err(format!("no finding {self:?}; there were {}: {}", seen.len(), seen.join("; ")))
+    }
+
+    fn matches(&self, found: &Value) -> bool {
+        let Self { rule, severity, function, handler, at_eqs, mechanism } = *self;
+        let handlers = found["handlers"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let handler = match handler {
+            Some((kind, name)) => handlers.iter().any(|seen| seen["kind"] == kind && seen["name"] == name),
+            None => handlers.is_empty(),
+        };
+        let state = &found["state"];
+        let zero = ["0x0", "0x0000000000000000"];
+        let is_zero = |word: &Value| word.as_str().is_some_and(|word| zero.contains(&word));
+        let eqs = state["watching"] == false && is_zero(&state["N"]) && is_zero(&state["M"]["raw"]);
+        found["rule"] == rule
+            && found["severity"] == severity
+            && found["function"] == function
+            && handler
+            && (!at_eqs || eqs)
+            && mechanism.is_none_or(|mechanism| found["mechanism"] == mechanism)
+    }
+}
+
+fn ok_or(holds: bool, why: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(why()) }
+}
+
+fn command<'a>(record: &'a ScenarioRecord, run: &str) -> Result<&'a Output, String> {
+    record.commands.get(run).ok_or_else(|| "it did not run".to_owned())
+}
+
+fn stream(record: &ScenarioRecord, run: &str) -> Result<Stream, String> {
+    Stream::read(&command(record, run)?.stdout)
+}
+
+fn exit(record: &ScenarioRecord, run: &str, wanted: Exit) -> Verdict {
+    let seen = command(record, run)?.exit;
+    ok_or(seen == Some(wanted), || match seen {
+        Some(seen) => format!("it ended with {}, and not with {}", seen.encode(), wanted.encode()),
+        None => "it did not end".to_owned(),
+    })
+}
+
+fn no_finding(record: &ScenarioRecord, run: &str, counts: impl Fn(&Value) -> bool) -> Verdict {
+    let stream = stream(record, run)?;
+    let found: Vec<String> = stream.of("finding").filter(|found| counts(found)).map(shown).collect();
+    ok_or(found.is_empty(), || format!("a false alarm: {}", found.join("; ")))
+}
+
+fn only_synthetic(record: &ScenarioRecord, run: &str) -> Verdict {
+    let stream = stream(record, run)?;
+    let findings: Vec<&Value> = stream.of("finding").collect();
+    let only = matches!(findings.as_slice(), [only] if only["synthetic"] == true);
+    ok_or(only, || format!("not one synthetic finding: {findings:?}"))
+}
+
+fn hits(record: &ScenarioRecord, run: &str, point: &str, at_least: u64) -> Verdict {
+    let hits = stream(record, run)?.hits(point);
+    ok_or(hits >= at_least, || format!("{hits} hits of {point}, fewer than {at_least}"))
+}
+
+fn calibrated(record: &ScenarioRecord, run: &str) -> Verdict {
+    let stream = stream(record, run)?;
+    let layout = &stream.header()["layout"];
+    ok_or(layout["calibrated"] == true, || format!("not calibrated: {layout}"))
+}
+
+fn loss(record: &ScenarioRecord, run: &str) -> Verdict {
+    let stream = stream(record, run)?;
+    let said: u64 = stream.of("lost").filter_map(|lost| lost["count"].as_u64()).sum();
+    let total = stream.summary()["totals"]["lost"].as_u64();
+    ok_or(said > 0 && total == Some(said), || format!("`lost` messages say {said}, the summary {total:?}"))
+}
+
+fn line(record: &ScenarioRecord, run: &str, has: &[&str]) -> Verdict {
+    let Output { stdout, stderr, .. } = command(record, run)?;
+    let text = [stdout.as_slice(), b"\n", stderr.as_slice()].concat();
+    let text = String::from_utf8_lossy(&text).to_lowercase();
+    let holds = |line: &str| has.iter().all(|word| line.contains(&word.to_lowercase()));
+    ok_or(text.lines().any(holds), || format!("no line has all of {has:?}"))
+}
+
+fn content(record: &ScenarioRecord, file: &str) -> Result<String, String> {
+    let bytes = record.files.get(file).ok_or("it was not read")?;
+    Ok(String::from_utf8_lossy(bytes).into_owned())
+}
+
+fn without(record: &ScenarioRecord, file: &str, none_of: &[&str]) -> Verdict {
+    let content = content(record, file)?;
+    let found: Vec<&str> =
+        content.lines().filter(|line| none_of.iter().any(|text| line.contains(text))).collect();
+    ok_or(found.is_empty(), || format!("it holds {found:?}"))
+}
+
+fn same(record: &ScenarioRecord, file: &str, other: &str) -> Verdict {
+    let (content, expected) = (content(record, file)?, content(record, other)?);
+    ok_or(content == expected, || format!("it is {content:?}, and {other} is {expected:?}"))
+}
+
+fn shown(found: &Value) -> String {
+    let handlers = found["handlers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let names: Vec<&str> = handlers.iter().filter_map(|handler| handler["name"].as_str()).collect();
+    let state = &found["state"];
+    format!(
+        "{} {} {} by {} <- {names:?} S={} N={} M={}",
+        found["rule"],
+        found["severity"],
+        found["function"],
+        found["mechanism"],
+        state["S"],
+        state["N"],
+        state["M"]["raw"]
+    )
+}

@@ -1,0 +1,69 @@
+//! Scenarios: what is done to a guest, and what must and must not be reported, as data.
+//!
+//! A scenario's steps are played by the guest's PID 1; its expectations are judged here, on what came back. Several
+//! share one boot, so each leaves the guest as it found it; one that cannot is played last.
+
+pub mod catalog;
+pub mod expect;
+pub mod stream;
+
+use xtask::plan::Step;
+
+use super::console::{BootRecord, ScenarioRecord};
+use expect::Expect;
+
+/// One scenario.
+#[derive(Debug)]
+pub struct Scenario {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// Kernels of the matrix on which it says something.
+    pub kernels: &'static [&'static str],
+    pub cpus: u32,
+    /// In xtask/lab/modules.
+    pub modules: &'static [&'static str],
+    /// The guest is of no use for another scenario after this one.
+    pub last: bool,
+    pub steps: fn() -> Vec<Step>,
+    pub expect: &'static [Expect],
+}
+
+impl Scenario {
+    /// Its part of a plan.
+    pub fn plan(&self) -> Vec<Step> {
+        let mut plan = vec![Step::Scenario { name: self.name.to_owned() }];
+        plan.extend((self.steps)());
+        plan
+    }
+
+    /// What was not as it must be; empty where all was.
+    pub fn judge(&self, boot: &BootRecord, kernel: &str) -> Vec<String> {
+        let Some(record) = boot.scenarios.iter().find(|record| record.name == self.name) else {
+            return vec![end_of(boot).unwrap_or_else(|| "it was never reached".to_owned())];
+        };
+        let mut wrong: Vec<String> =
+            record.failed.iter().map(|why| format!("a step failed: {why}")).collect();
+        wrong.extend(splats(record).map(|line| format!("the kernel said: {line}")));
+        let is_last = boot.scenarios.last().is_some_and(|last| last.name == record.name);
+        wrong.extend(end_of(boot).filter(|_| is_last));
+        wrong.extend(self.expect.iter().filter_map(|expect| expect.judge(record, kernel).err()));
+        wrong
+    }
+}
+
+/// How the guest ended, where that was not at the end of its plan.
+fn end_of(boot: &BootRecord) -> Option<String> {
+    match boot {
+        BootRecord { panic: Some(line), .. } => Some(format!("the guest panicked: {line}")),
+        BootRecord { hung: true, .. } => Some("the guest hung and was killed".to_owned()),
+        BootRecord { done: false, .. } => Some("the guest ended before its plan did".to_owned()),
+        _ => None,
+    }
+}
+
+/// First do no harm: a watched kernel has nothing to complain about.
+fn splats(record: &ScenarioRecord) -> impl Iterator<Item = &String> {
+    const SPLATS: [&str; 6] =
+        ["WARNING: ", "BUG: ", "Oops: ", "general protection fault", "rcu: INFO: ", "RCU not on for"];
+    record.kernel.iter().filter(|line| SPLATS.iter().any(|splat| line.contains(splat)))
+}

@@ -1,0 +1,195 @@
+//! Scenarios on kernels: grouped so that as many as can share a boot do, played, judged, and reported.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::accel::Accel;
+use super::boot::{Guest, Programs};
+use super::console::{BootRecord, Output};
+use super::kernel::Image;
+use super::module;
+use super::scenario::Scenario;
+use super::screen::Screen;
+use crate::process::say;
+
+/// Scenarios that share one boot.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub image: Image,
+    pub cpus: u32,
+    pub scenarios: Vec<&'static Scenario>,
+}
+
+/// How a scenario went on a kernel.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub kernel: String,
+    pub scenario: &'static str,
+    /// Empty: as expected.
+    pub wrong: Vec<String>,
+    pub took: Duration,
+    /// The last words of its commands, for whoever must find out why.
+    pub tail: Vec<String>,
+}
+
+/// One job for each number of CPUs; scenarios that spoil the guest come last, each but the first in a boot of its own.
+pub fn jobs(image: &Image, scenarios: &[&'static Scenario], cpus: Option<u32>) -> Vec<Job> {
+    let mut by_cpus: BTreeMap<u32, Vec<Vec<&'static Scenario>>> = BTreeMap::new();
+    for scenario in scenarios.iter().filter(|scenario| !scenario.last) {
+        let boots = by_cpus.entry(cpus.unwrap_or(scenario.cpus)).or_insert_with(|| vec![Vec::new()]);
+        boots[0].push(*scenario);
+    }
+    for scenario in scenarios.iter().filter(|scenario| scenario.last) {
+        let boots = by_cpus.entry(cpus.unwrap_or(scenario.cpus)).or_default();
+        match boots.iter_mut().find(|boot| boot.iter().all(|other| !other.last)) {
+            Some(boot) => boot.push(scenario),
+            None => boots.push(vec![scenario]),
+        }
+    }
+    by_cpus
+        .into_iter()
+        .flat_map(|(cpus, boots)| boots.into_iter().map(move |scenarios| (cpus, scenarios)))
+        .map(|(cpus, scenarios)| Job { image: image.clone(), cpus, scenarios })
+        .collect()
+}
+
+impl Job {
+    /// A guest that plays all its scenarios, with the modules they need.
+    pub fn guest(&self, memory_mib: u32, append: &str) -> Result<Guest> {
+        let mut modules = Vec::new();
+        for name in self.scenarios.iter().flat_map(|scenario| scenario.modules) {
+            let module = module::build(name, &self.image)?;
+            if !modules.contains(&module) {
+                modules.push(module);
+            }
+        }
+        Ok(Guest {
+            image: self.image.clone(),
+            cpus: self.cpus,
+            memory_mib,
+            append: append.to_owned(),
+            modules,
+            plan: self.scenarios.iter().flat_map(|scenario| scenario.plan()).collect(),
+        })
+    }
+
+    pub fn judge(&self, record: &BootRecord) -> Vec<Outcome> {
+        self.scenarios
+            .iter()
+            .map(|scenario| {
+                let played = record.scenarios.iter().find(|played| played.name == scenario.name);
+                Outcome {
+                    kernel: self.image.name.clone(),
+                    scenario: scenario.name,
+                    wrong: scenario.judge(record, &self.image.name),
+                    took: played.map_or(Duration::ZERO, |played| played.took),
+                    tail: played.map(|played| tails(&played.commands)).unwrap_or_default(),
+                }
+            })
+            .collect()
+    }
+}
+
+/// Several boots beside each other, as many as there are processors: an emulated guest uses one.
+pub fn run_all(jobs: Vec<Job>, programs: &Programs, accel: Accel, memory_mib: u32) -> Result<Vec<Outcome>> {
+    let workers = thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
+    // Guests first, one after the other: building a module is no work for two at once.
+    let mut guests = Vec::new();
+    for job in jobs {
+        guests.push((job.guest(memory_mib, "")?, job));
+    }
+    guests.reverse();
+    let queue = Mutex::new(guests);
+    let next = || queue.lock().ok()?.pop();
+    let worker = || -> Result<Vec<Outcome>> {
+        let mut outcomes = Vec::new();
+        while let Some((guest, job)) = next() {
+            let start = Instant::now();
+            let title = guest.title(accel);
+            let record = guest.boot(programs, accel, &mut Screen::plain(&title))?;
+            let (boot, all) = (record.boot_took.as_secs_f64(), start.elapsed().as_secs_f64());
+            say(&format!("{title}: boot {boot:.1} s, all {all:.1} s"));
+            let judged = job.judge(&record);
+            judged.iter().for_each(Outcome::say);
+            outcomes.extend(judged);
+        }
+        Ok(outcomes)
+    };
+    let results = thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a lab thread panicked"))))
+            .collect::<Vec<_>>()
+    });
+    let mut outcomes = Vec::new();
+    for result in results {
+        outcomes.extend(result?);
+    }
+    Ok(outcomes)
+}
+
+impl Outcome {
+    pub fn is_met(&self) -> bool {
+        self.wrong.is_empty()
+    }
+
+    pub fn say(&self) {
+        let Self { kernel, scenario, wrong, took, tail } = self;
+        let verdict = if wrong.is_empty() { "ok" } else { "NOT MET" };
+        say(&format!("{verdict}: {scenario} on {kernel}, {:.1} s", took.as_secs_f64()));
+        for why in wrong {
+            eprintln!("    {why}");
+        }
+        if !wrong.is_empty() {
+            for line in tail {
+                eprintln!("    | {line}");
+            }
+        }
+    }
+}
+
+fn tails(commands: &BTreeMap<String, Output>) -> Vec<String> {
+    const LINES: usize = 8;
+    const WIDTH: usize = 300;
+    let mut tail = Vec::new();
+    for (label, Output { stdout, stderr, exit }) in commands {
+        for (name, bytes) in [("stdout", stdout), ("stderr", stderr)] {
+            let text = String::from_utf8_lossy(bytes);
+            let lines: Vec<&str> = text.lines().collect();
+            for line in &lines[lines.len().saturating_sub(LINES)..] {
+                tail.push(format!("{label} {name}: {}", line.chars().take(WIDTH).collect::<String>()));
+            }
+        }
+        tail.push(format!(
+            "{label}: {}",
+            exit.map_or_else(|| "did not end".to_owned(), xtask::wire::Exit::encode)
+        ));
+    }
+    tail
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::super::scenario::catalog::SCENARIOS;
+    use super::*;
+
+    #[test]
+    fn a_boot_holds_one_number_of_cpus_and_a_spoiler_at_its_end() {
+        let image = Image { name: "6.1".into(), release: "6.1".into(), vmlinuz: PathBuf::new(), known: None };
+        let all: Vec<&'static Scenario> = SCENARIOS.iter().collect();
+        let jobs = jobs(&image, &all, None);
+        assert_eq!(jobs.iter().map(|job| job.scenarios.len()).sum::<usize>(), all.len());
+        for job in jobs {
+            assert!(job.scenarios.iter().all(|scenario| scenario.cpus == job.cpus));
+            let (_, before) = job.scenarios.split_last().unwrap();
+            assert!(before.iter().all(|scenario| !scenario.last));
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `cargo xtask test`: everything, from set-up to guests, ending in one line of counts.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::ci::{self, Tally};
+use crate::lab;
+use crate::process::say;
+use crate::setup;
+
+pub fn test() -> ExitCode {
+    let start = Instant::now();
+    let mut tally = Tally::default();
+    for (stage, run) in
+        [("set-up", set_up as fn(&mut Tally) -> Result<()>), ("checks", checks), ("lab", guests)]
+    {
+        let stage_start = Instant::now();
+        say(&format!("== {stage}"));
+        if let Err(error) = run(&mut tally) {
+            say(&format!("FAILED: {stage}: {error:#}"));
+            tally.failed += 1;
+        }
+        say(&format!("== {stage} took {:.0} s", stage_start.elapsed().as_secs_f64()));
+    }
+    let Tally { passed, failed, skipped } = tally;
+    say(&format!("== all took {:.0} s", start.elapsed().as_secs_f64()));
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn set_up(_: &mut Tally) -> Result<()> {
+    setup::setup()
+}
+
+fn checks(tally: &mut Tally) -> Result<()> {
+    add(tally, ci::check_all()?);
+    Ok(())
+}
+
+fn guests(tally: &mut Tally) -> Result<()> {
+    add(tally, lab::test_all()?);
+    Ok(())
+}
+
+fn add(tally: &mut Tally, more: Tally) {
+    tally.passed += more.passed;
+    tally.failed += more.failed;
+    tally.skipped += more.skipped;
+}

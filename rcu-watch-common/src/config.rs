@@ -58,3 +58,13 @@ pub struct CalibrationSample {
     /// Thread id of the task that was current on the reading CPU.
     pub pid: u32,
 }
+
+/// What a program knows of the CPU that it runs on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CpuState {
+    /// `__per_cpu_offset[cpu]`; 0 until a program read it.
+    pub offset: u64,
+    /// Not 0: this CPU is not watched, its hits are not counted.
+    pub unwatched: u64,
+}

@@ -3,7 +3,7 @@
 
 use core::mem::{offset_of, size_of};
 
-use crate::config::{CalibrationSample, StateLayout, StreamConfig};
+use crate::config::{CalibrationSample, CpuState, StateLayout, StreamConfig};
 use crate::counter::ProbeCounters;
 use crate::record::{RecordHeader, STACK_FRAMES_MAX, SnapshotRecord, StackRecord};
 
@@ -33,5 +33,6 @@ const _: () = {
     assert!(size_of::<ProbeCounters>() == 40);
     assert!(size_of::<StateLayout>() == 64);
     assert!(size_of::<StreamConfig>() == 16);
+    assert!(size_of::<CpuState>() == 16);
     assert!(size_of::<CalibrationSample>() == 40);
 };

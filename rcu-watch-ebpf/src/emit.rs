@@ -44,11 +44,12 @@ pub struct Hook {
 /// Takes a hit of `probe` from the snapshot to the ring buffer.
 #[inline(always)]
 pub fn hit(ctx: *mut c_void, probe: u32, rest: Rest, hook: &Hook) {
+    let Some(offset) = read::watched_cpu() else { return };
     let Some(books) = LOSS.get_ptr_mut(probe) else { return };
     // SAFETY: this CPU's map value; see the module's note on why nobody else writes it meanwhile.
     let books = unsafe { &mut *books };
     books.hits += 1;
-    let Some(words) = read::this_cpu() else {
+    let Some(words) = read::words(offset) else {
         books.unstable += 1;
         return;
     };

@@ -6,7 +6,7 @@ use core::ptr;
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
-use rcu_watch_common::config::{CalibrationSample, StateLayout, StreamConfig};
+use rcu_watch_common::config::{CalibrationSample, CpuState, StateLayout, StreamConfig};
 use rcu_watch_common::counter::ProbeCounters;
 use rcu_watch_common::slot;
 
@@ -22,9 +22,9 @@ pub static LOSS: PerCpuArray<ProbeCounters> = PerCpuArray::with_max_entries(slot
 #[map]
 pub static WANT_STACK: Array<u32> = Array::with_max_entries(slot::COUNT, 0);
 
-/// `__per_cpu_offset[this cpu]`, 0 until first read.
+/// What a program needs to know of the CPU that it runs on.
 #[map]
-pub static CPU_OFFSET: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+pub static CPU: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
 
 /// What `rcuw_cal_read` read last.
 #[map]

@@ -6,9 +6,9 @@
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_probe_read_kernel as read_kernel};
-use rcu_watch_common::config::{STATE_BLOCK_BYTES, StateLayout};
+use rcu_watch_common::config::{CpuState, STATE_BLOCK_BYTES, StateLayout};
 
-use crate::maps::{CPU_OFFSET, layout};
+use crate::maps::{CPU, layout};
 
 /// M at rest: `DYNTICK_IRQ_NONIDLE`, since 6.0 `CT_NESTING_IRQ_NONIDLE`, LONG_MAX/2 + 1.
 pub const NMI_NESTING_REST: u64 = 1 << 62;
@@ -22,20 +22,23 @@ pub struct Words {
     pub cpu_offset: u64,
 }
 
-/// Where the running CPU's per-CPU data starts.
+/// Where the running CPU's per-CPU data starts; `None` where this CPU is not watched or that cannot be read.
 #[inline(always)]
-fn this_cpu_offset(layout: &StateLayout) -> Option<u64> {
-    let cached = CPU_OFFSET.get_ptr_mut(0)?;
+pub fn watched_cpu() -> Option<u64> {
+    let state = CPU.get_ptr_mut(0)?;
     // SAFETY: a map value of this CPU; the verifier holds us to its bounds.
-    let known = unsafe { *cached };
-    if known != 0 {
-        return Some(known);
+    let CpuState { offset, unwatched } = unsafe { *state };
+    if unwatched != 0 {
+        return None;
+    }
+    if offset != 0 {
+        return Some(offset);
     }
     // SAFETY: no arguments, no side effects.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    let offset = cpu_offset(layout, cpu)?;
+    let offset = cpu_offset(&layout(), cpu)?;
     // SAFETY: as above.
-    unsafe { *cached = offset };
+    unsafe { (*state).offset = offset };
     Some(offset)
 }
 
@@ -46,11 +49,10 @@ fn cpu_offset(layout: &StateLayout, cpu: u32) -> Option<u64> {
     unsafe { read_kernel((layout.per_cpu_offset + u64::from(cpu) * 8) as *const u64) }.ok()
 }
 
-/// The words of the running CPU.
+/// The words of the CPU whose per-CPU data starts at `offset`.
 #[inline(always)]
-pub fn this_cpu() -> Option<Words> {
-    let layout = layout();
-    words_at(&layout, this_cpu_offset(&layout)?)
+pub fn words(offset: u64) -> Option<Words> {
+    words_at(&layout(), offset)
 }
 
 /// The words of another CPU: for calibration and statistics only, since nothing holds it still.

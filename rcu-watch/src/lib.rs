@@ -15,4 +15,5 @@ pub mod core;
 pub mod dmesg;
 pub mod kernel;
 pub mod report;
+pub mod session;
 pub mod sink;

@@ -44,7 +44,9 @@ pub fn rcuw_cal_irq(_ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let Some(sample) = CALIBRATION_IRQ.get_ptr_mut(0) else { return 0 };
-    let Some(words) = read::this_cpu() else { return 0 };
+    // SAFETY: no arguments, no side effects.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let Some(words) = read::remote_cpu(cpu) else { return 0 };
     let Some(preempt_count) = read::preempt_count(&words) else { return 0 };
     // SAFETY: this CPU's map value; the tracepoint's irq does not nest.
     unsafe {
@@ -55,7 +57,7 @@ pub fn rcuw_cal_irq(_ctx: RawTracePointContext) -> i32 {
                 nmi_nesting: words.nmi_nesting,
                 preempt_count,
                 state: words.state,
-                cpu: bpf_get_smp_processor_id(),
+                cpu,
                 count: (*sample).count + 1,
                 pid: 0,
             };

@@ -32,21 +32,27 @@ enum Link {
 }
 
 impl Programs {
-    /// Attaches a probe of `point` to `symbol` and returns its id.
+    /// Attaches a probe of `point` to `symbol`, `offset` bytes in, and returns its id. Only kprobes have an
+    /// offset.
     ///
     /// # Errors
     /// Where the kernel refuses, or all programs of that kind are in use.
-    pub fn attach(&mut self, point: Point, mechanism: Mechanism, symbol: &str) -> Result<ProbeId, BpfError> {
+    pub fn attach(
+        &mut self,
+        point: Point,
+        mechanism: Mechanism,
+        symbol: &str,
+        offset: u64,
+    ) -> Result<ProbeId, BpfError> {
         let (probe, program, link) = match mechanism {
             Mechanism::Fentry => self.attach_fentry(symbol)?,
-            Mechanism::KprobeFtrace | Mechanism::KprobeInt3 => self.attach_kprobe(symbol)?,
+            Mechanism::KprobeFtrace | Mechanism::KprobeInt3 => self.attach_kprobe(symbol, offset)?,
             Mechanism::RawTracepoint => self.attach_raw_tracepoint(point, symbol)?,
             Mechanism::Watchpoint | Mechanism::PerfEvent => {
                 return Err(BpfError::NoProgram { symbol: symbol.to_owned() });
             }
         };
         self.attached.push(Attached { probe, program, link });
-        maps::want_stack(&mut self.bpf, probe)?;
         Ok(probe)
     }
 
@@ -58,6 +64,7 @@ impl Programs {
 
     fn attach_fentry(&mut self, symbol: &str) -> Result<(ProbeId, String, Link), BpfError> {
         let index = self.free_slot(slot::FENTRY, slot::FENTRY_COUNT)?;
+        maps::want_stack(&mut self.bpf, ProbeId(slot::FENTRY + index))?;
         let name = format!("rcuw_fentry_{index:02}");
         if self.btf.is_none() {
             self.btf = Some(Btf::from_sys_fs()?);
@@ -79,8 +86,9 @@ impl Programs {
         }
     }
 
-    fn attach_kprobe(&mut self, symbol: &str) -> Result<(ProbeId, String, Link), BpfError> {
+    fn attach_kprobe(&mut self, symbol: &str, offset: u64) -> Result<(ProbeId, String, Link), BpfError> {
         let index = self.free_slot(slot::KPROBE, slot::KPROBE_COUNT)?;
+        maps::want_stack(&mut self.bpf, ProbeId(slot::KPROBE + index))?;
         let name = format!("rcuw_kprobe_{index:02}");
         let program: &mut KProbe = self
             .bpf
@@ -89,7 +97,7 @@ impl Programs {
             .try_into()
             .map_err(failed(&name))?;
         program.load().map_err(failed(&name))?;
-        match program.attach(symbol, 0) {
+        match program.attach(symbol, offset) {
             Ok(link) => Ok((ProbeId(slot::KPROBE + index), name, Link::Kprobe(link))),
             Err(source) => {
                 program.unload().map_err(failed(&name))?;
@@ -110,6 +118,7 @@ impl Programs {
             (_, "nmi_handler") => (slot::NMI, "rcuw_nmi"),
             _ => return Err(BpfError::NoProgram { symbol: tracepoint.to_owned() }),
         };
+        maps::want_stack(&mut self.bpf, ProbeId(probe))?;
         let shared = self.attached.iter().any(|attached| attached.program == name);
         let link = if shared {
             None

@@ -74,14 +74,16 @@ impl Programs {
         if result.return_value == 0 { maps::calibration(&self.bpf).map(Some) } else { Ok(None) }
     }
 
-    /// Sends one synthetic record the way of every other.
+    /// Sends one synthetic record from `cpu`, the way of every other.
     ///
     /// # Errors
     /// Where the kernel refuses to run it.
-    pub fn self_test(&mut self) -> Result<(), BpfError> {
+    pub fn self_test(&mut self, cpu: CpuId) -> Result<(), BpfError> {
         let program = self.raw_tracepoint(SELF_TEST)?;
         program.load().map_err(failed(SELF_TEST))?;
-        let run = program.test_run(RawTracePointRunOptions::new()).map_err(failed(SELF_TEST));
+        let mut options = RawTracePointRunOptions::new();
+        options.cpu = Some(cpu.0);
+        let run = program.test_run(options).map_err(failed(SELF_TEST));
         program.unload().map_err(failed(SELF_TEST))?;
         run.map(|_| ())
     }

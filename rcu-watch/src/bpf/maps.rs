@@ -1,8 +1,8 @@
 //! The maps by name, typed: the only place in user space that spells their names.
 
-use aya::maps::{Array, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf};
 use aya::{Ebpf, Pod};
-use rcu_watch_common::config::CalibrationSample;
+use rcu_watch_common::config::{CalibrationSample, CpuState};
 use rcu_watch_common::counter::ProbeCounters;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -23,6 +23,7 @@ pub const LAYOUT: &str = "LAYOUT";
 pub const STREAM: &str = "STREAM";
 const LOSS: &str = "LOSS";
 const WANT_STACK: &str = "WANT_STACK";
+const CPU: &str = "CPU";
 const CALIBRATION: &str = "CALIBRATION";
 const CALIBRATION_IRQ: &str = "CALIBRATION_IRQ";
 
@@ -65,4 +66,17 @@ pub fn calibration_irqs(bpf: &Ebpf) -> Result<Vec<CalibrationSample>, BpfError> 
         PerCpuArray::try_from(map).map_err(at(CALIBRATION_IRQ))?;
     let values = map.get(&0, 0).map_err(at(CALIBRATION_IRQ))?;
     Ok(values.iter().map(|value| value.0).collect())
+}
+
+/// Leaves CPUs unwatched: their hits are neither counted nor sent.
+pub fn watch_only(bpf: &mut Ebpf, is_watched: impl Fn(CpuId) -> bool) -> Result<(), BpfError> {
+    let map = bpf.map_mut(CPU).ok_or_else(|| BpfError::Missing(CPU.to_owned()))?;
+    let mut map: PerCpuArray<_, MapValue<CpuState>> = PerCpuArray::try_from(map).map_err(at(CPU))?;
+    let count = map.get(&0, 0).map_err(at(CPU))?.len() as u32;
+    let states: Vec<_> = (0..count)
+        .map(|cpu| MapValue(CpuState { offset: 0, unwatched: u64::from(!is_watched(CpuId(cpu))) }))
+        .collect();
+    let states = PerCpuValues::try_from(states)
+        .map_err(|source| BpfError::Syscall { call: "reading the number of possible CPUs", source })?;
+    map.set(0, states, 0).map_err(at(CPU))
 }

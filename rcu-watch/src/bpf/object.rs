@@ -7,6 +7,7 @@ use super::BpfError;
 use super::attach::Attached;
 use super::maps::{self, MapValue};
 use super::reader::Reader;
+use crate::core::units::CpuId;
 
 /// The compiled programs of `rcu-watch-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rcu-watch-bpf"));
@@ -53,5 +54,13 @@ impl Programs {
             .load(OBJECT)?;
         let reader = Reader::new(maps::take_events(&mut bpf)?);
         Ok((Self { bpf, btf: None, attached: Vec::new() }, reader))
+    }
+
+    /// Leaves all but these CPUs unwatched.
+    ///
+    /// # Errors
+    /// Where the map cannot be written.
+    pub fn watch_only(&mut self, cpus: &[CpuId]) -> Result<(), BpfError> {
+        maps::watch_only(&mut self.bpf, |cpu| cpus.contains(&cpu))
     }
 }

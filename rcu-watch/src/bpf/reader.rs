@@ -1,6 +1,7 @@
 //! Takes records out of the ring buffer.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::maps::{MapData, RingBuf};
 
@@ -28,15 +29,17 @@ impl Reader {
         count
     }
 
+    /// A descriptor that becomes readable when a program wakes the reader.
+    ///
+    /// # Errors
+    /// Where there is no descriptor left.
+    pub fn ring_fd(&self) -> io::Result<OwnedFd> {
+        self.ring.as_fd().try_clone_to_owned()
+    }
+
     /// Bytes of records taken so far.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.bytes
-    }
-}
-
-impl AsRawFd for Reader {
-    fn as_raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
     }
 }

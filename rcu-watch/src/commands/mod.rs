@@ -4,6 +4,7 @@ mod completions;
 mod dmesg;
 mod explain;
 mod man;
+mod watch;
 
 use anyhow::{Result, bail};
 
@@ -12,7 +13,7 @@ use crate::cli::exit::Exit;
 
 pub fn run(command: &Command) -> Result<Exit> {
     match command {
-        Command::Watch(_) => bail!("watch is not built into this binary"),
+        Command::Watch(args) => watch::run(args),
         Command::Probes(_) => bail!("probes is not built into this binary"),
         Command::Dmesg(args) => dmesg::run(args),
         Command::Explain { rule } => explain::run(*rule),

@@ -71,7 +71,8 @@ struct Planned {
 pub struct Pipeline {
     kernel: KernelModel,
     guards: Guards,
-    plan: Vec<Planned>,
+    /// By id; the programs' ids are not contiguous.
+    plan: Vec<Option<Planned>>,
     order: Order,
     fold: Fold,
     rule_counts: [RuleCount; RuleId::ALL.len()],
@@ -103,11 +104,21 @@ impl Pipeline {
         pipeline
     }
 
-    /// Adds a probe to the running plan. Ids are never reused.
+    /// Adds a probe to the running plan, at the next id that was never used.
     pub fn add_probe(&mut self, probe: Probe) -> ProbeId {
         let id = ProbeId(u32::try_from(self.plan.len()).unwrap_or(u32::MAX));
-        self.plan.push(Planned { probe, revision: 0, is_attached: true });
+        self.set_probe(id, probe);
         id
+    }
+
+    /// Puts a probe at an id of its own. A break at an id that had another probe before is a new finding.
+    pub fn set_probe(&mut self, id: ProbeId, probe: Probe) {
+        let index = id.0 as usize;
+        if index >= self.plan.len() {
+            self.plan.resize(index + 1, None);
+        }
+        let revision = self.plan[index].as_ref().map_or(0, |planned| planned.revision + 1);
+        self.plan[index] = Some(Planned { probe, revision, is_attached: true });
     }
 
     /// Notes that a probe was detached. Records of it that are still on the way are judged.
@@ -139,29 +150,32 @@ impl Pipeline {
 
     #[must_use]
     pub fn probe(&self, id: ProbeId) -> Option<&Probe> {
-        self.plan.get(id.0 as usize).map(|planned| &planned.probe)
+        self.plan.get(id.0 as usize)?.as_ref().map(|planned| &planned.probe)
     }
 
     /// Probes with their ids, and whether they are attached.
     pub fn probes(&self) -> impl Iterator<Item = (ProbeId, &Probe, bool)> {
-        (0..).map(ProbeId).zip(&self.plan).map(|(id, planned)| (id, &planned.probe, planned.is_attached))
+        (0..).map(ProbeId).zip(&self.plan).filter_map(|(id, planned)| {
+            planned.as_ref().map(|planned| (id, &planned.probe, planned.is_attached))
+        })
     }
 
     /// Judges one record.
     pub fn push(&mut self, bytes: &[u8], listener: &mut impl Listener) {
-        match decode(bytes, u32::try_from(self.plan.len()).unwrap_or(u32::MAX)) {
-            Ok(snapshot) => self.push_snapshot(&snapshot, listener),
-            Err(error) => {
-                self.undecodable += 1;
-                listener.undecodable(&error);
-            }
+        let planned = u32::try_from(self.plan.len()).unwrap_or(u32::MAX);
+        let judged = decode(bytes, planned).and_then(|snapshot| {
+            self.push_snapshot(&snapshot, listener)
+                .ok_or(DecodeError::ProbeOutOfRange { probe: snapshot.probe.0, planned })
+        });
+        if let Err(error) = judged {
+            self.undecodable += 1;
+            listener.undecodable(&error);
         }
     }
 
-    fn push_snapshot(&mut self, snapshot: &Snapshot<'_>, listener: &mut impl Listener) {
-        let Some(planned) = self.plan.get(snapshot.probe.0 as usize) else {
-            return; // decode refuses these
-        };
+    /// `None` where the plan has no such probe.
+    fn push_snapshot(&mut self, snapshot: &Snapshot<'_>, listener: &mut impl Listener) -> Option<()> {
+        let planned = self.plan.get(snapshot.probe.0 as usize)?.as_ref()?;
         let place = self.order.place(snapshot);
         if let Some(gap) = place.gap {
             listener.gap(gap);
@@ -172,7 +186,7 @@ impl Pipeline {
             self.rule_counts[rule as usize].judged += 1;
         }
         if self.verdicts.is_empty() {
-            return;
+            return Some(());
         }
         let hit = Hit::new(&self.kernel, &planned.probe, snapshot);
         let outcomes = self.guards.at(&hit.under);
@@ -210,6 +224,7 @@ impl Pipeline {
                 });
             }
         }
+        Some(())
     }
 
     /// Counts hits that a probe found at rest and did not send: they were judged where they happened.
@@ -282,7 +297,7 @@ impl Pipeline {
     }
 
     fn planned_mut(&mut self, id: ProbeId) -> Option<&mut Planned> {
-        self.plan.get_mut(id.0 as usize)
+        self.plan.get_mut(id.0 as usize)?.as_mut()
     }
 }
 
@@ -383,6 +398,18 @@ mod tests {
         assert_eq!(pipeline.add_probe(probe(Point::IdleVictim, Mechanism::Fentry)), ProbeId(2));
         pipeline.push(&stranger, &mut heard);
         assert_eq!(pipeline.undecodable(), 2);
+    }
+
+    #[test]
+    fn ids_may_have_holes_and_a_hole_is_no_probe() {
+        let (mut pipeline, mut heard) = (pipeline(), Heard::default());
+        pipeline.set_probe(ProbeId(16), probe(Point::IdleVictim, Mechanism::Fentry));
+        let hit = |at| encode(&Snapshot { probe: ProbeId(at), ..idle(1, 0, 0, 0) });
+        pipeline.push(&hit(16), &mut heard);
+        pipeline.push(&hit(9), &mut heard);
+        assert_eq!(heard.findings, [(1, "RW015", 0)]);
+        assert_eq!(pipeline.undecodable(), 1);
+        assert_eq!(pipeline.probes().count(), 3);
     }
 
     #[test]

@@ -1,0 +1,65 @@
+//! Which rules this run judged, which it could have, and which it is blind to.
+
+use crate::core::finding::RuleId;
+use crate::core::pipeline::Pipeline;
+use crate::core::probe::Point;
+use crate::report::summary::{RuleCoverage, RuleStatus};
+
+/// Points whose probes let a rule judge.
+const fn points(rule: RuleId) -> &'static [Point] {
+    use Point::{
+        Checkpoint, CpuOffline, EqsEnter, EqsExit, FtraceFunction, IdleVictim, IrqEnter, IrqExit, IstEnter,
+        NmiEnter, PatchedFunction,
+    };
+    match rule {
+        RuleId::HandlerUnwatched | RuleId::LivepatchBypassed => &[PatchedFunction, FtraceFunction],
+        RuleId::ExposedFunction => &[PatchedFunction, FtraceFunction, IdleVictim],
+        RuleId::IrqEnterNoEffect => &[IrqEnter],
+        RuleId::NmiEdge | RuleId::ExceptionNotNmi => &[IstEnter, NmiEnter],
+        RuleId::NestingImbalance | RuleId::StateDisagrees => {
+            &[Checkpoint, EqsEnter, EqsExit, PatchedFunction, FtraceFunction, IdleVictim]
+        }
+        RuleId::UncountedContext => &[NmiEnter, PatchedFunction, FtraceFunction, IdleVictim],
+        RuleId::EqsWindowHit => &[NmiEnter, IstEnter, IrqEnter, IrqExit],
+        RuleId::SampledInEqs => &[NmiEnter],
+        RuleId::RcuOffline => &[CpuOffline],
+        RuleId::IrqsOnInSection | RuleId::UnknownWriter | RuleId::HandlerDropped => &[],
+    }
+}
+
+/// What would let a rule judge that this run is blind to.
+const fn remedy(rule: RuleId) -> &'static str {
+    match rule {
+        RuleId::HandlerUnwatched | RuleId::LivepatchBypassed => "nobody has a handler on a kernel function",
+        RuleId::ExposedFunction => "no idle function is probed without --exposed",
+        RuleId::IrqsOnInSection | RuleId::UnknownWriter => "seen by a watchpoint on the state word only",
+        RuleId::HandlerDropped => "needs two handlers on one function to compare",
+        RuleId::RcuOffline => "no probe of this plan runs on a CPU that goes offline",
+        _ => "this kernel lets no probe of this plan see it",
+    }
+}
+
+/// One line a rule.
+pub fn report(pipeline: &Pipeline) -> Vec<RuleStatus> {
+    RuleId::ALL
+        .iter()
+        .map(|&rule| {
+            let count = pipeline.rule_count(rule);
+            let could =
+                pipeline.probes().any(|(_, probe, attached)| attached && points(rule).contains(&probe.point));
+            let (status, reason) = if count.judged > 0 {
+                (RuleCoverage::Judged, None)
+            } else if could {
+                (RuleCoverage::NotExercised, Some("nothing that it judges happened".to_owned()))
+            } else {
+                let nobody = matches!(
+                    rule,
+                    RuleId::HandlerUnwatched | RuleId::LivepatchBypassed | RuleId::ExposedFunction
+                );
+                let status = if nobody { RuleCoverage::NotExercised } else { RuleCoverage::Blind };
+                (status, Some(remedy(rule).to_owned()))
+            };
+            RuleStatus { rule, name: rule.name(), status, reason, count: count.fired }
+        })
+        .collect()
+}

@@ -1,0 +1,72 @@
+//! From what the pipeline says to messages of the stream, with addresses turned into names.
+
+use std::io;
+
+use crate::core::decode::DecodeError;
+use crate::core::finding::RuleId;
+use crate::core::order::Gap;
+use crate::core::pipeline::{Finding, Listener};
+use crate::core::snapshot::Snapshot;
+use crate::core::units::Address;
+use crate::report::stream::Stream;
+use crate::report::{FindingReport, Message, ProbeError};
+
+use super::symbols::Symbols;
+
+/// What is to be told of all that the pipeline says.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only these rules; empty: all.
+    pub rules: Vec<RuleId>,
+}
+
+impl Filter {
+    /// Whether findings of this rule are told.
+    #[must_use]
+    pub fn tells(&self, rule: RuleId) -> bool {
+        self.rules.is_empty() || self.rules.contains(&rule)
+    }
+}
+
+/// Sends what it hears; keeps the first error of the stream for whoever drains.
+pub struct Teller<'a> {
+    pub stream: &'a mut Stream,
+    pub symbols: &'a mut Symbols,
+    pub filter: &'a Filter,
+    /// Findings told so far.
+    pub told: &'a mut u64,
+    pub error: Option<io::Error>,
+}
+
+impl Teller<'_> {
+    fn send(&mut self, snapshot: &Snapshot<'_>, message: Message) {
+        if self.error.is_none() {
+            self.error = self.stream.send(snapshot.ts, Some(snapshot.cpu), message).err();
+        }
+    }
+}
+
+impl Listener for Teller<'_> {
+    fn finding(&mut self, finding: &Finding<'_>) {
+        if !self.filter.tells(finding.verdict.rule) {
+            return;
+        }
+        *self.told += 1;
+        let symbols = self.symbols.table();
+        let report = FindingReport::new(finding, |address: Address| {
+            symbols.and_then(|table| table.resolve(address.0)).map(|place| place.to_string())
+        });
+        self.send(finding.hit.snapshot, Message::Finding(Box::new(report)));
+    }
+
+    fn gap(&mut self, _gap: Gap) {
+        // Told from the programs' own counters, which also see what was lost at the very end.
+    }
+
+    fn undecodable(&mut self, error: &DecodeError) {
+        let message = ProbeError { probe: None, symbol: "EVENTS".to_owned(), error: error.to_string() };
+        if self.error.is_none() {
+            self.error = self.stream.send(super::clock::now(), None, Message::ProbeError(message)).err();
+        }
+    }
+}

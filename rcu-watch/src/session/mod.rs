@@ -1,0 +1,147 @@
+//! One run of `watch`: from the attach plan to the summary.
+//!
+//! [`start`] loads, calibrates, attaches and proves; [`run`] drains until something ends it; [`summary`]
+//! detaches and closes the books. In between this module tells what the pipeline and the counters say.
+
+pub mod books;
+pub mod child;
+pub mod clock;
+mod coverage;
+pub mod listener;
+pub mod proof;
+pub mod run;
+pub mod start;
+pub mod summary;
+mod symbols;
+
+use anyhow::Result;
+
+use crate::bpf::{Programs, Reader};
+use crate::cli::args::Format;
+use crate::core::pipeline::Pipeline;
+use crate::core::probe::{Point, Probe};
+use crate::core::units::{CpuId, Nanos, ProbeId};
+use crate::report::stream::Stream;
+use crate::report::{Heartbeat, Message, Repeat};
+
+use books::Books;
+use listener::{Filter, Teller};
+use symbols::Symbols;
+
+/// An attached probe.
+#[derive(Clone, Debug)]
+pub struct RunningProbe {
+    pub id: ProbeId,
+    pub probe: Probe,
+}
+
+/// A run that is under way.
+pub struct Session {
+    programs: Programs,
+    reader: Reader,
+    pipeline: Pipeline,
+    books: Books,
+    symbols: Symbols,
+    stream: Stream,
+    filter: Filter,
+    format: Format,
+    probes: Vec<RunningProbe>,
+    cpus: Vec<CpuId>,
+    /// Chosen CPUs on which this process may not run, so that nothing could be made to happen there.
+    closed_cpus: Vec<CpuId>,
+    /// Required points that could not be attached, a sentence each.
+    unattached: Vec<String>,
+    started: Nanos,
+    cpu_seconds_at_start: f64,
+    told: u64,
+}
+
+impl Session {
+    /// Takes up to `most` records from the ring to the rules. Returns how many there were.
+    fn drain(&mut self, most: usize) -> Result<usize> {
+        let Self { reader, pipeline, symbols, stream, filter, told, .. } = self;
+        let mut teller = Teller { stream, symbols, filter, told, error: None };
+        let count = reader.drain(most, |record| pipeline.push(record, &mut teller));
+        match teller.error {
+            Some(error) => Err(error.into()),
+            None => Ok(count),
+        }
+    }
+
+    /// Tells of records that found no room and of runs that the kernel skipped.
+    fn tell_losses(&mut self) -> Result<()> {
+        self.books.update(&self.programs, &self.probes)?;
+        let now = clock::now();
+        for (cpu, lost) in self.books.newly_lost(&self.probes) {
+            self.stream.send(now, Some(cpu), Message::Lost(lost))?;
+        }
+        for missed in self.books.newly_missed(&self.programs, &self.probes)? {
+            self.stream.send(now, None, Message::Missed(missed))?;
+        }
+        Ok(())
+    }
+
+    /// Tells how often findings came again.
+    fn tell_repeats(&mut self) -> Result<()> {
+        let now = clock::now();
+        for repeats in self.pipeline.take_repeats() {
+            if !self.filter.tells(repeats.verdict.rule) {
+                continue;
+            }
+            let symbol = self.pipeline.probe(repeats.probe).map(|probe| probe.symbol.clone());
+            let repeat = Repeat::new(&repeats, symbol.unwrap_or_default());
+            self.stream.send(now, None, Message::Repeat(repeat))?;
+        }
+        Ok(())
+    }
+
+    fn status(&mut self) -> Result<()> {
+        self.tell_losses()?;
+        let now = self.progress()?;
+        Ok(self.stream.status(&now)?)
+    }
+
+    fn heartbeat(&mut self) -> Result<()> {
+        self.tell_losses()?;
+        self.tell_repeats()?;
+        let now = self.progress()?;
+        Ok(self.stream.send(clock::now(), None, Message::Heartbeat(now))?)
+    }
+
+    fn progress(&self) -> Result<Heartbeat> {
+        let elapsed = clock::now().0.saturating_sub(self.started.0);
+        let seconds = (elapsed as f64 / 1e9).max(1e-3);
+        let hits = |is_point: fn(Point) -> bool| -> u64 {
+            let of = |running: &&RunningProbe| is_point(running.probe.point);
+            self.probes.iter().filter(of).map(|running| self.books.hits(running.id)).sum()
+        };
+        let findings = self.pipeline.totals().iter().filter(|total| self.filter.tells(total.verdict.rule));
+        let (cpu_seconds, _) = clock::own_cost()?;
+        let bpf_seconds = self.bpf_run_seconds();
+        let cpus = self.cpus.len().max(1) as f64;
+        Ok(Heartbeat {
+            elapsed_ns: elapsed.to_string(),
+            checkpoints: hits(|point| point == Point::Checkpoint),
+            handler_calls: hits(|point| matches!(point, Point::PatchedFunction | Point::FtraceFunction)),
+            idle_entries: hits(|point| point == Point::EqsEnter),
+            nmis: hits(|point| point == Point::NmiEnter),
+            findings: findings.map(|total| total.count).sum(),
+            lost: self.books.lost(),
+            missed: self.books.missed(),
+            user_cost_percent: (cpu_seconds - self.cpu_seconds_at_start) / seconds * 100.0,
+            kernel_cost_percent: bpf_seconds.map(|bpf| bpf / seconds / cpus * 100.0),
+        })
+    }
+
+    /// Run time of all programs; `None` where the kernel does not count it.
+    fn bpf_run_seconds(&self) -> Option<f64> {
+        let mut programs: Vec<&RunningProbe> = self.probes.iter().collect();
+        // eqs_enter and eqs_exit share a program.
+        programs.dedup_by_key(|running| (running.probe.mechanism, running.probe.symbol.clone()));
+        let run_time = programs
+            .iter()
+            .map(|running| self.programs.stats(running.id).map_or(0, |stats| stats.run_time_ns));
+        let sum: u64 = run_time.sum();
+        (sum > 0).then_some(sum as f64 / 1e9)
+    }
+}

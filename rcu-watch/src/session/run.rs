@@ -1,0 +1,127 @@
+//! The run itself: drains the ring, tells how it goes, and ends when something says so.
+//!
+//! The programs do not wake us for a record (that would end the idle period under watch), so the ring is
+//! looked at ten times a second, and sooner once it is a quarter full.
+
+use std::io;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until};
+
+use super::Session;
+use super::child::RunningCommand;
+
+/// Between two looks at the ring.
+const LOOK: Duration = Duration::from_millis(100);
+/// Between two status lines.
+const STATUS: Duration = Duration::from_secs(1);
+/// Between two heartbeats in the stream.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Records taken before anything else gets its turn.
+const BATCH: usize = 4096;
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedBy {
+    Duration,
+    Limit,
+    Signal,
+    Command,
+    ClosedPipe,
+}
+
+impl EndedBy {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Duration => "duration",
+            Self::Limit => "limit",
+            Self::Signal => "signal",
+            Self::Command => "command",
+            Self::ClosedPipe => "closed_pipe",
+        }
+    }
+}
+
+/// Runs until the time is up, enough was found, a signal came, the command ended or nobody reads any more.
+///
+/// # Errors
+/// Where the stream cannot be written, or the kernel does not answer.
+pub async fn run(
+    session: &mut Session,
+    duration: Option<Duration>,
+    limit: Option<u64>,
+    command: &mut Option<RunningCommand>,
+) -> Result<EndedBy> {
+    let ended = run_to_end(session, duration, limit, command).await;
+    match ended {
+        Err(error) if is_closed_pipe(&error) => Ok(EndedBy::ClosedPipe),
+        ended => ended,
+    }
+}
+
+async fn run_to_end(
+    session: &mut Session,
+    duration: Option<Duration>,
+    limit: Option<u64>,
+    command: &mut Option<RunningCommand>,
+) -> Result<EndedBy> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
+    // SAFETY: an owned descriptor, which stays open and the same for as long as it is registered.
+    let ring = unsafe { AsyncFd::register_with_interest(session.reader.ring_fd()?, Interest::READABLE) }
+        .context("cannot wait for the ring buffer")?;
+    let end = duration.map(|duration| Instant::now() + duration);
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut status = interval(STATUS);
+    status.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+    loop {
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => return Ok(EndedBy::Signal),
+            _ = terminate.recv() => return Ok(EndedBy::Signal),
+            () = until(end) => return Ok(EndedBy::Duration),
+            ended = ended(command) => {
+                ended?;
+                return Ok(EndedBy::Command);
+            }
+            _ = heartbeat.tick() => session.heartbeat()?,
+            _ = status.tick() => session.status()?,
+            _ = look.tick() => { session.drain(BATCH)?; }
+            ready = ring.readable() => {
+                ready.context("cannot wait for the ring buffer")?.clear_ready();
+                session.drain(BATCH)?;
+            }
+        }
+        if limit.is_some_and(|limit| session.told >= limit) {
+            return Ok(EndedBy::Limit);
+        }
+    }
+}
+
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn ended(command: &mut Option<RunningCommand>) -> Result<()> {
+    match command {
+        Some(command) => command.wait().await.map(|_| ()),
+        None => std::future::pending().await,
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

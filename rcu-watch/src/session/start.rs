@@ -1,0 +1,267 @@
+//! From the attach plan to a run under way: load, calibrate, attach, prove that it fires, and say all of that.
+
+use anyhow::{Context as _, Result};
+
+use super::books::Books;
+use super::listener::Filter;
+use super::symbols::Symbols;
+use super::{RunningProbe, Session, clock, proof};
+use crate::bpf::{BpfError, Programs, Reader, StreamOptions};
+use crate::cli::args::{StreamKind, WatchArgs};
+use crate::cli::exit::Unsupported;
+use crate::core::model::generation::Generation;
+use crate::core::model::kernel::{Calibration as Calibrated, KernelModel, PreemptLayout};
+use crate::core::pipeline::Pipeline;
+use crate::core::probe::{Mechanism, Point, Probe};
+use crate::core::units::{Address, CpuId, ProbeId};
+use crate::kernel::calibrate::{self, Calibration, Contradiction};
+use crate::kernel::layout::Layout;
+use crate::kernel::{AttachPlan, Facts};
+use crate::report::header::{self, Clock, HandledSite, Header, Kernel, Proof};
+use crate::report::stream::Stream;
+use crate::report::{Message, ProbeError, SCHEMA};
+use rcu_watch_common::slot;
+
+/// Starts watching by `plan`.
+///
+/// # Errors
+/// [`Unsupported`] where this kernel or these privileges do not allow it, with all that stands in the way.
+pub fn start(facts: &Facts, plan: &AttachPlan, stream: Stream, args: &WatchArgs) -> Result<Session> {
+    let mut layout = *facts.layout.as_ref().map_err(|error| Unsupported(error.to_string()))?;
+    let options = StreamOptions {
+        emit_at_rest: args.stream == StreamKind::All,
+        ring_bytes: args.ring_bytes.unwrap_or(StreamOptions::default().ring_bytes),
+    };
+    let (mut programs, reader, calibration) = load_calibrated(&mut layout, options, &plan.cpus)?;
+    programs.watch_only(&plan.cpus)?;
+    let started = clock::now();
+    let (cpu_seconds_at_start, _) = clock::own_cost()?;
+    let mut session = Session {
+        programs,
+        reader,
+        pipeline: Pipeline::new(model(&layout, &calibration), Vec::new()),
+        books: Books::default(),
+        symbols: Symbols::default(),
+        stream,
+        filter: Filter { rules: args.rule.clone() },
+        format: args.output.format,
+        probes: Vec::new(),
+        cpus: plan.cpus.clone(),
+        closed_cpus: Vec::new(),
+        unattached: Vec::new(),
+        started,
+        cpu_seconds_at_start,
+        told: 0,
+    };
+    let attached = session.attach(plan);
+    session.closed_cpus = proof::walk(&plan.cpus).context("cannot walk over the CPUs to prove the probes")?;
+    session.books.update(&session.programs, &session.probes)?;
+    session.send_header(facts, plan, &layout, &calibration, &attached)?;
+    for (symbol, error) in attached.iter().filter_map(Attachment::error) {
+        let error = ProbeError { probe: None, symbol: symbol.to_owned(), error };
+        session.stream.send(clock::now(), None, Message::ProbeError(error))?;
+    }
+    if args.self_test {
+        session.self_test()?;
+    }
+    Ok(session)
+}
+
+/// Most refusals of the kernel mean that it, or its administrator, does not let us.
+fn refused(error: BpfError) -> anyhow::Error {
+    anyhow::Error::new(error)
+        .context(Unsupported("this kernel does not let rcu-watch load its programs".to_owned()))
+}
+
+/// Loads the programs and holds the layout against what they read. G2 and G3 differ in the watching bit alone,
+/// which no symbol or type gives away for sure: where one is contradicted, the other is tried.
+fn load_calibrated(layout: &mut Layout, options: StreamOptions, cpus: &[CpuId]) -> Result<Loaded> {
+    let sibling = match layout.generation {
+        Generation::G2 => Some(Generation::G3),
+        Generation::G3 => Some(Generation::G2),
+        _ => None,
+    };
+    match (load_once(layout, options, cpus)?, sibling) {
+        (Ok(loaded), _) => Ok(loaded),
+        (Err(contradiction), None) => Err(unknown_layout(&contradiction)),
+        (Err(contradiction), Some(sibling)) => {
+            layout.set_generation(sibling);
+            load_once(layout, options, cpus)?.map_err(|_| unknown_layout(&contradiction))
+        }
+    }
+}
+
+type Loaded = (Programs, Reader, Calibration);
+
+fn load_once(
+    layout: &Layout,
+    options: StreamOptions,
+    cpus: &[CpuId],
+) -> Result<Result<Loaded, Contradiction>> {
+    let (mut programs, reader) = Programs::load(layout.state, options).map_err(refused)?;
+    let samples =
+        programs.sample(cpus, |sample| calibrate::is_eqs(&layout.state, sample)).map_err(refused)?;
+    Ok(calibrate::judge(&layout.state, &samples).map(|calibration| (programs, reader, calibration)))
+}
+
+fn unknown_layout(contradiction: &Contradiction) -> anyhow::Error {
+    Unsupported(format!("cannot judge this kernel: {contradiction}")).into()
+}
+
+fn model(layout: &Layout, calibration: &Calibration) -> KernelModel {
+    let preempt = if layout.state.preempt_count_bytes == 8 {
+        PreemptLayout::EIGHT_BYTES
+    } else {
+        PreemptLayout::FOUR_BYTES
+    };
+    let mut model = KernelModel::new(layout.generation, preempt);
+    model.calibration = Calibrated {
+        task: true,
+        eqs: calibration.eqs_seen,
+        hardirq_bits: calibration.hardirq_seen,
+        // Both fields shift together with the width of the word, and HARDIRQ was found where that width has it.
+        nmi_bits: calibration.hardirq_seen,
+    };
+    model
+}
+
+/// What became of one probe of the plan.
+struct Attachment {
+    symbol: String,
+    result: Result<ProbeId, String>,
+}
+
+impl Attachment {
+    fn error(&self) -> Option<(&str, String)> {
+        self.result.as_ref().err().map(|error| (self.symbol.as_str(), error.clone()))
+    }
+}
+
+impl Session {
+    /// Attaches all of the plan that can be, in its order.
+    fn attach(&mut self, plan: &AttachPlan) -> Vec<Attachment> {
+        let attached: Vec<Attachment> = plan
+            .probes
+            .iter()
+            .map(|planned| {
+                let Probe { point, mechanism, symbol, .. } = &planned.probe;
+                let result = self.programs.attach(*point, *mechanism, symbol, planned.offset);
+                if let Ok(id) = result {
+                    self.pipeline.set_probe(id, planned.probe.clone());
+                    self.probes.push(RunningProbe { id, probe: planned.probe.clone() });
+                }
+                let result = result.map_err(|error| format!("{:#}", anyhow::Error::new(error)));
+                Attachment { symbol: symbol.clone(), result }
+            })
+            .collect();
+        self.unattached = plan.unmet(|index| attached[index].result.is_ok());
+        attached
+    }
+
+    fn send_header(
+        &mut self,
+        facts: &Facts,
+        plan: &AttachPlan,
+        layout: &Layout,
+        calibration: &Calibration,
+        attached: &[Attachment],
+    ) -> Result<()> {
+        let state = |index: usize| match &attached[index].result {
+            Err(_) => (None, Proof::Failed),
+            Ok(id) => (Some(*id), self.proof(*id, &plan.probes[index].probe)),
+        };
+        let mut blind_spots = plan.blind_spots.clone();
+        if !calibration.eqs_seen {
+            blind_spots.push(header::BlindSpot {
+                what: "calibration of the EQS".to_owned(),
+                reason: "no CPU was seen idle within 2 s".to_owned(),
+                remedy: Some("start rcu-watch again when some CPU is idle".to_owned()),
+            });
+        }
+        let mut header = header_of(facts, plan, "watch");
+        header.layout = Some(layout_report(layout, true, calibration.sentences.clone()));
+        header.plan = plan.report(state);
+        header.blind_spots = blind_spots;
+        Ok(self.stream.send(clock::now(), None, Message::Header(Box::new(header)))?)
+    }
+
+    fn proof(&self, id: ProbeId, probe: &Probe) -> Proof {
+        match probe.point {
+            Point::Checkpoint => {
+                let must = self.cpus.iter().filter(|cpu| !self.closed_cpus.contains(cpu));
+                if must.copied().all(|cpu| self.books.fired_on(id, cpu)) {
+                    Proof::Proven
+                } else {
+                    Proof::Silent
+                }
+            }
+            _ if self.books.hits(id) > 0 => Proof::Proven,
+            _ => Proof::Unproven,
+        }
+    }
+
+    /// Sends one synthetic record from BPF; it comes back through the ring like any other.
+    fn self_test(&mut self) -> Result<()> {
+        let probe = Probe {
+            point: Point::Checkpoint,
+            mechanism: Mechanism::RawTracepoint,
+            symbol: "rcuw_self_test".to_owned(),
+            handlers: Vec::new(),
+            is_rcu_internal: false,
+            ftrace_validates_rcu: false,
+        };
+        let id = ProbeId(slot::SELF_TEST);
+        self.pipeline.set_probe(id, probe.clone());
+        self.probes.push(RunningProbe { id, probe });
+        let cpu = self.cpus.first().copied().context("no CPU is watched; choose others with -c")?;
+        Ok(self.programs.self_test(cpu)?)
+    }
+}
+
+/// A header of everything but what a run finds out.
+pub fn header_of(facts: &Facts, plan: &AttachPlan, command: &str) -> Header {
+    Header {
+        schema: SCHEMA,
+        tool: "rcu-watch",
+        version: env!("CARGO_PKG_VERSION"),
+        command: command.to_owned(),
+        host: facts.host.clone(),
+        boot_id: facts.boot_id.clone(),
+        kernel: Kernel { release: facts.release.clone(), machine: facts.machine.clone() },
+        clock: Clock { name: "CLOCK_MONOTONIC", realtime_offset_ns: clock::realtime_offset_ns().to_string() },
+        layout: None,
+        cpus: plan.cpus.clone(),
+        plan: Vec::new(),
+        handlers: facts
+            .handled
+            .sites
+            .iter()
+            .filter(|site| !site.handlers.is_empty())
+            .map(|site| HandledSite {
+                function: site.function.clone(),
+                address: facts
+                    .symbols
+                    .as_ref()
+                    .ok()
+                    .and_then(|symbols| symbols.address(&site.function))
+                    .map(Address),
+                handlers: site.handlers.clone(),
+            })
+            .collect(),
+        other_instances: facts.other_instances.clone(),
+        blind_spots: plan.blind_spots.clone(),
+    }
+}
+
+/// The layout as reports have it.
+pub fn layout_report(layout: &Layout, calibrated: bool, calibration: Vec<String>) -> header::Layout {
+    header::Layout {
+        generation: layout.generation.to_string(),
+        state_member: layout.state_member(),
+        watching_mask: format!("{:#x}", layout.generation.layout().watching_mask),
+        nmi_mask: format!("{:#x}", layout.state.nmi_mask),
+        hardirq_mask: format!("{:#x}", layout.state.hardirq_mask),
+        calibrated,
+        calibration,
+    }
+}

@@ -1,0 +1,204 @@
+//! The end of a run: everything detached, the last records taken, the books closed, the verdict.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use rcu_watch_common::slot;
+
+use super::run::EndedBy;
+use super::{Session, clock, coverage};
+use crate::cli::exit::{self, Exit};
+use crate::cli::value::{FailOn, Requirement};
+use crate::core::probe::Point;
+use crate::core::units::{CpuId, ProbeId};
+use crate::report::Message;
+use crate::report::summary::{
+    CommandStatus, Cost, FindingTotal, GuardTotal, RuleCoverage, RuleStatus, RunVerdict, Summary, Totals,
+};
+
+/// A program that was running when it was detached is done by then.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// How a run is to be judged.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub fail_on: FailOn,
+    pub require: Vec<Requirement>,
+}
+
+impl Session {
+    /// Detaches everything, takes what is still on the way, and says how it went.
+    ///
+    /// # Errors
+    /// Where the kernel does not give the counters; not where nobody reads the summary.
+    pub fn finish(mut self, ended_by: EndedBy, terms: &Terms, child: Option<CommandStatus>) -> Result<Exit> {
+        let elapsed_ns = clock::now().0.saturating_sub(self.started.0);
+        // Run time and skipped runs can only be asked of programs that are still attached.
+        let mut told = self.tell_losses();
+        let bpf_run_seconds = self.bpf_run_seconds();
+        let probes: Vec<ProbeId> = self.probes.iter().map(|running| running.id).collect();
+        let grace = self.programs.detach_all()?;
+        std::thread::sleep(grace.max(SETTLE));
+        while told.is_ok() && self.drain(usize::MAX)? > 0 {}
+        told = told.and_then(|()| self.tell_losses());
+        for &probe in &probes {
+            let at_rest = self.books.at_rest(probe);
+            self.pipeline.count_at_rest(probe, at_rest);
+        }
+        told = told.and_then(|()| self.tell_repeats());
+
+        let pipeline = &self.pipeline;
+        let delivered = |cpu: CpuId, probe: ProbeId| pipeline.delivered(cpu, probe);
+        let totals = self.books.totals(delivered, pipeline.undecodable());
+        let rules = coverage::report(pipeline);
+        let mut reasons = self.unmet_requirements(&terms.require, &rules);
+        if totals.lost > 0 {
+            reasons.push(format!("{} records were lost; enlarge the ring with --ring-bytes", totals.lost));
+        }
+        if totals.missed > 0 {
+            reasons.push(format!("{} runs were skipped by the kernel's recursion guard", totals.missed));
+        }
+        if totals.undecodable > 0 {
+            reasons.push(format!("{} records could not be decoded", totals.undecodable));
+        }
+        reasons.extend(self.books.imbalances(delivered));
+        let worst = self.stream.worst();
+        let verdict = exit::judge(worst, terms.fail_on, !reasons.is_empty());
+        let command_failed = child.as_ref().is_some_and(super::child::failed);
+        let exit = if ended_by == EndedBy::ClosedPipe {
+            Exit::of_closed_pipe(verdict)
+        } else {
+            Exit::of_run(verdict, command_failed)
+        };
+        let (user_cpu_seconds, max_resident_bytes) = clock::own_cost()?;
+        let summary = Summary {
+            verdict,
+            exit_code: exit.in_format(self.format).code(),
+            reasons,
+            elapsed_ns: elapsed_ns.to_string(),
+            ended_by: ended_by.name(),
+            totals,
+            findings: self.finding_totals(),
+            rules,
+            guards: pipeline
+                .guard_counts()
+                .iter()
+                .map(|count| GuardTotal {
+                    guard: count.guard.name(),
+                    protects: count.protects,
+                    fails: count.fails,
+                })
+                .collect(),
+            books: self.books.report(&self.probes, delivered),
+            cost: Cost {
+                user_cpu_seconds,
+                bpf_run_seconds,
+                ring_bytes: self.reader.bytes(),
+                max_resident_bytes,
+            },
+            child,
+        };
+        told = told.and_then(|()| {
+            self.stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
+            Ok(self.stream.finish()?)
+        });
+        match told {
+            Ok(()) => Ok(exit.in_format(self.format)),
+            Err(error) if exit::is_closed_pipe(&error) => {
+                Ok(Exit::of_closed_pipe(verdict).in_format(self.format))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn finding_totals(&self) -> Vec<FindingTotal> {
+        let of_probe = |probe| self.pipeline.probe(probe);
+        self.pipeline
+            .totals()
+            .iter()
+            .filter(|total| self.filter.tells(total.verdict.rule))
+            .map(|total| FindingTotal {
+                id: total.id,
+                rule: total.verdict.rule,
+                severity: total.verdict.severity,
+                function: of_probe(total.probe).map_or_else(String::new, |probe| probe.symbol.clone()),
+                handlers: of_probe(total.probe).map_or_else(Vec::new, |probe| probe.handlers.clone()),
+                count: total.count,
+                fingerprint: total.fingerprint.clone(),
+                synthetic: total.synthetic,
+                known: false,
+            })
+            .collect()
+    }
+
+    /// What had to be seen and was not: the required points of the plan, and `--require`.
+    fn unmet_requirements(&self, asked: &[Requirement], rules: &[RuleStatus]) -> Vec<String> {
+        let mut unmet = self.unattached.clone();
+        for running in &self.probes {
+            if running.probe.point != Point::Checkpoint || running.id.0 == slot::SELF_TEST {
+                continue;
+            }
+            let silent: Vec<CpuId> = self
+                .cpus
+                .iter()
+                .copied()
+                .filter(|&cpu| !self.books.fired_on(running.id, cpu) && !self.closed_cpus.contains(&cpu))
+                .collect();
+            if !silent.is_empty() {
+                unmet.push(format!("the checkpoint never fired on cpu {}", list(&silent)));
+            }
+        }
+        let idle: Vec<ProbeId> = self
+            .probes
+            .iter()
+            .filter(|running| matches!(running.probe.point, Point::EqsEnter | Point::EqsExit))
+            .map(|running| running.id)
+            .collect();
+        if !idle.is_empty() && idle.iter().all(|&probe| self.books.hits(probe) == 0) {
+            unmet.push("no entry into idle was seen on any cpu".to_owned());
+        }
+        for requirement in asked {
+            match *requirement {
+                Requirement::Rule(rule) => {
+                    let status = rules.iter().find(|status| status.rule == rule);
+                    if status.is_none_or(|status| status.status != RuleCoverage::Judged) {
+                        unmet.push(format!("{rule} is required and was not judged"));
+                    }
+                }
+                Requirement::Point(point) => {
+                    let fired = self
+                        .probes
+                        .iter()
+                        .any(|running| running.probe.point == point && self.books.hits(running.id) > 0);
+                    if !fired {
+                        unmet.push(format!("{} is required and did not fire", point.name()));
+                    }
+                }
+            }
+        }
+        unmet
+    }
+}
+
+/// What a run that was refused leaves behind in the stream.
+#[must_use]
+pub fn refusal(reasons: Vec<String>) -> Summary {
+    Summary {
+        verdict: RunVerdict::Unsupported,
+        exit_code: Exit::Unsupported.code(),
+        reasons,
+        elapsed_ns: "0".to_owned(),
+        ended_by: "refusal",
+        totals: Totals::default(),
+        findings: Vec::new(),
+        rules: Vec::new(),
+        guards: Vec::new(),
+        books: Vec::new(),
+        cost: Cost::default(),
+        child: None,
+    }
+}
+
+fn list(cpus: &[CpuId]) -> String {
+    cpus.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

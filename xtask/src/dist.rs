@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::cache;
-use crate::process::{cargo, run, say};
+use crate::process::{cargo, output, run, say};
 use crate::setup::{self, For};
 
 /// The C library is glibc, linked in; there is no musl `std` to be had on every machine that builds this.
@@ -36,12 +37,49 @@ pub fn lab_init() -> Result<PathBuf> {
     build(&["--package", "xtask", "--no-default-features", "--bin", "lab_init"], "lab_init")
 }
 
-/// `cargo xtask dist`.
+/// `cargo xtask dist`: the binary, what belongs to it, all of it in one archive, and the sums.
 pub fn dist() -> Result<()> {
     let binary = binary()?;
-    let size = fs::metadata(&binary)?.len();
-    say(&format!("{}: static, {:.1} MiB", binary.display(), size as f64 / f64::from(1 << 20)));
+    let size_bytes = fs::metadata(&binary)?.len();
+    let dist = cache::target().join("dist");
+    let name = format!("rcu-watch-{}-x86_64-linux", env!("CARGO_PKG_VERSION"));
+    let tree = dist.join(&name);
+    let _ = fs::remove_dir_all(&tree);
+    cache::create_dir(&tree.join("completions"))?;
+    // From the binary itself, so that they cannot say anything else than it does.
+    for (args, file) in [
+        (["man"].as_slice(), "rcu-watch.1"),
+        (&["completions", "bash"], "completions/rcu-watch.bash"),
+        (&["completions", "fish"], "completions/rcu-watch.fish"),
+        (&["completions", "zsh"], "completions/_rcu-watch"),
+    ] {
+        fs::write(tree.join(file), output(Command::new(&binary).args(args))?)?;
+    }
+    fs::copy(&binary, tree.join("rcu-watch"))?;
+    for file in ["LICENSE-MIT", "LICENSE-APACHE", "README.md", "CHANGELOG.md"] {
+        let from = cache::workspace().join(file);
+        if from.is_file() {
+            fs::copy(&from, tree.join(file))?;
+        }
+    }
+    let archive = format!("{name}.tar.gz");
+    pack(&dist, &name, &archive)?;
+    let sums = output(Command::new("sha256sum").args(["rcu-watch", &archive]).current_dir(&dist))?;
+    fs::write(dist.join("SHA256SUMS"), sums)?;
+    let mib = size_bytes as f64 / f64::from(1 << 20);
+    say(&format!("{}: static, {mib:.1} MiB; {archive} and SHA256SUMS beside it", binary.display()));
     Ok(())
+}
+
+/// The same commit gives the same archive.
+fn pack(dist: &Path, name: &str, archive: &str) -> Result<()> {
+    let committed =
+        output(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(cache::workspace()));
+    let mtime = committed.map_or_else(|_| "@0".to_owned(), |seconds| format!("@{}", seconds.trim()));
+    run(Command::new("tar")
+        .args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--use-compress-program=gzip -n"])
+        .args(["--mtime", &mtime, "-cf", archive, name])
+        .current_dir(dist))
 }
 
 fn build(what: &[&str], name: &str) -> Result<PathBuf> {

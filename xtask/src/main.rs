@@ -32,7 +32,7 @@ enum Task {
     Test,
     /// Every check that needs no guest: format, lints, unit tests
     Ci,
-    /// Build the static binary, to target/dist
+    /// Build what is shipped, to target/dist: static binary, man page, completions, archive, sums
     Dist,
     /// Boot stock kernels in QEMU
     #[command(subcommand)]

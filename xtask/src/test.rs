@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::ci::{self, Tally};
+use crate::dist;
 use crate::lab;
 use crate::process::say;
 use crate::setup;
@@ -13,9 +14,9 @@ use crate::setup;
 pub fn test() -> ExitCode {
     let start = Instant::now();
     let mut tally = Tally::default();
-    for (stage, run) in
-        [("set-up", set_up as fn(&mut Tally) -> Result<()>), ("checks", checks), ("lab", guests)]
-    {
+    let stages: [(&str, fn(&mut Tally) -> Result<()>); 4] =
+        [("set-up", set_up), ("checks", checks), ("dist", dist), ("lab", guests)];
+    for (stage, run) in stages {
         let stage_start = Instant::now();
         say(&format!("== {stage}"));
         if let Err(error) = run(&mut tally) {
@@ -36,6 +37,12 @@ fn set_up(_: &mut Tally) -> Result<()> {
 
 fn checks(tally: &mut Tally) -> Result<()> {
     add(tally, ci::check_all()?);
+    Ok(())
+}
+
+fn dist(tally: &mut Tally) -> Result<()> {
+    dist::dist()?;
+    tally.passed += 1;
     Ok(())
 }
 

@@ -219,3 +219,58 @@ fn shown(found: &Value) -> String {
         state["M"]["raw"]
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const WANTED: Finding = Finding {
+        rule: "RW001",
+        severity: "error",
+        function: "arch_cpu_idle",
+        handler: Some(("livepatch", "lab")),
+        at_eqs: true,
+        mechanism: Some("fentry"),
+    };
+
+    fn found() -> Value {
+        json!({
+            "rule": "RW001", "severity": "error", "function": "arch_cpu_idle", "mechanism": "fentry",
+            "handlers": [{ "kind": "livepatch", "name": "lab" }],
+            "state": { "watching": false, "N": "0x0", "M": { "raw": "0x0" } },
+        })
+    }
+
+    #[test]
+    fn a_finding_counts_only_with_everything_that_is_wanted() {
+        assert!(WANTED.matches(&found()));
+        for (pointer, other) in [
+            ("/rule", json!("RW015")),
+            ("/severity", json!("warning")),
+            ("/function", json!("default_idle")),
+            ("/mechanism", json!("kprobe_ftrace")),
+            ("/handlers", json!([])),
+            ("/handlers/0/name", json!("other")),
+            ("/state/watching", json!(true)),
+            ("/state/M/raw", json!("0x1")),
+        ] {
+            let mut changed = found();
+            *changed.pointer_mut(pointer).unwrap() = other;
+            assert!(!WANTED.matches(&changed), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn what_did_not_run_meets_nothing() {
+        let record = ScenarioRecord::default();
+        let all = [
+            Expect::Exit { run: "watch", code: 0 },
+            Expect::NoFinding { run: "watch" },
+            Expect::Without { file: "sites", none_of: &["x"] },
+            Expect::Same { file: "sites", other: "sites" },
+        ];
+        assert!(all.iter().all(|expect| expect.judge(&record, "6.1").is_err()));
+    }
+}

@@ -8,7 +8,7 @@ use std::io;
 use crate::core::finding::Severity;
 use crate::core::units::{CpuId, Nanos};
 use crate::report::{Baseline, Envelope, Heartbeat, Message};
-use crate::sink::Sink;
+use crate::sink::{Seen, Sink};
 
 pub struct Stream {
     next_seq: u64,
@@ -46,6 +46,11 @@ impl Stream {
         let envelope = Envelope { seq: self.next_seq, ts_ns, cpu, message };
         self.next_seq += 1;
         self.sinks.iter_mut().try_for_each(|sink| sink.message(&envelope))
+    }
+
+    /// One record as it came, for whoever draws or counts.
+    pub fn observe(&mut self, seen: &Seen<'_>) -> io::Result<()> {
+        self.sinks.iter_mut().try_for_each(|sink| sink.observe(seen))
     }
 
     /// The numbers of now for a status line; no part of the stream, so as often as one likes.

@@ -5,18 +5,28 @@
 
 pub mod json;
 pub mod ktap;
+pub mod metrics;
 pub mod output;
+pub mod perfetto;
+pub mod seen;
 pub mod text;
 
 use std::io;
 
 use crate::report::{Envelope, Heartbeat};
 
+pub use seen::Seen;
+
 pub use output::{open, stream};
 
 pub trait Sink {
     /// A message of the stream, in order, none left out.
     fn message(&mut self, envelope: &Envelope) -> io::Result<()>;
+
+    /// One record as it came, for sinks that draw or count; no part of the numbered stream.
+    fn observe(&mut self, _seen: &Seen<'_>) -> io::Result<()> {
+        Ok(())
+    }
 
     /// How the run goes right now; shown by sinks that have a place for it.
     fn status(&mut self, _now: &Heartbeat) -> io::Result<()> {

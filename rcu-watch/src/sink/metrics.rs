@@ -1,0 +1,252 @@
+//! `--metrics ADDR`: what a run counts, as OpenMetrics text over HTTP.
+//!
+//! The sink keeps the counts; one thread answers scrapes, one after the other, each within a second. It never
+//! answers anything but the metrics, and listens on the loopback device unless told otherwise.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::core::finding::RuleId;
+use crate::core::probe::Point;
+use crate::report::{Envelope, Heartbeat, Message};
+use crate::sink::{Seen, Sink};
+
+/// A scraper that is slower than this is none.
+const PATIENCE: Duration = Duration::from_secs(1);
+const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Debug, Default)]
+struct Counts {
+    version: &'static str,
+    kernel: String,
+    findings: BTreeMap<RuleId, u64>,
+    /// Records by point: what was seen of each transition.
+    records: BTreeMap<Point, u64>,
+    lost: u64,
+    missed: u64,
+    now: Heartbeat,
+}
+
+pub struct Metrics {
+    counts: Arc<Mutex<Counts>>,
+    address: SocketAddr,
+}
+
+impl Metrics {
+    /// Listens, and answers from a thread of its own until the process ends.
+    pub fn listen(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        let address = listener.local_addr()?;
+        let counts = Arc::new(Mutex::new(Counts::default()));
+        let answers = Arc::clone(&counts);
+        thread::Builder::new().name("metrics".to_owned()).spawn(move || {
+            for scraper in listener.incoming().flatten() {
+                let text = render(&answers.lock().unwrap_or_else(PoisonError::into_inner));
+                // A scraper that goes away is its own loss.
+                let _ = answer(scraper, &text);
+            }
+        })?;
+        Ok(Self { counts, address })
+    }
+
+    /// Where it listens: the port, too, where 0 was asked for.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Counts)) {
+        change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Sink for Metrics {
+    fn message(&mut self, envelope: &Envelope) -> io::Result<()> {
+        self.update(|counts| match &envelope.message {
+            Message::Header(header) => {
+                counts.version = header.version;
+                counts.kernel.clone_from(&header.kernel.release);
+            }
+            Message::Finding(finding) => *counts.findings.entry(finding.rule).or_default() += 1,
+            Message::Repeat(repeat) => *counts.findings.entry(repeat.rule).or_default() += repeat.count,
+            Message::Lost(lost) => counts.lost += lost.count,
+            Message::Missed(missed) => counts.missed += missed.count,
+            _ => {}
+        });
+        Ok(())
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>) -> io::Result<()> {
+        self.update(|counts| *counts.records.entry(seen.point).or_default() += 1);
+        Ok(())
+    }
+
+    fn status(&mut self, now: &Heartbeat) -> io::Result<()> {
+        self.update(|counts| counts.now = now.clone());
+        Ok(())
+    }
+}
+
+/// OpenMetrics 1.0: each family with its type and help, counters with `_total`, `# EOF` last.
+fn render(counts: &Counts) -> String {
+    let mut text = String::new();
+    let mut family = |name: &str, kind: &str, help: &str, samples: &[(String, String)]| {
+        let suffix = match kind {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        let _ = writeln!(text, "# TYPE rcu_watch_{name} {kind}\n# HELP rcu_watch_{name} {help}");
+        for (labels, value) in samples {
+            let _ = writeln!(text, "rcu_watch_{name}{suffix}{labels} {value}");
+        }
+    };
+    let one = |value: u64| [(String::new(), value.to_string())];
+    let build = format!("{{version=\"{}\",kernel=\"{}\"}}", escape(counts.version), escape(&counts.kernel));
+    family(
+        "build",
+        "info",
+        "Version of rcu-watch and the kernel that it watches.",
+        &[(build, "1".to_owned())],
+    );
+    // Every rule from the start, so that an increase from 0 is seen.
+    let findings: Vec<_> = RuleId::ALL
+        .iter()
+        .map(|rule| {
+            let count = counts.findings.get(rule).copied().unwrap_or(0);
+            (format!("{{rule=\"{}\",name=\"{}\"}}", rule.code(), rule.name()), count.to_string())
+        })
+        .collect();
+    family("findings", "counter", "Hits that a rule fired on.", &findings);
+    let records: Vec<_> = counts
+        .records
+        .iter()
+        .map(|(point, count)| (format!("{{point=\"{}\"}}", point.name()), count.to_string()))
+        .collect();
+    family("records", "counter", "Records delivered, by probe point.", &records);
+    family("context_switches", "counter", "Context switches judged.", &one(counts.now.checkpoints));
+    family(
+        "handler_calls",
+        "counter",
+        "Runs of probes on functions with handlers.",
+        &one(counts.now.handler_calls),
+    );
+    family("idle_entries", "counter", "Entries into idle seen.", &one(counts.now.idle_entries));
+    family("nmis", "counter", "NMIs seen.", &one(counts.now.nmis));
+    family("lost_records", "counter", "Records that the ring buffer had no room for.", &one(counts.lost));
+    family("missed_runs", "counter", "Probe runs that the kernel skipped.", &one(counts.missed));
+    let mut overhead = vec![("{part=\"user\"}".to_owned(), ratio(counts.now.user_cost_percent))];
+    overhead.extend(counts.now.kernel_cost_percent.map(|cost| ("{part=\"bpf\"}".to_owned(), ratio(cost))));
+    family("overhead_ratio", "gauge", "CPU time over elapsed time: user of one CPU, bpf of all.", &overhead);
+    text + "# EOF\n"
+}
+
+fn ratio(percent: f64) -> String {
+    (percent / 100.0).to_string()
+}
+
+fn escape(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn answer(mut scraper: TcpStream, text: &str) -> io::Result<()> {
+    scraper.set_read_timeout(Some(PATIENCE))?;
+    scraper.set_write_timeout(Some(PATIENCE))?;
+    let mut request = [0; 1024];
+    let length = scraper.read(&mut request)?;
+    let request = String::from_utf8_lossy(&request[..length]);
+    let mut words = request.split_whitespace();
+    let (status, content, body) = match (words.next(), words.next()) {
+        (Some("GET"), Some(path)) if path == "/metrics" || path.starts_with("/metrics?") => {
+            ("200 OK", CONTENT, text)
+        }
+        (Some("GET"), _) => ("404 Not Found", "text/plain", "the metrics are at /metrics\n"),
+        _ => ("405 Method Not Allowed", "text/plain", "only GET\n"),
+    };
+    write!(
+        scraper,
+        "HTTP/1.1 {status}\r\nContent-Type: {content}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::units::{CpuId, Nanos};
+    use crate::report::{Lost, Repeat};
+
+    fn scrape(metrics: &Metrics, request: &str) -> String {
+        let mut stream = TcpStream::connect(metrics.address()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn send(metrics: &mut Metrics, message: Message) {
+        metrics.message(&Envelope { seq: 0, ts_ns: Nanos(0), cpu: None, message }).unwrap();
+    }
+
+    #[test]
+    fn a_scrape_gives_what_was_counted() {
+        let mut metrics = Metrics::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (rule, function) = (RuleId::HandlerUnwatched, "arch_cpu_idle".to_owned());
+        send(
+            &mut metrics,
+            Message::Repeat(Repeat { id: 1, rule, function, count: 41, last_ts_ns: Nanos(1) }),
+        );
+        let symbol = "arch_cpu_idle".to_owned();
+        send(&mut metrics, Message::Lost(Lost { probe: crate::core::units::ProbeId(0), symbol, count: 7 }));
+        let seen = Seen {
+            ts: Nanos(1),
+            cpu: CpuId(0),
+            point: Point::EqsEnter,
+            symbol: "cpu_idle",
+            watching: true,
+            hardirq: false,
+            nmi: false,
+            pid: 0,
+            arg: 0,
+        };
+        metrics.observe(&seen).unwrap();
+        let answer = scrape(&metrics, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 OK") && head.contains("openmetrics-text"), "{head}");
+        for line in [
+            "rcu_watch_findings_total{rule=\"RW001\",name=\"handler-unwatched\"} 41",
+            "rcu_watch_findings_total{rule=\"RW002\",name=\"irq-enter-no-effect\"} 0",
+            "rcu_watch_records_total{point=\"eqs_enter\"} 1",
+            "rcu_watch_lost_records_total 7",
+        ] {
+            assert!(body.lines().any(|l| l == line), "{line}\n{body}");
+        }
+        assert!(body.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn every_sample_has_its_family_declared_before() {
+        let text = render(&Counts { version: "1", kernel: "a\"b".into(), ..Counts::default() });
+        let mut family = "";
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                family = rest.split(' ').next().unwrap();
+            } else if !line.starts_with('#') {
+                assert!(line.starts_with(family), "{line} is not of {family}");
+            }
+        }
+        assert!(text.contains("kernel=\"a\\\"b\""));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let metrics = Metrics::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        assert!(scrape(&metrics, "GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
+        assert!(scrape(&metrics, "POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405"));
+    }
+}

@@ -1,0 +1,187 @@
+//! A trace as Perfetto's public schema reads it: the numbers below are those of the schema, written out here
+//! a second time and walked by hand, so that a wrong number in our own messages cannot hide.
+
+mod sample;
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::rc::Rc;
+
+use rcu_watch::core::probe::Point;
+use rcu_watch::core::units::{CpuId, Nanos};
+use rcu_watch::report::{Baseline, Stream};
+use rcu_watch::sink::Seen;
+use rcu_watch::sink::perfetto::Perfetto;
+
+#[derive(Clone, Default)]
+struct Paper(Rc<RefCell<Vec<u8>>>);
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A field of a message: its number, and its value or bytes.
+#[derive(Clone, Debug, PartialEq)]
+enum Field {
+    Number(u64, u64),
+    Bytes(u64, Vec<u8>),
+}
+
+fn varint(bytes: &mut &[u8]) -> u64 {
+    let mut value = 0;
+    for shift in (0..).step_by(7) {
+        let (first, rest) = bytes.split_first().expect("a varint ends");
+        *bytes = rest;
+        value |= u64::from(first & 0x7f) << shift;
+        if first & 0x80 == 0 {
+            break;
+        }
+    }
+    value
+}
+
+fn fields(mut bytes: &[u8]) -> Vec<Field> {
+    let mut fields = Vec::new();
+    while !bytes.is_empty() {
+        let key = varint(&mut bytes);
+        let value = varint(&mut bytes);
+        fields.push(match key & 7 {
+            0 => Field::Number(key >> 3, value),
+            2 => {
+                let (inside, rest) = bytes.split_at(usize::try_from(value).expect("it fits"));
+                bytes = rest;
+                Field::Bytes(key >> 3, inside.to_vec())
+            }
+            other => panic!("wire type {other}"),
+        });
+    }
+    fields
+}
+
+fn number(fields: &[Field], wanted: u64) -> Option<u64> {
+    fields.iter().find_map(|field| match field {
+        Field::Number(number, value) if *number == wanted => Some(*value),
+        _ => None,
+    })
+}
+
+fn all(fields: &[Field], wanted: u64) -> Vec<Vec<u8>> {
+    let bytes = |field: &Field| match field {
+        Field::Bytes(number, bytes) if *number == wanted => Some(bytes.clone()),
+        _ => None,
+    };
+    fields.iter().filter_map(bytes).collect()
+}
+
+fn text(fields: &[Field], wanted: u64) -> Option<String> {
+    all(fields, wanted).pop().map(|bytes| String::from_utf8(bytes).expect("a string is UTF-8"))
+}
+
+/// Fields of schema messages that the test looks at.
+mod schema {
+    pub const TRACE_PACKET: u64 = 1;
+    pub const PACKET_CLOCK_SNAPSHOT: u64 = 6;
+    pub const PACKET_TIMESTAMP: u64 = 8;
+    pub const PACKET_TRACK_EVENT: u64 = 11;
+    pub const PACKET_TRACK_DESCRIPTOR: u64 = 60;
+    pub const DESCRIPTOR_UUID: u64 = 1;
+    pub const DESCRIPTOR_NAME: u64 = 2;
+    pub const EVENT_DEBUG_ANNOTATIONS: u64 = 4;
+    pub const EVENT_TYPE: u64 = 9;
+    pub const EVENT_TRACK_UUID: u64 = 11;
+    pub const EVENT_NAME: u64 = 23;
+    pub const ANNOTATION_STRING_VALUE: u64 = 6;
+    pub const ANNOTATION_NAME: u64 = 10;
+    pub const TYPE_SLICE_BEGIN: u64 = 1;
+    pub const TYPE_SLICE_END: u64 = 2;
+    pub const TYPE_INSTANT: u64 = 3;
+}
+
+fn trace() -> Vec<Vec<Field>> {
+    let paper = Paper::default();
+    let mut stream = Stream::new(Box::new(Perfetto::new(paper.clone())), Baseline::default());
+    let mut said = sample::broken_run().into_iter();
+    let (ts, cpu, header) = said.next().expect("the header");
+    stream.send(Nanos(ts), cpu.map(CpuId), header).expect("paper is patient");
+    for (ns, point) in [(1, Point::EqsEnter), (2, Point::IrqEnter), (3, Point::IrqExit), (4, Point::EqsExit)]
+    {
+        let seen = Seen {
+            ts: Nanos(ts + ns),
+            cpu: CpuId(1),
+            point,
+            symbol: "cpu_idle",
+            watching: true,
+            hardirq: false,
+            nmi: false,
+            pid: 0,
+            arg: 2,
+        };
+        stream.observe(&seen).expect("paper is patient");
+    }
+    for (ts, cpu, message) in said {
+        stream.send(Nanos(ts), cpu.map(CpuId), message).expect("paper is patient");
+    }
+    stream.finish().expect("paper is patient");
+    let bytes = paper.0.borrow().clone();
+    if let Some(file) = std::env::var_os("RCU_WATCH_KEEP_TRACE") {
+        std::fs::write(file, &bytes).expect("it can be kept");
+    }
+    all(&fields(&bytes), schema::TRACE_PACKET).iter().map(|packet| fields(packet)).collect()
+}
+
+#[test]
+fn each_cpu_has_a_track_and_the_clock_comes_first() {
+    let trace = trace();
+    assert_eq!(all(&trace[0], schema::PACKET_CLOCK_SNAPSHOT).len(), 1);
+    let names: Vec<_> = trace
+        .iter()
+        .flat_map(|packet| all(packet, schema::PACKET_TRACK_DESCRIPTOR))
+        .filter_map(|track| text(&fields(&track), schema::DESCRIPTOR_NAME))
+        .collect();
+    assert_eq!(names, ["rcu-watch 0.1.0 on 6.1.0-56-amd64", "CPU 0", "CPU 1"]);
+}
+
+#[test]
+fn idle_and_irq_are_nested_slices_and_a_break_is_an_instant_with_arguments() {
+    let trace = trace();
+    let tracks = trace.iter().flat_map(|packet| all(packet, schema::PACKET_TRACK_DESCRIPTOR));
+    let cpu1 = tracks
+        .map(|track| fields(&track))
+        .find(|track| text(track, schema::DESCRIPTOR_NAME).as_deref() == Some("CPU 1"))
+        .and_then(|track| number(&track, schema::DESCRIPTOR_UUID));
+    let events: Vec<_> = trace
+        .iter()
+        .filter(|packet| number(packet, schema::PACKET_TIMESTAMP).is_some())
+        .flat_map(|packet| all(packet, schema::PACKET_TRACK_EVENT))
+        .map(|event| fields(&event))
+        .filter(|event| number(event, schema::EVENT_TRACK_UUID) == cpu1)
+        .collect();
+    let told: Vec<_> = events
+        .iter()
+        .map(|event| (number(event, schema::EVENT_TYPE), text(event, schema::EVENT_NAME)))
+        .collect();
+    let name = |name: &str| Some(name.to_owned());
+    assert_eq!(
+        told,
+        [
+            (Some(schema::TYPE_SLICE_BEGIN), name("EQS C2")),
+            (Some(schema::TYPE_SLICE_BEGIN), name("irq")),
+            (Some(schema::TYPE_SLICE_END), None),
+            (Some(schema::TYPE_SLICE_END), None),
+            (Some(schema::TYPE_INSTANT), name("RW001 handler-unwatched arch_cpu_idle")),
+        ]
+    );
+    let notes: Vec<_> = all(&events[4], schema::EVENT_DEBUG_ANNOTATIONS)
+        .iter()
+        .map(|note| fields(note))
+        .map(|note| (text(&note, schema::ANNOTATION_NAME), text(&note, schema::ANNOTATION_STRING_VALUE)))
+        .collect();
+    assert!(notes.contains(&(name("handlers"), name("lp_idle"))), "{notes:?}");
+    assert!(notes.contains(&(name("N"), name("0x0"))), "{notes:?}");
+}

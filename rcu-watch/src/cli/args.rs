@@ -1,6 +1,7 @@
 //! What can be typed. No I/O here: help, man page and completions come from this one definition.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -85,6 +86,8 @@ pub struct WatchArgs {
     pub scope: ScopeArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub extra: ExtraArgs,
     /// Watch while this command runs
     #[arg(last = true, value_name = "CMD", help_heading = "Options")]
     pub child: Vec<OsString>,
@@ -156,6 +159,18 @@ pub struct OutputArgs {
     /// Say more: reasons, words as read, the books
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// What else may listen.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Output")]
+pub struct ExtraArgs {
+    /// Write a trace for ui.perfetto.dev as well
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub perfetto: Option<PathBuf>,
+    /// Serve OpenMetrics text there: a port of the loopback device, or ADDRESS:PORT
+    #[arg(long, value_name = "ADDR", value_parser = value::listen, hide_short_help = true)]
+    pub metrics: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,5 +1,6 @@
 //! What the values of options mean, and the errors that say what would have been right.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -126,6 +127,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Where to serve metrics: `9095`, `:9095` (the loopback device), `0.0.0.0:9095`, `[::1]:9095`.
+pub fn listen(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text);
+    match port.parse::<u16>() {
+        Ok(port) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        Err(_) => text
+            .parse()
+            .map_err(|_| format!("`{text}` is no address; write a port, as in 9095, or ADDRESS:PORT")),
+    }
+}
+
 /// The ring buffer's size: `256K`, `1M` or bytes. The kernel takes powers of two that are whole pages.
 pub fn ring_bytes(text: &str) -> Result<u32, String> {
     const PAGE: u32 = 4096;
@@ -190,6 +202,15 @@ mod tests {
         assert_eq!(requirement("RW006"), Ok(Requirement::Rule(RuleId::NestingImbalance)));
         assert_eq!(requirement("nmi_enter"), Ok(Requirement::Point(Point::NmiEnter)));
         assert!(requirement("nmi_entr").unwrap_err().contains("did you mean nmi_enter?"));
+    }
+
+    #[test]
+    fn metrics_are_served_on_the_loopback_device_unless_told_otherwise() {
+        let at = |text| listen(text).map(|address| address.to_string());
+        assert_eq!(at("9095").as_deref(), Ok("127.0.0.1:9095"));
+        assert_eq!(at(":9095").as_deref(), Ok("127.0.0.1:9095"));
+        assert_eq!(at("0.0.0.0:1").as_deref(), Ok("0.0.0.0:1"));
+        assert!(at("everywhere").unwrap_err().contains("write a port"));
     }
 
     #[test]

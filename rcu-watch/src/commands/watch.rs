@@ -14,6 +14,7 @@ use crate::sink;
 
 pub fn run(args: &WatchArgs) -> Result<Exit> {
     let mut stream = sink::stream(&args.output, &args.verdict)?;
+    sink::attach(&mut stream, &args.extra)?;
     let facts = Facts::probe();
     let scope = &args.scope;
     let request = Request {

@@ -40,7 +40,7 @@ pub trait Listener {
     fn undecodable(&mut self, _error: &DecodeError) {}
 
     /// Any record, before it is judged.
-    fn snapshot(&mut self, _snapshot: &Snapshot<'_>, _cpu_seq: u64) {}
+    fn hit(&mut self, _hit: &Hit<'_>, _cpu_seq: u64) {}
 }
 
 /// How often a rule could judge, and how often it fired.
@@ -180,7 +180,8 @@ impl Pipeline {
         if let Some(gap) = place.gap {
             listener.gap(gap);
         }
-        listener.snapshot(snapshot, place.cpu_seq);
+        let hit = Hit::new(&self.kernel, &planned.probe, snapshot);
+        listener.hit(&hit, place.cpu_seq);
         judge(&self.kernel, &planned.probe, snapshot, &mut self.verdicts);
         for rule in self.verdicts.judged().iter() {
             self.rule_counts[rule as usize].judged += 1;
@@ -188,7 +189,6 @@ impl Pipeline {
         if self.verdicts.is_empty() {
             return Some(());
         }
-        let hit = Hit::new(&self.kernel, &planned.probe, snapshot);
         let outcomes = self.guards.at(&hit.under);
         if !snapshot.synthetic && self.verdicts.iter().any(|verdict| asks_for_guards(verdict.rule)) {
             for (count, outcome) in self.guard_counts.iter_mut().zip(&outcomes) {

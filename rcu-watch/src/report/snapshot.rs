@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::core::probe::Point;
+use crate::core::rules::Hit;
 use crate::core::units::{Address, ProbeId};
 use crate::report::finding::{StateReport, TaskReport};
 
@@ -22,4 +23,21 @@ pub struct SnapshotReport {
     pub arg: String,
     /// Number among all that this probe emitted on this CPU.
     pub cpu_seq: String,
+}
+
+impl SnapshotReport {
+    /// Writes a record out.
+    #[must_use]
+    pub fn new(hit: &Hit<'_>, cpu_seq: u64) -> Self {
+        Self {
+            probe: hit.snapshot.probe,
+            point: hit.probe.point,
+            symbol: hit.probe.symbol.clone(),
+            state: StateReport::new(hit),
+            task: TaskReport::new(&hit.snapshot.task),
+            caller: hit.snapshot.caller,
+            arg: hit.snapshot.arg.to_string(),
+            cpu_seq: cpu_seq.to_string(),
+        }
+    }
 }

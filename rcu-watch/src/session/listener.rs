@@ -6,10 +6,12 @@ use crate::core::decode::DecodeError;
 use crate::core::finding::RuleId;
 use crate::core::order::Gap;
 use crate::core::pipeline::{Finding, Listener};
+use crate::core::rules::Hit;
 use crate::core::snapshot::Snapshot;
 use crate::core::units::Address;
 use crate::report::stream::Stream;
-use crate::report::{FindingReport, Message, ProbeError};
+use crate::report::{FindingReport, Message, ProbeError, SnapshotReport};
+use crate::sink::Seen;
 
 use super::symbols::Symbols;
 
@@ -18,6 +20,8 @@ use super::symbols::Symbols;
 pub struct Filter {
     /// Only these rules; empty: all.
     pub rules: Vec<RuleId>,
+    /// Every record, not only findings.
+    pub snapshots: bool,
 }
 
 impl Filter {
@@ -57,6 +61,15 @@ impl Listener for Teller<'_> {
             symbols.and_then(|table| table.resolve(address.0)).map(|place| place.to_string())
         });
         self.send(finding.hit.snapshot, Message::Finding(Box::new(report)));
+    }
+
+    fn hit(&mut self, hit: &Hit<'_>, cpu_seq: u64) {
+        if self.filter.snapshots {
+            self.send(hit.snapshot, Message::Snapshot(Box::new(SnapshotReport::new(hit, cpu_seq))));
+        }
+        if self.error.is_none() {
+            self.error = self.stream.observe(&Seen::new(hit)).err();
+        }
     }
 
     fn gap(&mut self, _gap: Gap) {

@@ -29,7 +29,8 @@ use rcu_watch_common::slot;
 pub fn start(facts: &Facts, plan: &AttachPlan, stream: Stream, args: &WatchArgs) -> Result<Session> {
     let mut layout = *facts.layout.as_ref().map_err(|error| Unsupported(error.to_string()))?;
     let options = StreamOptions {
-        emit_at_rest: args.stream == StreamKind::All,
+        // A picture needs the transitions that are as they should be, too.
+        emit_at_rest: args.stream == StreamKind::All || args.extra.perfetto.is_some(),
         ring_bytes: args.ring_bytes.unwrap_or(StreamOptions::default().ring_bytes),
     };
     let (mut programs, reader, calibration) = load_calibrated(&mut layout, options, &plan.cpus)?;
@@ -43,7 +44,7 @@ pub fn start(facts: &Facts, plan: &AttachPlan, stream: Stream, args: &WatchArgs)
         books: Books::default(),
         symbols: Symbols::default(),
         stream,
-        filter: Filter { rules: args.rule.clone() },
+        filter: Filter { rules: args.rule.clone(), snapshots: args.stream == StreamKind::All },
         format: args.output.format,
         probes: Vec::new(),
         cpus: plan.cpus.clone(),

@@ -17,7 +17,7 @@ use crate::report::{Envelope, Heartbeat};
 
 pub use seen::Seen;
 
-pub use output::{open, stream};
+pub use output::{attach, open, stream};
 
 pub trait Sink {
     /// A message of the stream, in order, none left out.

@@ -2,17 +2,19 @@
 
 use std::env;
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal as _, Write};
+use std::io::{self, BufReader, BufWriter, IsTerminal as _, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::cli::args::{ColorChoice, Format, OutputArgs, VerdictArgs};
+use crate::cli::args::{ColorChoice, ExtraArgs, Format, OutputArgs, VerdictArgs};
 use crate::cli::value::FailOn;
 use crate::report::{Baseline, Stream};
 use crate::sink::Sink;
 use crate::sink::json::Json;
 use crate::sink::ktap::Ktap;
+use crate::sink::metrics::Metrics;
+use crate::sink::perfetto::Perfetto;
 use crate::sink::text::{Look, Text};
 
 /// The stream of a command that judges: its sink, and the baseline that it judges against.
@@ -26,6 +28,19 @@ pub fn stream(args: &OutputArgs, verdict: &VerdictArgs) -> Result<Stream> {
         None => Baseline::default(),
     };
     Ok(Stream::new(open(args, verdict.fail_on)?, baseline))
+}
+
+/// Adds the listeners that a run has besides its output.
+pub fn attach(stream: &mut Stream, args: &ExtraArgs) -> Result<()> {
+    if let Some(path) = &args.perfetto {
+        stream.add(Box::new(Perfetto::new(BufWriter::new(Named::create(path)?))));
+    }
+    if let Some(address) = args.metrics {
+        let metrics = Metrics::listen(address)
+            .with_context(|| format!("cannot listen on {address}; name a free port with --metrics"))?;
+        stream.add(Box::new(metrics));
+    }
+    Ok(())
 }
 
 /// Opens what `-f` and `-o` ask for; `fail_on` decides which findings are a failed test.

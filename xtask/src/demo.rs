@@ -60,7 +60,7 @@ fn run() -> Result<()> {
 
 fn plan() -> Vec<Step> {
     let color = if io::stdout().is_terminal() { "always" } else { "never" };
-    let argv = ["rcu-watch", "--duration", WATCH, "--color", color].map(str::to_owned).to_vec();
+    let argv = ["lab-merge", "rcu-watch", "--duration", WATCH, "--color", color].map(str::to_owned).to_vec();
     vec![
         Step::Scenario { name: "demo".into() },
         Step::LoadModule { name: MODULE.into(), params: String::new() },

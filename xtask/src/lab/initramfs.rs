@@ -40,7 +40,9 @@ pub fn write(content: &Content, to: &Path) -> Result<()> {
         archive.entry(dir, 0o040_755, b"")?;
     }
     archive.file("init", init)?;
-    archive.entry("bin/lab-load", 0o120_777, b"/init")?;
+    for command in ["lab-as", "lab-load", "lab-merge"] {
+        archive.entry(&format!("bin/{command}"), 0o120_777, b"/init")?;
+    }
     archive.entry(
         "etc/passwd",
         0o100_644,

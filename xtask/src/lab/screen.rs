@@ -3,10 +3,11 @@
 //! The commands' standard output goes to ours and their standard error to ours, byte for byte; the progress line
 //! is rewritten in place on a terminal, and is a plain line now and then elsewhere.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use xtask::wire::Kind;
+use xtask::wire::{Frame, Kind};
 
 use super::console::Event;
 use crate::process::on_terminal;
@@ -25,6 +26,8 @@ pub struct Screen {
     in_place: bool,
     progress_shown: bool,
     last_line_s: u64,
+    /// Begun lines, by stream (standard error or not) and command.
+    pending: BTreeMap<(bool, String), Vec<u8>>,
 }
 
 impl Screen {
@@ -43,6 +46,7 @@ impl Screen {
             in_place: on_terminal(),
             progress_shown: false,
             last_line_s: 0,
+            pending: BTreeMap::new(),
         }
     }
 
@@ -59,6 +63,7 @@ impl Screen {
                 }
                 Kind::Scenario => self.line(&format!("xtask: {}: scenario {}", self.what, frame.label)),
                 Kind::Exit if self.commands => {
+                    self.rest();
                     let how = String::from_utf8_lossy(&frame.payload).into_owned();
                     self.line(&format!("xtask: {}: `{}` ended with {how}", self.what, frame.label));
                 }
@@ -66,21 +71,34 @@ impl Screen {
                     let why = String::from_utf8_lossy(&frame.payload).into_owned();
                     self.line(&format!("xtask: {}: {}: {why}", self.what, frame.label.replace('\t', " ")));
                 }
-                Kind::Stdout if self.commands => {
-                    self.clear();
-                    let _ = io::stdout().write_all(&frame.payload).and_then(|()| io::stdout().flush());
-                }
-                Kind::Stderr if self.commands => {
-                    self.clear();
-                    let _ = io::stderr().write_all(&frame.payload);
-                }
+                Kind::Stdout | Kind::Stderr if self.commands => self.output(frame),
                 _ => {}
             },
         }
     }
 
     pub fn end(&mut self) {
+        self.rest();
         self.clear();
+    }
+
+    /// Whole lines, so that two streams do not meet within one.
+    fn output(&mut self, frame: &Frame) {
+        self.clear();
+        let pending = self.pending.entry((frame.kind == Kind::Stderr, frame.label.clone())).or_default();
+        pending.extend_from_slice(&frame.payload);
+        if let Some(last) = pending.iter().rposition(|byte| *byte == b'\n') {
+            let rest = pending.split_off(last + 1);
+            print(frame.kind == Kind::Stderr, pending);
+            *pending = rest;
+        }
+    }
+
+    /// What did not end with a line end, when nothing more can come.
+    fn rest(&mut self) {
+        for ((is_stderr, _), bytes) in std::mem::take(&mut self.pending) {
+            print(is_stderr, &bytes);
+        }
     }
 
     fn progress(&mut self, elapsed: Duration) {
@@ -110,4 +128,13 @@ impl Screen {
             self.progress_shown = false;
         }
     }
+}
+
+/// A closed pipe of ours does not concern the guest.
+fn print(to_stderr: bool, bytes: &[u8]) {
+    let _ = if to_stderr {
+        io::stderr().write_all(bytes)
+    } else {
+        io::stdout().write_all(bytes).and_then(|()| io::stdout().flush())
+    };
 }

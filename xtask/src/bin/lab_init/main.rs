@@ -2,8 +2,8 @@
 //!
 //! As `/init` it mounts what a tracing tool needs, plays the plan that came with the initramfs, sends
 //! everything that the commands print to the host, and switches the machine off. Called by another name it
-//! is that command: `lab-load` and `lab-as` are there beside whatever busybox brings. Static, and without
-//! any crate but libc.
+//! is that command: `lab-load`, `lab-as` and `lab-merge` are there beside whatever busybox brings. Static,
+//! and without any crate but libc.
 
 mod channel;
 mod load;
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     match Path::new(&name).file_name().and_then(|name| name.to_str()) {
         Some("lab-load") => return load::run(args),
         Some("lab-as") => return run_as(args),
+        Some("lab-merge") => return merge(args),
         _ => {}
     }
     if std::process::id() != 1 {
@@ -71,5 +72,18 @@ fn run_as(mut args: impl Iterator<Item = String>) -> ExitCode {
     };
     let error = Command::new(&program).args(args).uid(uid).gid(uid).exec();
     eprintln!("lab-as: {program}: {error}");
+    ExitCode::FAILURE
+}
+
+/// `lab-merge CMD...`: standard error into standard output, for a person who reads both in their order.
+fn merge(mut args: impl Iterator<Item = String>) -> ExitCode {
+    let Some(program) = args.next() else {
+        eprintln!("lab-merge: give a command");
+        return ExitCode::FAILURE;
+    };
+    // SAFETY: takes integers only; both descriptors are open.
+    unsafe { libc::dup2(libc::STDOUT_FILENO, libc::STDERR_FILENO) };
+    let error = Command::new(&program).args(args).exec();
+    eprintln!("lab-merge: {program}: {error}");
     ExitCode::FAILURE
 }

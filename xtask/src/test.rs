@@ -11,10 +11,12 @@ use crate::lab;
 use crate::process::say;
 use crate::setup;
 
+type Stage = fn(&mut Tally) -> Result<()>;
+
 pub fn test() -> ExitCode {
     let start = Instant::now();
     let mut tally = Tally::default();
-    let stages: [(&str, fn(&mut Tally) -> Result<()>); 4] =
+    let stages: [(&str, Stage); 4] =
         [("set-up", set_up), ("checks", checks), ("dist", dist), ("lab", guests)];
     for (stage, run) in stages {
         let stage_start = Instant::now();

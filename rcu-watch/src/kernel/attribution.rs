@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 
 use crate::core::probe::{Handler, HandlerKind, Reliance};
+use crate::kernel::facts::Ask;
 use crate::kernel::ftrace::{Callback, EnabledFunction, callback, each_enabled};
 use crate::kernel::kprobe::{self, Kprobe};
 use crate::kernel::line::{each_line_of, first_line};
@@ -102,7 +103,7 @@ impl Handled {
 impl Sightings {
     /// Reads every source. `matters` names functions that are kept whoever sits on them.
     #[must_use]
-    pub fn read(tree: &Tree, matters: impl Fn(&str) -> bool) -> Self {
+    pub fn read(tree: &Tree, kernel: &impl Ask, matters: impl Fn(&str) -> bool) -> Self {
         let tracefs = tree.tracefs();
         let read_kprobes = || {
             let path = tree.debugfs()?.join("kprobes/list");
@@ -121,7 +122,7 @@ impl Sightings {
                 }
             }),
             kprobes: read_kprobes(),
-            programs: Programs::read(tree),
+            programs: kernel.programs(tree),
             tracers: tracefs.map(|tracefs| tracers(tree, &tracefs)).unwrap_or_default(),
         }
     }

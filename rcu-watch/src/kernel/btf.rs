@@ -247,7 +247,11 @@ impl<R: Read + Seek> Btf<R> {
             name.clear();
             let len = io::BufRead::read_until(&mut strings, 0, &mut name)?;
             if len == 0 {
-                return Ok(offsets);
+                return if at == self.strings_len {
+                    Ok(offsets)
+                } else {
+                    Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
+                };
             }
             if let Ok(text) = std::str::from_utf8(&name[..len - 1])
                 && wanted.contains(text)

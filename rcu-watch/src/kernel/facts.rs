@@ -16,9 +16,10 @@ use crate::kernel::layout::{self, Layout, LayoutError};
 use crate::kernel::line::{each_line_of, first_line};
 use crate::kernel::mount::Tree;
 use crate::kernel::privilege::{Capability, Privileges};
+use crate::kernel::program::{self, Programs};
 use crate::kernel::support::{Listing, Reason, Support};
 use crate::kernel::symbol::Wanted;
-use crate::kernel::{cpu, points, program};
+use crate::kernel::{cpu, points};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -60,51 +61,65 @@ pub enum FtraceValidation {
     Unknown(Reason),
 }
 
+/// What cannot be read from a file and has to be asked of the kernel.
+pub trait Ask {
+    fn features(
+        &self,
+        tree: &Tree,
+        privileges: &Privileges,
+        symbols: &Wanted,
+        btf: &Result<Found, Reason>,
+    ) -> Features;
+    /// BPF programs of anybody.
+    fn programs(&self, tree: &Tree) -> Result<Programs, Reason>;
+}
+
+/// The running kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Running;
+
+impl Ask for Running {
+    fn features(
+        &self,
+        tree: &Tree,
+        privileges: &Privileges,
+        symbols: &Wanted,
+        btf: &Result<Found, Reason>,
+    ) -> Features {
+        Features::probe(tree, privileges, symbols, btf)
+    }
+
+    fn programs(&self, tree: &Tree) -> Result<Programs, Reason> {
+        Programs::read(tree)
+    }
+}
+
 impl Facts {
     /// Asks the running kernel.
     #[must_use]
     pub fn probe() -> Self {
-        Self::read(&Tree::live())
+        Self::read(&Tree::live(), &Running)
     }
 
-    /// Reads the files of `tree`. What a program may do is asked of the running kernel in any case.
+    /// Reads the files of `tree`, and asks `kernel` the rest.
     #[must_use]
-    pub fn read(tree: &Tree) -> Self {
+    pub fn read(tree: &Tree, kernel: &impl Ask) -> Self {
         let privileges = Privileges::read(tree);
-        let handled = merge(&Sightings::read(tree, points::runs_in_eqs));
-        let names: BTreeSet<String> = points::functions()
-            .chain(feature::SYMBOLS.iter().copied())
-            .chain(layout::SYMBOLS.iter().copied())
-            .map(str::to_owned)
-            .chain(handled.sites.iter().map(|site| site.function.clone()))
-            .collect();
-        let symbols = read_symbols(tree, &names, &privileges);
-        let btf = read_btf(tree, &names);
-        let none = Wanted::default();
-        let known = symbols.as_ref().unwrap_or(&none);
+        let handled = merge(&Sightings::read(tree, kernel, points::runs_in_eqs));
+        let sources = Sources::read(tree, &handled, &privileges);
         let tracefs = tree.tracefs();
-        let traceable = match &tracefs {
-            Ok(tracefs) => listing(&tracefs.join("available_filter_functions"), &names, |line| {
-                line.split([' ', '\t']).next().unwrap_or(line)
-            }),
-            Err(reason) => Listing::Unknown(reason.clone()),
-        };
-        let kprobe_blacklist = match tree.debugfs() {
-            Ok(debugfs) => listing(&debugfs.join("kprobes/blacklist"), &names, |line| {
-                line.split_ascii_whitespace().nth(1).unwrap_or("")
-            }),
-            Err(reason) => Listing::Unknown(reason),
-        };
         let line = |path| first_line(&tree.path(path)).unwrap_or_default();
+        let none = Wanted::default();
+        let release = line("/proc/sys/kernel/osrelease");
+        let Sources { symbols, btf, traceable, kprobe_blacklist } = sources;
         Self {
+            features: kernel.features(tree, &privileges, symbols.as_ref().unwrap_or(&none), &btf),
             host: line("/proc/sys/kernel/hostname"),
-            release: line("/proc/sys/kernel/osrelease"),
             machine: std::env::consts::ARCH.to_owned(),
             boot_id: line("/proc/sys/kernel/random/boot_id"),
             online: cpu::parse_list(&line("/sys/devices/system/cpu/online")),
             possible: cpu::parse_list(&line("/sys/devices/system/cpu/possible")),
             nohz_full: cpu::parse_list(&line("/sys/devices/system/cpu/nohz_full")),
-            features: Features::probe(tree, &privileges, known, &btf),
             tracepoints: points::tracepoints()
                 .map(|name| (name.to_owned(), tracepoint(name, &symbols, &btf, tracefs.as_deref().ok())))
                 .collect(),
@@ -118,8 +133,9 @@ impl Facts {
             fentry_excludes_livepatch: symbols.as_ref().map_or(true, |symbols| {
                 symbols.has("klp_enable_patch") && !symbols.has("bpf_tramp_ftrace_ops_func")
             }),
-            ftrace_validates_rcu: validation(tree, &line("/proc/sys/kernel/osrelease"), &traceable),
+            ftrace_validates_rcu: validation(tree, &release, &traceable),
             other_instances: program::other_instances(tree),
+            release,
             privileges,
             symbols,
             btf,
@@ -129,16 +145,54 @@ impl Facts {
         }
     }
 
-    /// Looks again at who has handlers where; all else stays as it was found. Facts of functions that were not
-    /// asked for at the start are added.
-    pub fn refresh_handlers(&mut self, tree: &Tree) {
-        let fresh = Self::read(tree);
-        self.handled = fresh.handled;
-        self.symbols = fresh.symbols;
-        self.btf = fresh.btf;
-        self.traceable = fresh.traceable;
-        self.kprobe_blacklist = fresh.kprobe_blacklist;
-        self.other_instances = fresh.other_instances;
+    /// Takes in who has handlers now, and learns of functions that were not asked for before.
+    pub fn set_handled(&mut self, tree: &Tree, handled: Handled) {
+        let is_known = |function: &str| {
+            self.handled.site(function).is_some() || points::functions().any(|f| f == function)
+        };
+        if !handled.sites.iter().all(|site| is_known(&site.function)) {
+            let sources = Sources::read(tree, &handled, &self.privileges);
+            self.symbols = sources.symbols;
+            self.btf = sources.btf;
+            self.traceable = sources.traceable;
+            self.kprobe_blacklist = sources.kprobe_blacklist;
+        }
+        self.handled = handled;
+    }
+}
+
+/// The lists that are searched for the names that matter: those of the table, and of functions with handlers.
+struct Sources {
+    symbols: Result<Wanted, Reason>,
+    btf: Result<Found, Reason>,
+    traceable: Listing,
+    kprobe_blacklist: Listing,
+}
+
+impl Sources {
+    fn read(tree: &Tree, handled: &Handled, privileges: &Privileges) -> Self {
+        let names: BTreeSet<String> = points::functions()
+            .chain(feature::SYMBOLS.iter().copied())
+            .chain(layout::SYMBOLS.iter().copied())
+            .map(str::to_owned)
+            .chain(handled.sites.iter().map(|site| site.function.clone()))
+            .collect();
+        Self {
+            symbols: read_symbols(tree, &names, privileges),
+            btf: read_btf(tree, &names),
+            traceable: match tree.tracefs() {
+                Ok(tracefs) => listing(&tracefs.join("available_filter_functions"), &names, |line| {
+                    line.split([' ', '\t']).next().unwrap_or(line)
+                }),
+                Err(reason) => Listing::Unknown(reason),
+            },
+            kprobe_blacklist: match tree.debugfs() {
+                Ok(debugfs) => listing(&debugfs.join("kprobes/blacklist"), &names, |line| {
+                    line.split_ascii_whitespace().nth(1).unwrap_or("")
+                }),
+                Err(reason) => Listing::Unknown(reason),
+            },
+        }
     }
 }
 

@@ -64,11 +64,11 @@ impl Features {
         symbols: &Wanted,
         btf: &Result<Found, Reason>,
     ) -> Self {
-        let trial = |kind, target| outcome(try_program(kind, target), privileges);
+        let trial = |kind, target| outcome("programs of this kind", try_program(kind, target), privileges);
         let raw_tracepoint = trial(ProgramKind::RawTracepoint, None);
         let bpf = match &raw_tracepoint {
             // The type alone may be unknown.
-            Support::No(_) => outcome(try_program(ProgramKind::Kprobe, None), privileges)
+            Support::No(_) => outcome("programs", try_program(ProgramKind::Kprobe, None), privileges)
                 .and(|| confidentiality(privileges)),
             Support::Yes => confidentiality(privileges),
         };
@@ -91,7 +91,7 @@ impl Features {
             other => other,
         };
         Self {
-            ring_buffer: match outcome(try_ring_buffer(), privileges) {
+            ring_buffer: match outcome("ring buffers", try_ring_buffer(), privileges) {
                 Support::No(reason) if reason.remedy.is_none() => {
                     Support::no(format!("this kernel has no BPF ring buffer: {}", reason.why))
                 }
@@ -119,7 +119,7 @@ fn confidentiality(privileges: &Privileges) -> Support {
     Support::Yes
 }
 
-fn outcome(result: io::Result<()>, privileges: &Privileges) -> Support {
+fn outcome(what: &str, result: io::Result<()>, privileges: &Privileges) -> Support {
     match result {
         Ok(()) => Support::Yes,
         Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => {
@@ -130,7 +130,7 @@ fn outcome(result: io::Result<()>, privileges: &Privileges) -> Support {
                 .collect();
             Support::No(if lacking.is_empty() {
                 Reason::with_remedy(
-                    "the kernel forbids BPF although the capabilities are there",
+                    format!("the kernel forbids BPF {what} although the capabilities are there"),
                     "look for a security module, a seccomp filter or kernel lockdown",
                 )
             } else {
@@ -140,12 +140,14 @@ fn outcome(result: io::Result<()>, privileges: &Privileges) -> Support {
         Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
             Support::no("this kernel has no bpf(2) (CONFIG_BPF_SYSCALL)")
         }
-        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Support::no("the kernel does not know it"),
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+            Support::no(format!("the kernel does not know BPF {what}"))
+        }
         Err(e) if e.raw_os_error() == Some(libc::ENOMEM) => Support::No(Reason::with_remedy(
             "the kernel refuses memory for BPF",
             "raise the limit of locked memory (ulimit -l unlimited)",
         )),
-        Err(e) => Support::no(format!("the kernel refuses: {e}")),
+        Err(e) => Support::no(format!("the kernel refuses BPF {what}: {e}")),
     }
 }
 
@@ -172,7 +174,9 @@ fn fentry(symbols: &Wanted, btf: &Result<Found, Reason>, privileges: &Privileges
     };
     ftrace.and(|| built_in(symbols, "register_ftrace_direct", "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS")).and(
         || match target {
-            Some(target) => outcome(try_program(ProgramKind::Tracing, Some(target)), privileges),
+            Some(target) => {
+                outcome("tracing programs", try_program(ProgramKind::Tracing, Some(target)), privileges)
+            }
             None => Support::no(format!("the kernel's BTF has no {TRIAL_TARGET} to try it with")),
         },
     )

@@ -52,7 +52,9 @@ impl EnabledFunction {
         }
         let (name, rest) = line.split_once(" (")?;
         let (count, rest) = rest.split_once(')')?;
-        let (flags, detail) = rest.split_once('\t').unwrap_or((rest, ""));
+        // `R I  \ttramp: ...`, or `R I   ->callback` where no trampoline is the function's own.
+        let end = rest.find(['\t', '-']).unwrap_or(rest.len());
+        let (flags, detail) = rest.split_at(end);
         let (function, module) = match name.split_once(" [") {
             Some((function, module)) => (function, Some(module.trim_end_matches(']').to_owned())),
             None => (name, None),
@@ -243,8 +245,9 @@ vfs_read (1)           \ttramp: 0xffffffffc023b000 (function_trace_call+0x0/0x11
 
     #[test]
     fn handlers_behind_the_list_function_stay_a_number() {
-        let found = only("arch_cpu_idle (3) R I  \t->arch_ftrace_ops_list_func+0x0/0x1e0\n");
+        let found = only("arch_cpu_idle (3)   I   ->arch_ftrace_ops_list_func+0x0/0x1d0\n");
         assert_eq!(found.callbacks, Vec::<String>::new());
+        assert!(found.has_ipmodify);
         assert_eq!(found.unnamed(), 3);
     }
 

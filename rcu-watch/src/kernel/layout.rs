@@ -136,11 +136,12 @@ pub fn find(btf: &Found, symbols: &Wanted) -> Result<Layout, LayoutError> {
         }
         symbols.address(name).ok_or(LayoutError::Symbol(name))
     };
+    let (per_cpu_offset, block) = (address(PER_CPU_OFFSET)?, address(object)? + u64::from(start));
     let preempt_count = preempt_count(btf, symbols)?;
     let (hardirq_mask, nmi_mask) = preempt_count.masks();
     let state = StateLayout {
-        per_cpu_offset: address(PER_CPU_OFFSET)?,
-        block: address(object)? + u64::from(start),
+        per_cpu_offset,
+        block,
         preempt_count: preempt_count.address,
         nmi_mask,
         hardirq_mask,

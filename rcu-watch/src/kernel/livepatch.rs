@@ -11,7 +11,7 @@ pub struct PatchedFunction {
     /// `vmlinux`, or the module that the function is in.
     pub object: String,
     pub function: String,
-    /// Which of several functions of this name; 0 where there is only one, else from 1.
+    /// Which of the functions of this name, from 1.
     pub sympos: u32,
 }
 
@@ -78,7 +78,7 @@ mod tests {
     fn functions_come_with_their_object_and_position() {
         let root = std::env::temp_dir().join(format!("rcu-watch-livepatch-{}", std::process::id()));
         let patch = root.join("livepatch_idle");
-        std::fs::create_dir_all(patch.join("vmlinux/arch_cpu_idle,0")).unwrap();
+        std::fs::create_dir_all(patch.join("vmlinux/arch_cpu_idle,1")).unwrap();
         std::fs::create_dir_all(patch.join("ext4/show,2")).unwrap();
         std::fs::write(patch.join("enabled"), "1\n").unwrap();
         std::fs::write(patch.join("transition"), "0\n").unwrap();
@@ -88,7 +88,7 @@ mod tests {
         assert!(found[0].enabled && !found[0].in_transition);
         let names: Vec<_> =
             found[0].functions.iter().map(|f| (f.object.as_str(), f.function.as_str(), f.sympos)).collect();
-        assert_eq!(names, [("ext4", "show", 2), ("vmlinux", "arch_cpu_idle", 0)]);
+        assert_eq!(names, [("ext4", "show", 2), ("vmlinux", "arch_cpu_idle", 1)]);
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub mod select;
 pub mod support;
 pub mod symbol;
 
+#[cfg(test)]
+mod tests;
+
 pub use facts::Facts;
 pub use plan::AttachPlan;
 pub use select::{Request, select};

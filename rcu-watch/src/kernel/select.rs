@@ -22,6 +22,9 @@ use crate::report::header::{BlindSpot, PassedOver};
 /// Sites that are watched although none of their handlers relies on RCU.
 const QUIET_SITES_MAX: usize = 16;
 
+const EXPOSED_WHY: &str = "it runs with RCU off, where a probe is itself the hazard";
+const EXPOSED_REMEDY: &str = "--exposed puts one there";
+
 /// What was asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -271,41 +274,38 @@ impl Planner<'_> {
         }
     }
 
-    /// Functions that run with RCU off, though nobody is on them.
+    /// Functions that run with RCU off on this kernel and can be hooked, though nobody is on them. Without
+    /// `--exposed` they are named and left alone.
     fn idle_victims(&mut self) {
         let mut passed_over = Vec::new();
-        let mut chosen_any = false;
-        if self.request.exposed {
-            for &name in points::IDLE_VICTIMS {
-                let is_handled = self.facts.handled.site(name).is_some_and(|site| !site.handlers.is_empty());
-                if is_handled || !self.request.wants(name) {
-                    continue;
-                }
-                let mut reasons = Vec::new();
-                match self.try_function(Function { name, site: None }, &mut reasons) {
-                    Some(chosen) => {
-                        chosen_any = true;
-                        let index = self.add(Point::IdleVictim, chosen, None);
-                        self.plan.rows.push(PlannedRow {
-                            point: Point::IdleVictim,
-                            site: Some(name.to_owned()),
-                            required: false,
-                            chosen: Some(index),
-                            passed_over: reasons,
-                        });
-                    }
-                    None => passed_over.append(&mut reasons),
-                }
+        let mut any_hookable = false;
+        for &name in points::IDLE_VICTIMS {
+            let is_handled = self.facts.handled.site(name).is_some_and(|site| !site.handlers.is_empty());
+            if !self.request.wants(name) || is_handled {
+                continue;
             }
-        } else {
-            passed_over.push(PassedOver {
-                mechanism: Mechanism::Fentry,
-                symbol: "functions of idle".to_owned(),
-                reason: "they run with RCU off, where a probe is itself the hazard; --exposed allows it"
-                    .to_owned(),
+            let mut reasons = Vec::new();
+            let Some(chosen) = self.try_function(Function { name, site: None }, &mut reasons) else {
+                passed_over.append(&mut reasons);
+                continue;
+            };
+            any_hookable = true;
+            let chosen = if self.request.exposed {
+                Some(self.add(Point::IdleVictim, chosen, None))
+            } else {
+                let reason = format!("{EXPOSED_WHY}; {EXPOSED_REMEDY}");
+                reasons.push(PassedOver { mechanism: chosen.mechanism, symbol: chosen.symbol, reason });
+                None
+            };
+            self.plan.rows.push(PlannedRow {
+                point: Point::IdleVictim,
+                site: Some(name.to_owned()),
+                required: false,
+                chosen,
+                passed_over: reasons,
             });
         }
-        if !chosen_any {
+        if !any_hookable && !passed_over.is_empty() {
             let point = Point::IdleVictim;
             self.plan.rows.push(PlannedRow { point, site: None, required: false, chosen: None, passed_over });
         }
@@ -353,20 +353,31 @@ impl Planner<'_> {
     }
 
     fn blind_spots(&mut self) {
-        let unattached = self.plan.rows.iter().filter(|row| row.chosen.is_none());
-        let of_rows: Vec<_> = unattached
-            // Functions that nobody can hook hide nothing.
-            .filter(|row| row.point != Point::IdleVictim || !self.request.exposed)
-            .map(|row| BlindSpot {
-                what: row.site.as_ref().map_or_else(
-                    || row.point.name().to_owned(),
-                    |site| format!("{} {site}", row.point.name()),
-                ),
-                reason: reasons_of(&row.passed_over),
-                remedy: None,
-            })
-            .collect();
-        self.plan.blind_spots.extend(of_rows);
+        let anything = self.plan.refusals.iter().map(|reason| BlindSpot {
+            what: "anything".to_owned(),
+            reason: reason.why.clone(),
+            remedy: reason.remedy.clone(),
+        });
+        let victims =
+            self.plan.rows.iter().filter(|row| row.point == Point::IdleVictim && row.site.is_some());
+        let alone = victims.filter(|row| row.chosen.is_none()).count();
+        let alone = (alone > 0).then(|| BlindSpot {
+            what: format!("what runs in {alone} functions of idle"),
+            reason: EXPOSED_WHY.replacen("it runs", "they run", 1),
+            remedy: Some("--exposed".to_owned()),
+        });
+        // Functions of idle that nobody can hook hide nothing.
+        let rows = self.plan.rows.iter().filter(|row| row.chosen.is_none() && row.point != Point::IdleVictim);
+        let of_rows = rows.map(|row| BlindSpot {
+            what: row
+                .site
+                .as_ref()
+                .map_or_else(|| row.point.name().to_owned(), |site| format!("{} {site}", row.point.name())),
+            reason: reasons_of(&row.passed_over),
+            remedy: None,
+        });
+        let spots: Vec<_> = anything.chain(of_rows).chain(alone).collect();
+        self.plan.blind_spots.extend(spots);
         for (what, reason) in &self.facts.handled.unseen {
             self.plan.blind_spots.push(BlindSpot {
                 what: (*what).to_owned(),

@@ -1,0 +1,174 @@
+//! Handlers get their names, and what nobody names is not lost. The lines are those of 5.10 and 6.1.
+
+use super::{Seen, tracer};
+use crate::core::probe::{HandlerKind, Reliance};
+use crate::kernel::attribution::{Handled, Site, UNNAMED};
+use crate::kernel::program::{KprobeProgram, Programs};
+
+fn summary(site: &Site) -> Vec<(HandlerKind, &str, Reliance)> {
+    site.handlers.iter().map(|h| (h.kind, h.name.as_str(), h.reliance)).collect()
+}
+
+fn site<'a>(handled: &'a Handled, function: &str) -> &'a Site {
+    handled.site(function).unwrap()
+}
+
+#[test]
+fn a_livepatch_alone_is_one_handler_by_its_own_name() {
+    for enabled in [
+        "arch_cpu_idle (1) R I  \ttramp: 0xffffffffc0370000 (klp_ftrace_handler+0x0/0xa0) ->ftrace_ops_assist_func+0x0/0x110\n",
+        "arch_cpu_idle (1)   I  \ttramp: 0xffffffffc04ab000 (klp_ftrace_handler+0x0/0x110) ->klp_ftrace_handler+0x0/0x110\n",
+    ] {
+        let handled = Seen { livepatched: &["arch_cpu_idle"], enabled, ..Seen::default() }.handled();
+        let site = site(&handled, "arch_cpu_idle");
+        assert_eq!(summary(site), [(HandlerKind::Livepatch, "lab_livepatch_idle", Reliance::Relies)]);
+        assert!(site.is_livepatched());
+    }
+}
+
+#[test]
+fn four_handlers_behind_the_list_function_are_all_named() {
+    let handled = Seen {
+        livepatched: &["arch_cpu_idle"],
+        enabled: "arch_cpu_idle (4) R I   ->arch_ftrace_ops_list_func+0x0/0x1d0\n",
+        kprobes: "ffffffffb883fbf5  k  arch_cpu_idle+0x5    \nffffffffb883fbf0  k  arch_cpu_idle+0x0    [FTRACE]\n",
+        tracers: vec![tracer("function_trace_call"), tracer("stack_trace_call")],
+        ..Seen::default()
+    }
+    .handled();
+    assert_eq!(
+        summary(site(&handled, "arch_cpu_idle")),
+        [
+            (HandlerKind::Livepatch, "lab_livepatch_idle", Reliance::Relies),
+            (HandlerKind::Kprobe, "arch_cpu_idle+0x5", Reliance::EntryCounted),
+            (HandlerKind::Kprobe, "arch_cpu_idle+0x0", Reliance::Relies),
+            (HandlerKind::FtraceOps, "function_trace_call", Reliance::DoesNotRely),
+            (HandlerKind::FtraceOps, "stack_trace_call", Reliance::GuardsItself),
+        ]
+    );
+}
+
+#[test]
+fn a_handler_that_is_counted_and_not_named_is_one_that_relies() {
+    let handled = Seen {
+        livepatched: &["arch_cpu_idle"],
+        enabled: "arch_cpu_idle (2) R I   ->ftrace_ops_list_func+0x0/0x180\n",
+        ..Seen::default()
+    }
+    .handled();
+    assert_eq!(
+        summary(site(&handled, "arch_cpu_idle"))[1],
+        (HandlerKind::FtraceOps, UNNAMED, Reliance::Relies)
+    );
+}
+
+#[test]
+fn a_tracer_that_is_on_elsewhere_explains_nothing_here() {
+    let handled = Seen {
+        enabled: "default_idle (2)       ->ftrace_ops_list_func+0x0/0x180\n",
+        tracers: vec![tracer("function_trace_call")],
+        ..Seen::default()
+    }
+    .handled();
+    assert_eq!(
+        summary(site(&handled, "default_idle")),
+        [(HandlerKind::FtraceOps, UNNAMED, Reliance::Relies)]
+    );
+}
+
+#[test]
+fn an_optimised_kprobe_relies_and_a_disabled_one_is_no_handler() {
+    let handled = Seen {
+        kprobes: "\
+ffffffff8551ddd9  k  version_proc_show+0x9    [OPTIMIZED]
+ffffffff8551c784  k  loadavg_proc_show+0x4    [DISABLED][FTRACE]
+",
+        ..Seen::default()
+    }
+    .handled();
+    assert_eq!(
+        summary(site(&handled, "version_proc_show")),
+        [(HandlerKind::Kprobe, "version_proc_show+0x9", Reliance::Relies)]
+    );
+    assert!(handled.site("loadavg_proc_show").is_none());
+}
+
+#[test]
+fn programs_on_kprobes_are_named_and_ours_are_not_somebody_elses() {
+    let on_kprobe = ["trace_idle", "rcuw_kprobe_00"].map(|name| KprobeProgram {
+        name: name.to_owned(),
+        function: "arch_cpu_idle".to_owned(),
+        address: 0xffff_ffff_b1c3_56d0,
+    });
+    let handled = Seen {
+        enabled: "arch_cpu_idle (1) R    \ttramp: 0xffffffffc000e000 (kprobe_ftrace_handler+0x0/0xf0) ->ftrace_ops_assist_func+0x0/0x110\n",
+        kprobes: "ffffffffb1c356d0  k  arch_cpu_idle+0x0    [FTRACE]\nffffffffb1c356d0  k  arch_cpu_idle+0x0    [FTRACE]\n",
+        programs: Programs { on_kprobe: on_kprobe.into(), ..Programs::default() },
+        ..Seen::default()
+    }
+    .handled();
+    let site = site(&handled, "arch_cpu_idle");
+    assert_eq!(summary(site), [(HandlerKind::Bpf, "trace_idle", Reliance::Relies)]);
+    assert_eq!(site.ours.len(), 1);
+}
+
+#[test]
+fn a_trampoline_is_named_by_its_program_and_shared_with_a_livepatch() {
+    let mut programs = Programs::default();
+    programs.on_function.insert("arch_cpu_idle".to_owned(), vec!["rcuw_fentry_00".to_owned()]);
+    let handled = Seen {
+        livepatched: &["arch_cpu_idle"],
+        enabled: "arch_cpu_idle (2) R I D \ttramp: 0xffffffffc0a00000 (call_direct_funcs+0x0/0x20) ->call_direct_funcs+0x0/0x20\n\tdirect-->bpf_trampoline_6442494947+0x0/0x5c\n",
+        programs,
+        ..Seen::default()
+    }
+    .handled();
+    let site = site(&handled, "arch_cpu_idle");
+    assert_eq!(summary(site), [(HandlerKind::Livepatch, "lab_livepatch_idle", Reliance::Relies)]);
+    assert!(site.ours[0].ours && site.ours[0].name == "rcuw_fentry_00");
+}
+
+#[test]
+fn a_trampoline_of_nobody_known_keeps_its_symbol() {
+    let enabled = "arch_cpu_idle (1)     D \ttramp: 0xffffffffc0a00000 (call_direct_funcs+0x0/0x20) ->call_direct_funcs+0x0/0x20\n\tdirect-->bpf_trampoline_24635+0x0/0x5c\n";
+    let handled = Seen { enabled, ..Seen::default() }.handled();
+    assert_eq!(
+        summary(site(&handled, "arch_cpu_idle")),
+        [(HandlerKind::Bpf, "bpf_trampoline_24635", Reliance::Relies)]
+    );
+    // 5.10 does not tell a program's function. Where all programs of the kind are ours, so is this one.
+    let programs = Programs { unplaced_tracing: vec!["rcuw_fentry_01".to_owned()], ..Programs::default() };
+    let handled = Seen { enabled, programs, ..Seen::default() }.handled();
+    assert_eq!(summary(site(&handled, "arch_cpu_idle")), []);
+}
+
+#[test]
+fn the_graph_tracers_subops_are_the_handlers() {
+    let handled = Seen {
+        enabled: "cmdline_proc_show (1)           \ttramp: 0xffffffffc0601000 (ftrace_graph_func+0x0/0x70) ->ftrace_graph_func+0x0/0x70\tsubops: {ent:trace_graph_entry+0x0/0x10 ret:trace_graph_return+0x0/0x140}\n",
+        ..Seen::default()
+    }
+    .handled();
+    assert_eq!(
+        summary(site(&handled, "cmdline_proc_show")),
+        [(HandlerKind::FtraceOps, "trace_graph_entry", Reliance::DoesNotRely)]
+    );
+}
+
+#[test]
+fn a_livepatch_that_is_off_is_no_handler() {
+    let mut sightings = Seen { livepatched: &["arch_cpu_idle"], ..Seen::default() }.sightings();
+    for patch in sightings.livepatches.as_mut().unwrap() {
+        patch.enabled = false;
+    }
+    assert_eq!(crate::kernel::attribution::merge(&sightings).sites, []);
+}
+
+#[test]
+fn a_source_that_cannot_be_read_is_told() {
+    let mut sightings = Seen::default().sightings();
+    sightings.enabled = Err(crate::kernel::support::Reason::new("tracefs is not mounted"));
+    let handled = crate::kernel::attribution::merge(&sightings);
+    assert_eq!(handled.unseen[0].0, "ftrace handlers");
+    assert_eq!(handled.unseen[0].1.to_string(), "tracefs is not mounted");
+}

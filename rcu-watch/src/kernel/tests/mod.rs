@@ -1,0 +1,96 @@
+//! Captured kernels: the relevant lines of the four stock kernels of the lab, as they showed them to root.
+//!
+//! `tests/fixtures/kernel/RELEASE` is a tree of files in the shape of the kernel's own: kallsyms, tracefs,
+//! debugfs, and a BTF cut down to the types that are looked for, its offsets and sizes untouched.
+
+mod attribution;
+mod btf;
+mod layout;
+mod plan;
+
+use std::path::Path;
+
+use crate::kernel::attribution::{Enabled, Handled, Sightings, Tracer, merge};
+use crate::kernel::btf::Found;
+use crate::kernel::facts::{Ask, Facts};
+use crate::kernel::feature::Features;
+use crate::kernel::kprobe;
+use crate::kernel::livepatch::{Livepatch, PatchedFunction};
+use crate::kernel::mount::Tree;
+use crate::kernel::privilege::Privileges;
+use crate::kernel::program::Programs;
+use crate::kernel::support::Reason;
+use crate::kernel::symbol::Wanted;
+
+const KERNELS: [&str; 4] = ["5.10", "6.1", "6.12", "7.2"];
+
+/// A kernel that allows everything that its files show, with these programs loaded.
+#[derive(Default)]
+struct Captured(Programs);
+
+impl Ask for Captured {
+    fn features(&self, _: &Tree, _: &Privileges, _: &Wanted, _: &Result<Found, Reason>) -> Features {
+        Features::all()
+    }
+
+    fn programs(&self, _: &Tree) -> Result<Programs, Reason> {
+        Ok(self.0.clone())
+    }
+}
+
+fn tree(kernel: &str) -> Tree {
+    Tree::under(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kernel").join(kernel))
+}
+
+fn facts(kernel: &str) -> Facts {
+    Facts::read(&tree(kernel), &Captured::default())
+}
+
+/// A kernel on which `sightings` were made.
+fn facts_with(kernel: &str, sightings: &Sightings) -> Facts {
+    let mut facts = facts(kernel);
+    facts.set_handled(&tree(kernel), merge(sightings));
+    facts
+}
+
+/// What the sources say, as text that the kernel printed.
+#[derive(Default)]
+struct Seen<'a> {
+    livepatched: &'a [&'a str],
+    enabled: &'a str,
+    kprobes: &'a str,
+    programs: Programs,
+    tracers: Vec<Tracer>,
+}
+
+impl Seen<'_> {
+    fn sightings(self) -> Sightings {
+        let functions = self.livepatched.iter().map(|&function| PatchedFunction {
+            patch: "lab_livepatch_idle".to_owned(),
+            object: "vmlinux".to_owned(),
+            function: function.to_owned(),
+            sympos: 1,
+        });
+        let livepatch = Livepatch {
+            name: "lab_livepatch_idle".to_owned(),
+            enabled: true,
+            in_transition: false,
+            functions: functions.collect(),
+        };
+        Sightings {
+            livepatches: Ok(if self.livepatched.is_empty() { Vec::new() } else { vec![livepatch] }),
+            enabled: Ok(Enabled::read(self.enabled.as_bytes(), |_| true).unwrap()),
+            kprobes: Ok(kprobe::read(self.kprobes.as_bytes()).unwrap()),
+            programs: Ok(self.programs),
+            tracers: self.tracers,
+        }
+    }
+
+    fn handled(self) -> Handled {
+        merge(&self.sightings())
+    }
+}
+
+fn tracer(callback: &'static str) -> Tracer {
+    Tracer { callback, functions: Some(vec!["arch_cpu_idle".to_owned()]) }
+}

@@ -4,9 +4,10 @@ mod completions;
 mod dmesg;
 mod explain;
 mod man;
+mod probes;
 mod watch;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::cli::args::Command;
 use crate::cli::exit::Exit;
@@ -14,7 +15,7 @@ use crate::cli::exit::Exit;
 pub fn run(command: &Command) -> Result<Exit> {
     match command {
         Command::Watch(args) => watch::run(args),
-        Command::Probes(_) => bail!("probes is not built into this binary"),
+        Command::Probes(args) => probes::run(args),
         Command::Dmesg(args) => dmesg::run(args),
         Command::Explain { rule } => explain::run(*rule),
         Command::Completions { shell } => completions::run(*shell),

@@ -16,14 +16,7 @@ pub fn run(args: &WatchArgs) -> Result<Exit> {
     let mut stream = sink::stream(&args.output, &args.verdict)?;
     sink::attach(&mut stream, &args.extra)?;
     let facts = Facts::probe();
-    let scope = &args.scope;
-    let request = Request {
-        cpus: scope.cpus.as_ref().map_or_else(Vec::new, |list| list.0.clone()),
-        functions: scope.function.clone(),
-        require: scope.require.clone(),
-        exposed: scope.exposed,
-        allow_fentry: scope.allow_fentry,
-    };
+    let request = Request::from(&args.scope);
     let plan = select(&facts, &request);
     if !plan.refusals.is_empty() {
         let reasons: Vec<String> = plan.refusals.iter().map(ToString::to_string).collect();

@@ -87,7 +87,7 @@ pub enum LayoutError {
     NoTypes(Reason),
     #[error("the kernel's symbols are not known: {0}")]
     NoSymbols(Reason),
-    #[error("kallsyms has no per-CPU `{0}`; a kernel with CONFIG_KALLSYMS_ALL is needed")]
+    #[error("kallsyms has no `{0}`; a kernel with CONFIG_KALLSYMS_ALL is needed")]
     Symbol(&'static str),
     #[error("kallsyms hides kernel addresses; run as root, and set kernel.kptr_restrict to 0 or 1")]
     Hidden,

@@ -6,6 +6,7 @@
 
 use rcu_watch_common::slot;
 
+use crate::cli::args::ScopeArgs;
 use crate::cli::glob::Glob;
 use crate::cli::value;
 use crate::core::probe::{Mechanism, Point, Probe};
@@ -37,6 +38,18 @@ pub struct Request {
     pub exposed: bool,
     /// Use fentry also where it excludes livepatches.
     pub allow_fentry: bool,
+}
+
+impl From<&ScopeArgs> for Request {
+    fn from(scope: &ScopeArgs) -> Self {
+        Self {
+            cpus: scope.cpus.as_ref().map_or_else(Vec::new, |list| list.0.clone()),
+            functions: scope.function.clone(),
+            require: scope.require.clone(),
+            exposed: scope.exposed,
+            allow_fentry: scope.allow_fentry,
+        }
+    }
 }
 
 impl Request {
@@ -306,8 +319,13 @@ impl Planner<'_> {
             });
         }
         if !any_hookable && !passed_over.is_empty() {
-            let point = Point::IdleVictim;
-            self.plan.rows.push(PlannedRow { point, site: None, required: false, chosen: None, passed_over });
+            self.plan.rows.push(PlannedRow {
+                point: Point::IdleVictim,
+                site: None,
+                required: false,
+                chosen: None,
+                passed_over: by_reason(passed_over),
+            });
         }
     }
 
@@ -402,4 +420,20 @@ fn reasons_of(passed_over: &[PassedOver]) -> String {
         is_new
     });
     reasons.join("; ")
+}
+
+/// Functions that were passed over for the same reason become one entry with all their names.
+fn by_reason(passed_over: Vec<PassedOver>) -> Vec<PassedOver> {
+    let mut grouped: Vec<PassedOver> = Vec::new();
+    for one in passed_over {
+        match grouped.iter_mut().find(|other| other.mechanism == one.mechanism && other.reason == one.reason)
+        {
+            Some(other) => {
+                other.symbol.push_str(", ");
+                other.symbol.push_str(&one.symbol);
+            }
+            None => grouped.push(one),
+        }
+    }
+    grouped
 }

@@ -1,0 +1,40 @@
+//! `rcu-watch probes`: the attach plan for this kernel, with reasons. Attaches nothing, and answers on every
+//! kernel and without privileges, as far as what it may read goes.
+
+use anyhow::Result;
+
+use crate::cli::args::ProbesArgs;
+use crate::cli::exit::Exit;
+use crate::cli::value::FailOn;
+use crate::kernel::{Facts, Request, select};
+use crate::report::header::Proof;
+use crate::report::summary::RunVerdict;
+use crate::report::{Baseline, Message, Stream};
+use crate::session::clock;
+use crate::session::start::{header_of, layout_report};
+use crate::session::summary::refusal;
+use crate::sink;
+
+pub fn run(args: &ProbesArgs) -> Result<Exit> {
+    let mut stream = Stream::new(sink::open(&args.output, FailOn::Error)?, Baseline::default());
+    let facts = Facts::probe();
+    let plan = select(&facts, &Request::from(&args.scope));
+    let mut header = header_of(&facts, &plan, "probes");
+    header.layout = facts.layout.as_ref().ok().map(|layout| layout_report(layout, false, Vec::new()));
+    header.plan = plan.report(|_| (None, Proof::NotAttached));
+    stream.send(clock::now(), None, Message::Header(Box::new(header)))?;
+
+    // What a run would say. To have printed the plan is a success in any case.
+    let reasons: Vec<String> = plan.refusals.iter().map(ToString::to_string).collect();
+    let mut summary = refusal(if reasons.is_empty() { plan.unmet(|_| true) } else { reasons });
+    summary.verdict = match (plan.refusals.is_empty(), summary.reasons.is_empty()) {
+        (false, _) => RunVerdict::Unsupported,
+        (true, false) => RunVerdict::Inconclusive,
+        (true, true) => RunVerdict::Clean,
+    };
+    summary.exit_code = Exit::Clean.code();
+    summary.ended_by = "plan";
+    stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
+    stream.finish()?;
+    Ok(Exit::Clean)
+}

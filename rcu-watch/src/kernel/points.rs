@@ -72,12 +72,11 @@ const HANDS_OFF: &[&str] = &[
 const HANDS_OFF_PREFIXES: &[&str] =
     &["perf_", "__perf_", "bpf_ringbuf_", "bpf_probe_read", "__bpf_prog_", "bpf_get_"];
 
+const NOINSTR: &str = "noinstr entry code, where neither a kprobe nor fentry can sit";
+
 /// Points that no probe of this version sits on, and why.
-pub const NOT_WATCHED: &[(Point, &str)] = &[
-    (Point::IrqEnter, "entry into interrupts is noinstr code, where neither a kprobe nor fentry can sit"),
-    (Point::IrqExit, "return from interrupts is noinstr code, where neither a kprobe nor fentry can sit"),
-    (Point::IstEnter, "exception entry is noinstr code, where neither a kprobe nor fentry can sit"),
-];
+pub const NOT_WATCHED: &[(Point, &str)] =
+    &[(Point::IrqEnter, NOINSTR), (Point::IrqExit, NOINSTR), (Point::IstEnter, NOINSTR)];
 
 /// Whether the function runs with RCU off on the kernels that let it be hooked.
 #[must_use]

@@ -161,17 +161,32 @@ impl FindingReport {
             state: Some(StateReport::new(hit)),
             guards: finding.guards.iter().map(GuardVerdict::new).collect(),
             task: Some(TaskReport::new(&hit.snapshot.task)),
-            stack: frames
-                .iter()
-                .map(|raw| Address(u64::from_le_bytes(*raw)))
-                .map(|address| Frame { address: Some(address), symbol: symbolize(address) })
-                .collect(),
+            stack: without_our_own(
+                frames
+                    .iter()
+                    .map(|raw| Address(u64::from_le_bytes(*raw)))
+                    .map(|address| Frame { address: Some(address), symbol: symbolize(address) })
+                    .collect(),
+            ),
             cpu_seq: Some(finding.cpu_seq),
             fingerprint: finding.fingerprint.to_owned(),
             synthetic: hit.snapshot.synthetic,
             known: false,
         }
     }
+}
+
+/// Drops the innermost frames that are the probe itself: its programs, and the trampoline that called them.
+fn without_our_own(mut stack: Vec<Frame>) -> Vec<Frame> {
+    let named = |frame: &Frame, is: fn(&str) -> bool| frame.symbol.as_deref().is_some_and(is);
+    let is_program = |symbol: &str| symbol.starts_with("bpf_prog_") && symbol.contains("_rcuw_");
+    let Some(program) = stack.iter().position(|frame| named(frame, is_program)) else {
+        return stack;
+    };
+    let rest = stack.split_off(program + 1);
+    let is_trampoline = |symbol: &str| symbol.starts_with("bpf_trampoline_");
+    let trampoline = rest.first().is_some_and(|frame| named(frame, is_trampoline));
+    rest.into_iter().skip(usize::from(trampoline)).collect()
 }
 
 impl StateReport {
@@ -286,5 +301,25 @@ mod tests {
         assert_eq!(json["stack"][1].get("symbol"), None);
         assert_eq!(json["guards"].as_array().unwrap().len(), 5);
         assert_eq!(json.get("synthetic"), None);
+    }
+
+    #[test]
+    fn our_own_frames_are_no_part_of_the_story() {
+        let stack = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| Frame { address: Some(Address(1)), symbol: Some(name.to_owned()) })
+                .collect()
+        };
+        let names =
+            |stack: Vec<Frame>| stack.into_iter().filter_map(|frame| frame.symbol).collect::<Vec<_>>();
+        let story = ["arch_cpu_idle+0x5", "do_idle+0x1"];
+        let probed =
+            ["bpf_prog_1_function_by_fentry+0x5", "bpf_prog_2_rcuw_fentry_00+0x1", "bpf_trampoline_3+0x9"];
+        assert_eq!(names(without_our_own(stack(&[&probed[..], &story].concat()))), story);
+        assert_eq!(names(without_our_own(stack(&[&probed[..2], &story].concat()))), story);
+        assert_eq!(names(without_our_own(stack(&story))), story);
+        let others = ["bpf_prog_9_theirs+0x1", "arch_cpu_idle+0x5"];
+        assert_eq!(names(without_our_own(stack(&others))), others);
     }
 }

@@ -121,17 +121,31 @@ pub(super) const fn proven(proof: Proof) -> &'static str {
 }
 
 fn not_seen(spots: &[BlindSpot], verbose: bool) -> Vec<String> {
-    let shown = if verbose { spots.len() } else { BLIND_SPOTS };
-    let mut lines: Vec<_> = spots
+    // What is blind for the same reason shares a line.
+    let mut groups: Vec<(Vec<&str>, &BlindSpot)> = Vec::new();
+    for spot in spots {
+        let same = |(_, first): &&mut (Vec<&str>, &BlindSpot)| {
+            first.reason == spot.reason && first.remedy == spot.remedy
+        };
+        match groups.iter_mut().find(same) {
+            Some((whats, _)) => whats.push(&spot.what),
+            None => groups.push((vec![&spot.what], spot)),
+        }
+    }
+    let shown = if verbose { groups.len() } else { BLIND_SPOTS };
+    let mut lines: Vec<_> = groups
         .iter()
         .take(shown)
-        .map(|spot| match &spot.remedy {
-            Some(remedy) => format!("not seen: {} ({}) -> {remedy}", spot.what, spot.reason),
-            None => format!("not seen: {} ({})", spot.what, spot.reason),
+        .map(|(whats, spot)| {
+            let what = whats.join(", ");
+            match &spot.remedy {
+                Some(remedy) => format!("not seen: {what} ({}) -> {remedy}", spot.reason),
+                None => format!("not seen: {what} ({})", spot.reason),
+            }
         })
         .collect();
-    if spots.len() > shown {
-        lines.push(format!("not seen: {} more; -v lists them", spots.len() - shown));
+    if groups.len() > shown {
+        lines.push(format!("not seen: {} more; -v lists them", groups.len() - shown));
     }
     lines
 }

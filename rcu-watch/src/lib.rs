@@ -17,3 +17,4 @@ pub mod kernel;
 pub mod report;
 pub mod session;
 pub mod sink;
+pub mod top;

@@ -46,6 +46,8 @@ pub enum Command {
     Watch(WatchArgs),
     /// Print the attach plan for this kernel, with reasons; attach nothing
     Probes(ProbesArgs),
+    /// Show a live picture of each CPU
+    Top(TopArgs),
     /// Find this class of kernel splats in a log: dmesg's, a CI job's, pstore's
     Dmesg(DmesgArgs),
     /// Print a rule's page, or the list of rules
@@ -99,6 +101,20 @@ pub struct ProbesArgs {
     pub scope: ScopeArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct TopArgs {
+    /// Show a recorded stream instead: the output of `rcu-watch -f json --stream all`
+    #[arg(long, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
+    /// Stop after this long: 30s, 5m, 500ms; a bare number is seconds
+    #[arg(short, long, value_name = "TIME", value_parser = value::duration)]
+    pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub verdict: VerdictArgs,
+    #[command(flatten)]
+    pub scope: ScopeArgs,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -171,6 +187,9 @@ pub struct ExtraArgs {
     /// Serve OpenMetrics text there: a port of the loopback device, or ADDRESS:PORT
     #[arg(long, value_name = "ADDR", value_parser = value::listen, hide_short_help = true)]
     pub metrics: Option<SocketAddr>,
+    /// Somebody draws: send the transitions that are as they should be, too.
+    #[arg(skip)]
+    pub draw: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

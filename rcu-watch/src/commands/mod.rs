@@ -5,6 +5,7 @@ mod dmesg;
 mod explain;
 mod man;
 mod probes;
+mod top;
 mod watch;
 
 use anyhow::Result;
@@ -16,6 +17,7 @@ pub fn run(command: &Command) -> Result<Exit> {
     match command {
         Command::Watch(args) => watch::run(args),
         Command::Probes(args) => probes::run(args),
+        Command::Top(args) => top::run(args),
         Command::Dmesg(args) => dmesg::run(args),
         Command::Explain { rule } => explain::run(*rule),
         Command::Completions { shell } => completions::run(*shell),

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use crate::cli::args::{Format, WatchArgs};
 use crate::cli::exit::{Exit, Unsupported};
 use crate::kernel::{Facts, Request, select};
-use crate::report::Message;
+use crate::report::{Message, Stream};
 use crate::session::child::RunningCommand;
 use crate::session::start::{header_of, start};
 use crate::session::summary::{Terms, refusal};
@@ -15,6 +15,11 @@ use crate::sink;
 pub fn run(args: &WatchArgs) -> Result<Exit> {
     let mut stream = sink::stream(&args.output, &args.verdict)?;
     sink::attach(&mut stream, &args.extra)?;
+    run_into(args, stream)
+}
+
+/// The run, for whatever listens to `stream`.
+pub(super) fn run_into(args: &WatchArgs, mut stream: Stream) -> Result<Exit> {
     let facts = Facts::probe();
     let request = Request::from(&args.scope);
     let plan = select(&facts, &request);

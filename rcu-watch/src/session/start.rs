@@ -30,7 +30,7 @@ pub fn start(facts: &Facts, plan: &AttachPlan, stream: Stream, args: &WatchArgs)
     let mut layout = *facts.layout.as_ref().map_err(|error| Unsupported(error.to_string()))?;
     let options = StreamOptions {
         // A picture needs the transitions that are as they should be, too.
-        emit_at_rest: args.stream == StreamKind::All || args.extra.perfetto.is_some(),
+        emit_at_rest: args.stream == StreamKind::All || args.extra.perfetto.is_some() || args.extra.draw,
         ring_bytes: args.ring_bytes.unwrap_or(StreamOptions::default().ring_bytes),
     };
     let (mut programs, reader, calibration) = load_calibrated(&mut layout, options, &plan.cpus)?;

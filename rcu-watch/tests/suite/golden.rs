@@ -1,13 +1,8 @@
 //! What a run looks like, to the letter: each file in tests/golden is an output as a person or a pipeline
-//! gets it. After a wanted change run with `RCU_WATCH_BLESS=1` and read the diff.
+//! gets it.
 
-mod sample;
-
-use std::cell::RefCell;
-use std::io::{self, Write};
+use std::fs;
 use std::path::Path;
-use std::rc::Rc;
-use std::{env, fs};
 
 use rcu_watch::cli::value::FailOn;
 use rcu_watch::core::finding::Severity;
@@ -18,25 +13,8 @@ use rcu_watch::sink::json::Json;
 use rcu_watch::sink::ktap::Ktap;
 use rcu_watch::sink::text::{Look, Text};
 
-/// An output that can be read while a sink holds it.
-#[derive(Clone, Default)]
-struct Paper(Rc<RefCell<Vec<u8>>>);
-
-impl Paper {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.borrow().clone()).expect("sinks write UTF-8")
-    }
-}
-
-impl Write for Paper {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::paper::{Paper, assert_golden};
+use crate::sample;
 
 fn play(sink: Box<dyn Sink>, said: Vec<(u64, Option<u32>, Message)>) {
     let mut stream = Stream::new(sink, Baseline::default());
@@ -51,15 +29,6 @@ fn screen(look: Look, said: Vec<(u64, Option<u32>, Message)>) -> (String, String
     let (out, err) = (Paper::default(), Paper::default());
     play(Box::new(Text::new(out.clone(), err.clone(), look)), said);
     (out.text(), err.text())
-}
-
-fn assert_golden(name: &str, actual: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if env::var_os("RCU_WATCH_BLESS").is_some() {
-        fs::write(&path, actual).expect("the golden file can be written");
-    }
-    let golden = fs::read_to_string(&path).unwrap_or_default();
-    assert!(golden == actual, "{name} differs\n--- golden\n{golden}\n--- actual\n{actual}");
 }
 
 fn clean_run() -> Vec<(u64, Option<u32>, Message)> {

@@ -1,30 +1,14 @@
 //! A trace as Perfetto's public schema reads it: the numbers below are those of the schema, written out here
 //! a second time and walked by hand, so that a wrong number in our own messages cannot hide.
 
-mod sample;
-
-use std::cell::RefCell;
-use std::io::{self, Write};
-use std::rc::Rc;
-
 use rcu_watch::core::probe::Point;
 use rcu_watch::core::units::{CpuId, Nanos};
 use rcu_watch::report::{Baseline, Stream};
 use rcu_watch::sink::Seen;
 use rcu_watch::sink::perfetto::Perfetto;
 
-#[derive(Clone, Default)]
-struct Paper(Rc<RefCell<Vec<u8>>>);
-
-impl Write for Paper {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::paper::Paper;
+use crate::sample;
 
 /// A field of a message: its number, and its value or bytes.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,175 @@
+//! All that `top` knows: built from the stream and the records, read by the drawing.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::core::finding::{RuleId, Severity};
+use crate::core::units::{CpuId, Nanos};
+use crate::report::header::{BlindSpot, HandledSite};
+use crate::report::{Envelope, FindingReport, Header, Heartbeat, Message};
+use crate::sink::Seen;
+use crate::top::strip::Strip;
+
+/// Things that went wrong, the latest.
+const NOTES: usize = 100;
+
+#[derive(Clone, Debug, Default)]
+pub struct Picture {
+    pub title: String,
+    pub cpus: BTreeMap<CpuId, Strip>,
+    pub handlers: Vec<HandledSite>,
+    pub blind_spots: Vec<BlindSpot>,
+    pub findings: Vec<Kind>,
+    pub now: Heartbeat,
+    /// Per second, over the last status interval.
+    pub rates: Rates,
+    /// Lost and missed records and failed probes, as they came.
+    pub notes: VecDeque<String>,
+    /// The run has ended; the picture stays.
+    pub ended: Option<String>,
+    pub ts: Nanos,
+    started: Nanos,
+}
+
+/// A kind of break, and how often it was seen.
+#[derive(Clone, Debug)]
+pub struct Kind {
+    pub id: u32,
+    pub rule: RuleId,
+    pub severity: Severity,
+    pub function: String,
+    pub handlers: String,
+    pub count: u64,
+    pub last: Nanos,
+    /// By guard: whether it would have protected a handler.
+    pub guards: Vec<(String, bool)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rates {
+    pub switches: f64,
+    pub handler_calls: f64,
+    pub idle_entries: f64,
+    pub nmis: f64,
+    pub findings: f64,
+}
+
+impl Picture {
+    pub fn message(&mut self, envelope: &Envelope) {
+        self.ts = self.ts.max(envelope.ts_ns);
+        match &envelope.message {
+            Message::Header(header) => self.header(envelope.ts_ns, header),
+            Message::Finding(finding) => self.finding(envelope.ts_ns, envelope.cpu, finding),
+            Message::Repeat(repeat) => {
+                if let Some(kind) = self.findings.iter_mut().find(|kind| kind.id == repeat.id) {
+                    kind.count += repeat.count;
+                    kind.last = repeat.last_ts_ns;
+                }
+            }
+            Message::Livepatch(change) => {
+                self.handlers.retain(|site| site.function != change.site.function);
+                if !change.site.handlers.is_empty() {
+                    self.handlers.push(change.site.clone());
+                }
+            }
+            Message::Lost(lost) => self.note(format!("lost {} records of {}", lost.count, lost.symbol)),
+            Message::Missed(missed) => {
+                self.note(format!("missed {} runs of {}", missed.count, missed.symbol));
+            }
+            Message::ProbeError(error) => self.note(format!("{}: {}", error.symbol, error.error)),
+            Message::Summary(summary) => self.ended = Some(summary.ended_by.to_owned()),
+            _ => {}
+        }
+    }
+
+    /// A stream begins.
+    pub(super) fn start(&mut self, ts: Nanos, title: String) {
+        self.started = ts;
+        self.title = title;
+    }
+
+    fn header(&mut self, ts: Nanos, header: &Header) {
+        let layout = header.layout.as_ref().map_or("unknown", |layout| layout.generation.as_str());
+        let title =
+            format!("{} {} on {}, layout {layout}", header.tool, header.version, header.kernel.release);
+        self.start(ts, title);
+        self.cpus = header.cpus.iter().map(|&cpu| (cpu, Strip::default())).collect();
+        self.handlers.clone_from(&header.handlers);
+        self.blind_spots.clone_from(&header.blind_spots);
+    }
+
+    fn finding(&mut self, ts: Nanos, cpu: Option<CpuId>, finding: &FindingReport) {
+        if let Some(cpu) = cpu {
+            self.cpus.entry(cpu).or_default().break_seen(ts);
+        }
+        let handlers: Vec<_> = finding.handlers.iter().map(|handler| handler.name.as_str()).collect();
+        self.findings.push(Kind {
+            id: finding.id,
+            rule: finding.rule,
+            severity: finding.severity,
+            function: finding.function.clone(),
+            handlers: handlers.join(", "),
+            count: 1,
+            last: ts,
+            guards: finding.guards.iter().map(|guard| (guard.guard.to_owned(), guard.protects)).collect(),
+        });
+    }
+
+    pub(super) fn note(&mut self, note: String) {
+        self.notes.push_back(note);
+        if self.notes.len() > NOTES {
+            self.notes.pop_front();
+        }
+    }
+
+    pub fn observe(&mut self, seen: &Seen<'_>) {
+        self.ts = self.ts.max(seen.ts);
+        self.cpus.entry(seen.cpu).or_default().observe(seen);
+    }
+
+    pub fn status(&mut self, now: &Heartbeat) {
+        let ns = |beat: &Heartbeat| beat.elapsed_ns.parse::<u64>().unwrap_or(0);
+        let passed = ns(now).saturating_sub(ns(&self.now));
+        if passed > 0 {
+            let rate = |new: u64, old: u64| new.saturating_sub(old) as f64 * 1e9 / passed as f64;
+            self.rates = Rates {
+                switches: rate(now.checkpoints, self.now.checkpoints),
+                handler_calls: rate(now.handler_calls, self.now.handler_calls),
+                idle_entries: rate(now.idle_entries, self.now.idle_entries),
+                nmis: rate(now.nmis, self.now.nmis),
+                findings: rate(now.findings, self.now.findings),
+            };
+        }
+        self.now = now.clone();
+        // Time goes on where no record comes.
+        self.ts = self.ts.max(Nanos(self.started.0.saturating_add(ns(now))));
+        let ts = self.ts;
+        for strip in self.cpus.values_mut() {
+            strip.advance(ts);
+        }
+    }
+
+    /// For each guard of the thread: hits that it would have protected, and all that it was asked of.
+    #[must_use]
+    pub fn guards(&self) -> Vec<(&str, u64, u64)> {
+        let mut totals: Vec<(&str, u64, u64)> = Vec::new();
+        for kind in &self.findings {
+            for (guard, protects) in &kind.guards {
+                let index = totals.iter().position(|total| total.0 == guard.as_str()).unwrap_or_else(|| {
+                    totals.push((guard, 0, 0));
+                    totals.len() - 1
+                });
+                totals[index].1 += if *protects { kind.count } else { 0 };
+                totals[index].2 += kind.count;
+            }
+        }
+        totals
+    }
+
+    /// Findings, the worst first: by severity, then by count.
+    #[must_use]
+    pub fn worst(&self) -> Vec<&Kind> {
+        let mut kinds: Vec<_> = self.findings.iter().collect();
+        kinds.sort_by_key(|kind| std::cmp::Reverse((kind.severity, kind.count)));
+        kinds
+    }
+}

@@ -1,0 +1,108 @@
+//! The terminal: its thread, its size, its keys, and giving it back.
+
+use std::env;
+use std::io::{self, Stdout};
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossterm::event::{self, Event, KeyEventKind};
+use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use crossterm::{cursor, execute};
+use ratatui::backend::CrosstermBackend;
+use ratatui::layout::Rect;
+use ratatui::{Terminal, TerminalOptions, Viewport};
+
+use crate::top::draw::draw;
+use crate::top::picture::Picture;
+use crate::top::sink::Shared;
+use crate::top::view::{Action, View};
+
+const FRAME: Duration = Duration::from_millis(100);
+
+/// Takes the terminal and draws until the viewer quits or [`Screen::close`] is called.
+#[derive(Debug)]
+pub struct Screen {
+    shared: Shared,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Screen {
+    pub fn open(shared: Shared) -> io::Result<Self> {
+        enable_raw_mode()?;
+        execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)?;
+        let mine = shared.clone();
+        let thread = thread::Builder::new().name("screen".to_owned()).spawn(move || {
+            let shown = show(&mine);
+            // Without a screen nobody watches: the run ends as if the viewer had quit.
+            mine.quit.store(true, Ordering::Relaxed);
+            shown
+        })?;
+        Ok(Self { shared, thread })
+    }
+
+    /// Ends the drawing and gives the terminal back.
+    pub fn close(self) {
+        self.shared.quit.store(true, Ordering::Relaxed);
+        let shown = self.thread.join();
+        // What cannot be restored cannot be told either, but for the error below.
+        let _ = execute!(io::stdout(), LeaveAlternateScreen, cursor::Show);
+        let _ = disable_raw_mode();
+        if let Ok(Err(error)) = shown {
+            eprintln!("rcu-watch: cannot draw: {error}");
+        }
+    }
+}
+
+fn show(shared: &Shared) -> io::Result<()> {
+    let mut terminal = terminal()?;
+    let mut view = View::default();
+    view.ascii = is_ascii_only();
+    let mut frozen = Picture::default();
+    while !shared.quit.load(Ordering::Relaxed) {
+        if !view.paused {
+            // A copy, so that a slow line holds up the drawing and not the run.
+            frozen = shared.with(|picture| picture.clone());
+        }
+        terminal.draw(|frame| draw(frame, &frozen, &view))?;
+        let next = Instant::now() + FRAME;
+        while let Some(left) = next.checked_duration_since(Instant::now()) {
+            if !event::poll(left)? {
+                break;
+            }
+            match event::read()? {
+                Event::Key(key) if key.kind != KeyEventKind::Release => {
+                    if view.press(key, frozen.cpus.len()) == Action::Quit {
+                        return Ok(());
+                    }
+                    break;
+                }
+                Event::Resize(..) => break,
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A serial console does not know its size and says 0 by 0: it gets that of a VT100.
+fn terminal() -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
+    let backend = CrosstermBackend::new(io::stdout());
+    match crossterm::terminal::size() {
+        Ok((width, height)) if width > 0 && height > 0 => Terminal::new(backend),
+        _ => {
+            let viewport = Viewport::Fixed(Rect::new(0, 0, 80, 24));
+            Terminal::with_options(backend, TerminalOptions { viewport })
+        }
+    }
+}
+
+/// Whether block characters would come out as something else: no UTF-8 locale, or a terminal of old.
+fn is_ascii_only() -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .find_map(|name| env::var(name).ok().filter(|v| !v.is_empty()));
+    let utf8 = locale.is_some_and(|locale| locale.to_ascii_lowercase().replace('-', "").contains("utf8"));
+    let old = env::var("TERM").is_ok_and(|term| term.starts_with("vt") || term == "dumb" || term == "ansi");
+    old || !utf8
+}

@@ -1,0 +1,82 @@
+//! The sink that feeds the picture, and ends the run when its viewer leaves.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::report::{Envelope, Heartbeat, Message};
+use crate::sink::{Seen, Sink};
+use crate::top::picture::Picture;
+
+/// What the terminal's thread and the run share.
+#[derive(Clone, Debug, Default)]
+pub struct Shared {
+    pub picture: Arc<Mutex<Picture>>,
+    pub quit: Arc<AtomicBool>,
+}
+
+impl Shared {
+    pub fn with<T>(&self, look: impl FnOnce(&mut Picture) -> T) -> T {
+        look(&mut self.picture.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Feeds the picture while somebody looks; the summary goes to `after`, once the terminal is given back.
+pub struct Top {
+    shared: Shared,
+    after: Box<dyn Sink>,
+    /// Whether the run was told that its viewer left.
+    told: bool,
+    restore: Option<Box<dyn FnOnce()>>,
+}
+
+impl Top {
+    /// `restore` gives the terminal back.
+    #[must_use]
+    pub fn new(shared: Shared, after: Box<dyn Sink>, restore: impl FnOnce() + 'static) -> Self {
+        Self { shared, after, told: false, restore: Some(Box::new(restore)) }
+    }
+
+    fn check(&mut self) -> io::Result<()> {
+        if self.shared.quit.load(Ordering::Relaxed) && !std::mem::replace(&mut self.told, true) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Top {
+    fn message(&mut self, envelope: &Envelope) -> io::Result<()> {
+        self.shared.with(|picture| picture.message(envelope));
+        if let Message::Summary(_) = &envelope.message {
+            if let Some(restore) = self.restore.take() {
+                restore();
+            }
+            return self.after.message(envelope);
+        }
+        Ok(())
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>) -> io::Result<()> {
+        self.shared.with(|picture| picture.observe(seen));
+        self.check()
+    }
+
+    fn status(&mut self, now: &Heartbeat) -> io::Result<()> {
+        self.shared.with(|picture| picture.status(now));
+        self.check()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.after.finish()
+    }
+}
+
+impl Drop for Top {
+    fn drop(&mut self) {
+        // A run that failed leaves no summary, but must leave a terminal.
+        if let Some(restore) = self.restore.take() {
+            restore();
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Tests of what users see: the real binary, and every output to the letter. One program, so that it links once.
+//!
+//! After a wanted change of an output run with `RCU_WATCH_BLESS=1` and read the diff of tests/golden.
+
+mod cli;
+mod dmesg;
+mod golden;
+mod paper;
+mod perfetto;
+mod sample;
+mod top;

@@ -1,0 +1,166 @@
+//! The screen of `top`, as text: what a viewer sees of a run, live and replayed.
+
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use rcu_watch::core::probe::Point;
+use rcu_watch::core::units::{CpuId, Nanos};
+use rcu_watch::report::finding::{NmiNestingReport, StateReport, TaskReport};
+use rcu_watch::report::{Envelope, Heartbeat, Message, SnapshotReport};
+use rcu_watch::sink::Seen;
+use rcu_watch::top::view::Panel;
+use rcu_watch::top::{Picture, View, draw, replay};
+
+use crate::paper::assert_golden;
+use crate::sample;
+
+/// Milliseconds after the sample's start.
+const fn at(ms: u64) -> Nanos {
+    Nanos(41_000_000_000 + ms * 1_000_000)
+}
+
+/// CPU 0 is busy, CPU 1 idles: out of it half of each tenth of a second, and later for an NMI.
+fn records() -> Vec<(u64, u32, Point)> {
+    let mut records = vec![(0, 0, Point::Checkpoint), (0, 1, Point::Checkpoint)];
+    for tenth in 0..20 {
+        records.push((tenth * 100 + 10, 1, Point::EqsEnter));
+        if tenth < 10 {
+            records.push((tenth * 100 + 60, 1, Point::EqsExit));
+        }
+        if tenth == 15 {
+            records.push((tenth * 100 + 20, 1, Point::NmiEnter));
+        }
+    }
+    records.push((2000, 0, Point::Checkpoint));
+    records
+}
+
+fn envelopes() -> Vec<Envelope> {
+    let beat = |ms: u64, calls| Heartbeat {
+        elapsed_ns: (ms * 1_000_000).to_string(),
+        checkpoints: calls,
+        idle_entries: calls / 2,
+        findings: u64::from(ms > 1000) * 1312,
+        ..sample::heartbeat()
+    };
+    let said = vec![
+        (0, None, Message::Header(Box::new(sample::header("watch")))),
+        (500, Some(1), Message::Finding(Box::new(sample::finding()))),
+        (1000, None, Message::Heartbeat(beat(1000, 400))),
+        (2000, None, Message::Repeat(repeat())),
+        (2000, None, Message::Heartbeat(beat(2000, 1000))),
+    ];
+    said.into_iter()
+        .map(|(ms, cpu, message)| Envelope { seq: 0, ts_ns: at(ms), cpu: cpu.map(CpuId), message })
+        .collect()
+}
+
+fn repeat() -> rcu_watch::report::Repeat {
+    rcu_watch::report::Repeat {
+        id: 1,
+        rule: rcu_watch::core::finding::RuleId::HandlerUnwatched,
+        function: "arch_cpu_idle".into(),
+        count: 1311,
+        last_ts_ns: at(1990),
+    }
+}
+
+fn live() -> Picture {
+    let mut picture = Picture::default();
+    let mut envelopes = envelopes().into_iter().peekable();
+    for (ms, cpu, point) in records() {
+        while let Some(envelope) = envelopes.next_if(|envelope| envelope.ts_ns <= at(ms)) {
+            feed(&mut picture, &envelope);
+        }
+        picture.observe(&Seen {
+            ts: at(ms),
+            cpu: CpuId(cpu),
+            point,
+            symbol: "",
+            watching: true,
+            hardirq: false,
+            nmi: false,
+            pid: cpu ^ 1,
+            arg: 1,
+        });
+    }
+    envelopes.for_each(|envelope| feed(&mut picture, &envelope));
+    picture
+}
+
+fn feed(picture: &mut Picture, envelope: &Envelope) {
+    picture.message(envelope);
+    if let Message::Heartbeat(beat) = &envelope.message {
+        picture.status(beat);
+    }
+}
+
+fn screen(picture: &Picture, view: &View, width: u16, height: u16) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("it is only memory");
+    terminal.draw(|frame| draw::draw(frame, picture, view)).expect("it is only memory");
+    let buffer = terminal.backend().buffer().clone();
+    let row =
+        |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned() + "\n";
+    (0..height).map(row).collect()
+}
+
+#[test]
+fn a_busy_and_an_idle_cpu_with_a_break() {
+    let mut view = View::default();
+    assert_golden("top.txt", &screen(&live(), &view, 100, 16));
+    view.ascii = true;
+    view.panel = Panel::Guards;
+    assert_golden("top-ascii.txt", &screen(&live(), &view, 80, 16));
+}
+
+#[test]
+fn it_draws_on_any_size_of_screen() {
+    let picture = live();
+    for panel in Panel::ALL {
+        let mut view = View::default();
+        view.panel = *panel;
+        for (width, height) in [(1, 1), (10, 3), (22, 7), (300, 100)] {
+            screen(&picture, &view, width, height);
+        }
+    }
+}
+
+#[test]
+fn a_replayed_stream_gives_the_live_picture() {
+    let snapshot = |(ms, cpu, point): (u64, u32, Point)| {
+        let report = SnapshotReport {
+            probe: rcu_watch::core::units::ProbeId(0),
+            point,
+            symbol: String::new(),
+            state: StateReport {
+                watching: true,
+                underlying_watching: true,
+                nmi_nesting: NmiNestingReport { base: "kernel", ..sample::state().nmi_nesting },
+                ..sample::state()
+            },
+            task: TaskReport { pid: cpu ^ 1, tgid: cpu ^ 1, comm: "x".into(), idle: false },
+            caller: None,
+            arg: "1".into(),
+            cpu_seq: "0".into(),
+        };
+        Envelope {
+            seq: 0,
+            ts_ns: at(ms),
+            cpu: Some(CpuId(cpu)),
+            message: Message::Snapshot(Box::new(report)),
+        }
+    };
+    let mut all = envelopes();
+    all.extend(records().into_iter().map(snapshot));
+    all.sort_by_key(|envelope| envelope.ts_ns);
+    let mut replayed = Picture::default();
+    for envelope in all {
+        let line = serde_json::to_value(&envelope).expect("it is JSON");
+        replay::take(&mut replayed, envelope.ts_ns, &line);
+    }
+    let view = View::default();
+    let below_title = |picture: &Picture| {
+        let screen = screen(picture, &view, 100, 16);
+        screen.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(below_title(&replayed), below_title(&live()));
+}

@@ -40,7 +40,7 @@ pub fn write(content: &Content, to: &Path) -> Result<()> {
         archive.entry(dir, 0o040_755, b"")?;
     }
     archive.file("init", init)?;
-    for command in ["lab-as", "lab-load", "lab-merge"] {
+    for command in ["lab-as", "lab-head", "lab-load", "lab-merge"] {
         archive.entry(&format!("bin/{command}"), 0o120_777, b"/init")?;
     }
     archive.entry(

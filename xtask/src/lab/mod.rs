@@ -151,7 +151,7 @@ impl Run {
         let known = matrix::find(&self.kernel).is_some();
         let suits = |scenario: &Scenario| !known || scenario.kernels.contains(&self.kernel.as_str());
         if self.scenario.is_empty() {
-            return Ok(catalog::SCENARIOS.iter().filter(|scenario| suits(scenario)).collect());
+            return Ok(catalog::all().filter(|scenario| suits(scenario)).collect());
         }
         let named = self.scenario.iter().map(|name| match catalog::find(name) {
             Some(scenario) if suits(scenario) => Ok(scenario),
@@ -237,7 +237,7 @@ pub fn test_all() -> Result<Tally> {
     let mut jobs = Vec::new();
     for kernel in &matrix::KERNELS {
         let scenarios: Vec<&'static Scenario> =
-            catalog::SCENARIOS.iter().filter(|scenario| scenario.kernels.contains(&kernel.name)).collect();
+            catalog::all().filter(|scenario| scenario.kernels.contains(&kernel.name)).collect();
         match kernel::find(kernel.name) {
             Ok(image) => jobs.extend(suite::jobs(&image, &scenarios, None)),
             Err(error) if kernel.required => {
@@ -260,7 +260,7 @@ pub fn test_all() -> Result<Tally> {
 
 fn list() -> Result<u8> {
     println!("kernels: {}, or the path of a bzImage", matrix::names());
-    for scenario in catalog::SCENARIOS {
+    for scenario in catalog::all() {
         println!("{:<16} {:<20} {}", scenario.name, scenario.kernels.join(" "), scenario.about);
     }
     Ok(0)

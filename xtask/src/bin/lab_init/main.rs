@@ -2,17 +2,17 @@
 //!
 //! As `/init` it mounts what a tracing tool needs, plays the plan that came with the initramfs, sends
 //! everything that the commands print to the host, and switches the machine off. Called by another name it
-//! is that command: `lab-load`, `lab-as` and `lab-merge` are there beside whatever busybox brings. Static,
-//! and without any crate but libc.
+//! is that command: `lab-load` and its like are there beside whatever busybox brings. Static, and without any
+//! crate but libc.
 
 mod channel;
+mod command;
 mod load;
 mod machine;
 mod player;
 
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use xtask::plan::{PLAN_PATH, Step};
 use xtask::wire::Kind;
@@ -22,8 +22,9 @@ fn main() -> ExitCode {
     let name = args.next().unwrap_or_default();
     match Path::new(&name).file_name().and_then(|name| name.to_str()) {
         Some("lab-load") => return load::run(args),
-        Some("lab-as") => return run_as(args),
-        Some("lab-merge") => return merge(args),
+        Some("lab-as") => return command::run_as(args),
+        Some("lab-head") => return command::head(args),
+        Some("lab-merge") => return command::merge(args),
         _ => {}
     }
     if std::process::id() != 1 {
@@ -62,28 +63,4 @@ fn play_plan(channel: &channel::Channel) {
             channel.send(Kind::Failed, line, why.as_bytes());
         }
     }
-}
-
-/// `lab-as UID CMD...`: without root, and so without any capability.
-fn run_as(mut args: impl Iterator<Item = String>) -> ExitCode {
-    let (Some(uid), Some(program)) = (args.next().and_then(|uid| uid.parse().ok()), args.next()) else {
-        eprintln!("lab-as: give a user's number and a command");
-        return ExitCode::FAILURE;
-    };
-    let error = Command::new(&program).args(args).uid(uid).gid(uid).exec();
-    eprintln!("lab-as: {program}: {error}");
-    ExitCode::FAILURE
-}
-
-/// `lab-merge CMD...`: standard error into standard output, for a person who reads both in their order.
-fn merge(mut args: impl Iterator<Item = String>) -> ExitCode {
-    let Some(program) = args.next() else {
-        eprintln!("lab-merge: give a command");
-        return ExitCode::FAILURE;
-    };
-    // SAFETY: takes integers only; both descriptors are open.
-    unsafe { libc::dup2(libc::STDOUT_FILENO, libc::STDERR_FILENO) };
-    let error = Command::new(&program).args(args).exec();
-    eprintln!("lab-merge: {program}: {error}");
-    ExitCode::FAILURE
 }

@@ -25,6 +25,8 @@ pub enum Expect {
     OnlySynthetic { run: &'static str },
     /// The point was hit at least so often, all CPUs together.
     Hits { run: &'static str, point: &'static str, at_least: u64 },
+    /// The summary says that this rule was judged.
+    Judged { run: &'static str, rule: &'static str },
     /// The layout was calibrated.
     Calibrated { run: &'static str },
     /// Records were lost, and both the stream and the summary say so.
@@ -69,6 +71,7 @@ impl Expect {
             Self::NoneOf { run, severity } => no_finding(record, run, |found| found["severity"] == severity),
             Self::OnlySynthetic { run } => only_synthetic(record, run),
             Self::Hits { run, point, at_least } => hits(record, run, point, at_least),
+            Self::Judged { run, rule } => judged(record, run, rule),
             Self::Calibrated { run } => calibrated(record, run),
             Self::Loss { run } => loss(record, run),
             Self::Line { run, has } => line(record, run, has),
@@ -90,6 +93,7 @@ impl Expect {
             | Self::NoneOf { run, .. }
             | Self::OnlySynthetic { run }
             | Self::Hits { run, .. }
+            | Self::Judged { run, .. }
             | Self::Calibrated { run }
             | Self::Loss { run }
             | Self::Line { run, .. } => run,
@@ -164,6 +168,13 @@ fn only_synthetic(record: &ScenarioRecord, run: &str) -> Verdict {
 fn hits(record: &ScenarioRecord, run: &str, point: &str, at_least: u64) -> Verdict {
     let hits = stream(record, run)?.hits(point);
     ok_or(hits >= at_least, || format!("{hits} hits of {point}, fewer than {at_least}"))
+}
+
+fn judged(record: &ScenarioRecord, run: &str, rule: &str) -> Verdict {
+    let stream = stream(record, run)?;
+    let rules = stream.summary()["rules"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let status = rules.iter().find(|status| status["rule"] == rule);
+    ok_or(status.is_some_and(|status| status["status"] == "judged"), || format!("{rule} is {status:?}"))
 }
 
 fn calibrated(record: &ScenarioRecord, run: &str) -> Verdict {

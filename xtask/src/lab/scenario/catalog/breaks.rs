@@ -1,0 +1,156 @@
+//! Real breaks, and what looks like one: somebody's handlers on a function that stock kernels call with RCU off.
+//!
+//! Up to 6.2 only: from 6.3 the function is noinstr, and the quiet scenarios say so.
+
+use xtask::plan::Step;
+
+use super::super::Scenario;
+use super::super::expect::{Expect, Finding};
+use super::steps::{
+    ENABLED, EXPOSED, KPROBE_ENABLE, KPROBE_EVENTS, LIVEPATCH, VICTIMS, await_text, read, run, spawn, until,
+    wait, write,
+};
+
+pub static SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "livepatch-idle",
+        about: "a livepatch of arch_cpu_idle: its handler and body run with RCU off",
+        kernels: EXPOSED,
+        cpus: 2,
+        modules: &["lab_livepatch_idle"],
+        last: false,
+        steps: || {
+            vec![
+                Step::LoadModule { name: "lab_livepatch_idle".into(), params: String::new() },
+                until(&format!("{LIVEPATCH}/transition"), "0"),
+                read("before", ENABLED),
+                run("watch", "rcu-watch -d 8s -f json"),
+                run("text", "rcu-watch -d 5s"),
+                read("after", ENABLED),
+                write(&format!("{LIVEPATCH}/enabled"), "0"),
+                until(&format!("{LIVEPATCH}/enabled"), ""),
+                Step::UnloadModule { name: "lab_livepatch_idle".into() },
+            ]
+        },
+        expect: &[
+            Expect::With { file: "before", text: "klp_ftrace_handler" },
+            Expect::Exit { run: "watch", code: 2 },
+            Expect::Stream { run: "watch" },
+            Expect::Calibrated { run: "watch" },
+            Expect::Finding { run: "watch", finding: LIVEPATCHED_IDLE },
+            // fentry and livepatch exclude each other there.
+            Expect::On {
+                kernel: "5.10",
+                expect: &Expect::Finding {
+                    run: "watch",
+                    finding: Finding { mechanism: Some("kprobe_ftrace"), ..LIVEPATCHED_IDLE },
+                },
+            },
+            Expect::Exit { run: "text", code: 2 },
+            Expect::Line {
+                run: "text",
+                has: &["RW001", "error", "arch_cpu_idle", "lab_livepatch_idle", "W=0 N=0 M=0"],
+            },
+            Expect::Same { file: "after", other: "before" },
+        ],
+    },
+    Scenario {
+        name: "kprobe-idle",
+        about: "a kprobe of somebody else's on arch_cpu_idle: its handler runs with RCU off",
+        kernels: EXPOSED,
+        cpus: 2,
+        modules: &[],
+        last: false,
+        steps: || {
+            vec![
+                write(KPROBE_EVENTS, "p:lab/site arch_cpu_idle"),
+                write(KPROBE_ENABLE, "1"),
+                run("watch", "rcu-watch -d 5s -f json"),
+                write(KPROBE_ENABLE, "0"),
+                write(KPROBE_EVENTS, ""),
+            ]
+        },
+        expect: &[
+            Expect::Exit { run: "watch", code: 2 },
+            Expect::Stream { run: "watch" },
+            Expect::Finding { run: "watch", finding: KPROBED_IDLE },
+        ],
+    },
+    Scenario {
+        name: "tracer-idle",
+        about: "the function tracer on arch_cpu_idle, which uses no RCU: exposed, not broken",
+        kernels: EXPOSED,
+        cpus: 2,
+        modules: &[],
+        last: false,
+        steps: || {
+            vec![
+                write("/sys/kernel/tracing/set_ftrace_filter", "arch_cpu_idle"),
+                write("/sys/kernel/tracing/current_tracer", "function"),
+                run("watch", "rcu-watch -d 5s -f json"),
+                write("/sys/kernel/tracing/current_tracer", "nop"),
+                write("/sys/kernel/tracing/set_ftrace_filter", ""),
+            ]
+        },
+        expect: &[
+            Expect::Exit { run: "watch", code: 0 },
+            Expect::Stream { run: "watch" },
+            Expect::Finding { run: "watch", finding: TRACED_IDLE },
+            Expect::NoneOf { run: "watch", severity: "error" },
+        ],
+    },
+    Scenario {
+        name: "idle-probe",
+        about: "our own probe on the idle functions, nobody else's: exposed, not broken",
+        kernels: EXPOSED,
+        cpus: 2,
+        modules: &[],
+        last: false,
+        steps: || {
+            vec![
+                run("exposed", "rcu-watch -d 8s --exposed -f json"),
+                run("strict", "rcu-watch -d 8s --exposed -f json --fail-on warning"),
+                spawn("plain", "rcu-watch -d 6s -f json"),
+                await_text("plain", "\"header\""),
+                read("plain-sites", ENABLED),
+                wait("plain"),
+            ]
+        },
+        expect: &[
+            Expect::Exit { run: "exposed", code: 0 },
+            Expect::Stream { run: "exposed" },
+            Expect::Finding { run: "exposed", finding: EXPOSED_IDLE },
+            Expect::NoneOf { run: "exposed", severity: "error" },
+            Expect::Exit { run: "strict", code: 2 },
+            Expect::Stream { run: "strict" },
+            Expect::Exit { run: "plain", code: 0 },
+            Expect::Stream { run: "plain" },
+            Expect::NoFinding { run: "plain" },
+            Expect::Without { file: "plain-sites", none_of: VICTIMS },
+        ],
+    },
+];
+
+/// Only our probe is on it: a warning to whoever else would hook it.
+const EXPOSED_IDLE: Finding = Finding {
+    rule: "RW015",
+    severity: "warning",
+    function: "arch_cpu_idle",
+    handler: None,
+    at_eqs: true,
+    mechanism: None,
+};
+
+/// The break of the first issue of this kind, on stock kernels.
+const LIVEPATCHED_IDLE: Finding = Finding {
+    rule: "RW001",
+    severity: "error",
+    function: "arch_cpu_idle",
+    handler: Some(("livepatch", "lab_livepatch_idle")),
+    at_eqs: true,
+    mechanism: None,
+};
+
+const KPROBED_IDLE: Finding = Finding { handler: Some(("kprobe", "arch_cpu_idle+0x0")), ..LIVEPATCHED_IDLE };
+
+const TRACED_IDLE: Finding = Finding { handler: Some(("ftrace_ops", "function_trace_call")), ..EXPOSED_IDLE };

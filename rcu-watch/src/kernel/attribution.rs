@@ -264,12 +264,7 @@ impl Merger {
                 Reliance::EntryCounted
             };
             // Several probes at one place have a line each: an owner stands for one of them.
-            let owner = owners.iter_mut().find(|owner| {
-                owner.is_some_and(|owner| {
-                    (owner.address != 0 && owner.address == kprobe.address)
-                        || (kprobe.address == 0 && owner.function == kprobe.function)
-                })
-            });
+            let owner = owners.iter_mut().find(|owner| owner.is_some_and(|owner| owner.is_at(kprobe)));
             let handler = match owner.and_then(Option::take) {
                 Some(owner) => bpf(&owner.name, reliance),
                 None => Handler {

@@ -129,9 +129,10 @@ pub enum LinkedTo {
         target: u32,
         object: u32,
     },
-    /// A kprobe by perf event: its address and function; empty on kernels that do not tell (before 6.7).
+    /// A kprobe by perf event; empty on kernels that do not tell (before 6.7).
     Kprobe {
         symbol: String,
+        offset: u64,
         address: u64,
     },
     Kprobes {
@@ -247,25 +248,29 @@ fn link_info(fd: &OwnedFd) -> io::Result<LinkInfo> {
     info_of(fd, &mut info)?;
     let on = match u32_at(&info, 0) {
         link::TRACING => LinkedTo::Function { object: u32_at(&info, 20), target: u32_at(&info, 24) },
-        link::PERF_EVENT => {
-            let mut name = [0_u8; 128];
-            let mut info = [0; 64];
-            info[24..32].copy_from_slice(&(name.as_mut_ptr() as u64).to_ne_bytes());
-            info[32..36].copy_from_slice(&128_u32.to_ne_bytes());
-            // A kernel that does not know these members refuses them.
-            match info_of(fd, &mut info) {
-                Ok(_) if matches!(u32_at(&info, 16), link::PERF_KPROBE | link::PERF_KRETPROBE) => {
-                    LinkedTo::Kprobe { symbol: text(&name), address: u64_at(&info, 40) }
-                }
-                Ok(_) if u32_at(&info, 16) == 0 => LinkedTo::Kprobe { symbol: String::new(), address: 0 },
-                Ok(_) => LinkedTo::Other,
-                Err(_) => LinkedTo::Kprobe { symbol: String::new(), address: 0 },
-            }
-        }
+        link::PERF_EVENT => perf_event_link(fd),
         link::KPROBE_MULTI => LinkedTo::Kprobes { addresses: multi_addresses(fd).unwrap_or_default() },
         _ => LinkedTo::Other,
     };
     Ok(LinkInfo { program: u32_at(&info, 8), on })
+}
+
+fn perf_event_link(fd: &OwnedFd) -> LinkedTo {
+    let untold = LinkedTo::Kprobe { symbol: String::new(), offset: 0, address: 0 };
+    let mut name = [0_u8; 128];
+    let mut info = [0; 64];
+    info[24..32].copy_from_slice(&(name.as_mut_ptr() as u64).to_ne_bytes());
+    info[32..36].copy_from_slice(&128_u32.to_ne_bytes());
+    // A kernel that does not know these members refuses them, or leaves the kind of event at 0.
+    match info_of(fd, &mut info).map(|_| u32_at(&info, 16)) {
+        Ok(link::PERF_KPROBE | link::PERF_KRETPROBE) => LinkedTo::Kprobe {
+            symbol: text(&name),
+            offset: u64::from(u32_at(&info, 36)),
+            address: u64_at(&info, 40),
+        },
+        Ok(0) | Err(_) => untold,
+        Ok(_) => LinkedTo::Other,
+    }
 }
 
 /// Functions of one kprobe.multi link that are looked at.
@@ -286,17 +291,41 @@ fn multi_addresses(fd: &OwnedFd) -> io::Result<Vec<u64>> {
     Ok(addresses)
 }
 
-/// The kprobe that descriptor `fd` of process `pid` holds: program, function, address.
+/// A kprobe that some process holds as a perf event with a BPF program on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldKprobe {
+    pub program: u32,
+    /// Empty for a kprobe by address.
+    pub symbol: String,
+    pub offset: u64,
+    /// 0 for a kprobe by symbol.
+    pub address: u64,
+}
+
+/// The kprobe that descriptor `fd` of process `pid` holds.
 ///
 /// # Errors
 /// That it holds none, or that this process may not ask.
-pub fn kprobe_of(pid: u32, fd: u32) -> io::Result<(u32, String, u64)> {
+pub fn kprobe_of(pid: u32, fd: u32) -> io::Result<HeldKprobe> {
     let mut name = [0_u8; 128];
     let mut attr = Attr::new().u32(0, pid).u32(4, fd).u32(12, 128).u64(16, name.as_mut_ptr() as u64);
     attr.call(command::TASK_FD_QUERY, 48)?;
     match attr.word(28) {
         // BPF_FD_TYPE_KPROBE, BPF_FD_TYPE_KRETPROBE
-        2 | 3 => Ok((attr.word(24), text(&name), u64_at(&attr.0, 40))),
+        2 | 3 => Ok(HeldKprobe {
+            program: attr.word(24),
+            symbol: text(&name),
+            offset: u64_at(&attr.0, 32),
+            address: u64_at(&attr.0, 40),
+        }),
         _ => Err(io::Error::from_raw_os_error(libc::ENOTSUP)),
     }
+}
+
+/// Lifts the limit of locked memory, which kernels before 5.11 charge programs and maps to. Without the right
+/// to, the limit stays, and the kernel's refusal will tell.
+pub fn lift_memory_limit() {
+    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: reads one rlimit.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
 }

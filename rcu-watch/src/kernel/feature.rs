@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::kernel::bpf_call::{ProgramKind, try_program, try_ring_buffer};
+use crate::kernel::bpf_call::{ProgramKind, lift_memory_limit, try_program, try_ring_buffer};
 use crate::kernel::btf::Found;
 use crate::kernel::mount::Tree;
 use crate::kernel::privilege::{Capability, Lockdown, Privileges};
@@ -64,6 +64,7 @@ impl Features {
         symbols: &Wanted,
         btf: &Result<Found, Reason>,
     ) -> Self {
+        lift_memory_limit();
         let trial = |kind, target| outcome("programs of this kind", try_program(kind, target), privileges);
         let raw_tracepoint = trial(ProgramKind::RawTracepoint, None);
         let bpf = match &raw_tracepoint {

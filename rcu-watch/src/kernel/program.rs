@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 
-use crate::kernel::bpf_call::{self, LinkedTo};
+use crate::kernel::bpf_call::{self, HeldKprobe, LinkedTo};
 use crate::kernel::btf;
+use crate::kernel::kprobe::Kprobe;
 use crate::kernel::mount::Tree;
 use crate::kernel::support::Reason;
 
@@ -25,7 +26,7 @@ const KERNEL_BTF: u32 = 1;
 pub struct Programs {
     /// Trampolines: names of the programs on each function of the kernel image.
     pub on_function: BTreeMap<String, Vec<String>>,
-    /// Kprobes: names of the programs at each `function` and address.
+    /// Kprobes: names of the programs by their places.
     pub on_kprobe: Vec<KprobeProgram>,
     /// Names of tracing programs whose function is not told.
     pub unplaced_tracing: Vec<String>,
@@ -38,7 +39,22 @@ pub struct KprobeProgram {
     pub name: String,
     /// Empty where only the address is known.
     pub function: String,
+    pub offset: u64,
+    /// 0 where only the function is known.
     pub address: u64,
+}
+
+impl KprobeProgram {
+    /// Whether it can be this one of the kernel's list.
+    #[must_use]
+    pub fn is_at(&self, kprobe: &Kprobe) -> bool {
+        if self.address != 0 && kprobe.address != 0 {
+            return self.address == kprobe.address;
+        }
+        // A kprobe at the start of a function with endbr64 is moved behind it, to the ftrace site.
+        let is_entry = self.offset == 0 && kprobe.is_on_ftrace;
+        self.function == kprobe.function && (self.offset == kprobe.offset || is_entry)
+    }
 }
 
 impl Programs {
@@ -65,9 +81,9 @@ impl Programs {
                     targets.entry(target).or_default().push(link.program);
                     placed.insert(link.program);
                 }
-                LinkedTo::Kprobe { symbol, address } if address != 0 || !symbol.is_empty() => {
+                LinkedTo::Kprobe { symbol, offset, address } if address != 0 || !symbol.is_empty() => {
                     let name = name_of(link.program);
-                    found.on_kprobe.push(KprobeProgram { name, function: symbol, address });
+                    found.on_kprobe.push(KprobeProgram { name, function: symbol, offset, address });
                     placed.insert(link.program);
                 }
                 LinkedTo::Kprobes { addresses } => {
@@ -75,6 +91,7 @@ impl Programs {
                     found.on_kprobe.extend(addresses.into_iter().map(|address| KprobeProgram {
                         name: name.clone(),
                         function: String::new(),
+                        offset: 0,
                         address,
                     }));
                     placed.insert(link.program);
@@ -97,9 +114,14 @@ impl Programs {
         let is_kprobe_unplaced =
             |placed: &BTreeSet<u32>| programs.iter().any(|p| p.kind == KPROBE && !placed.contains(&p.id));
         if is_kprobe_unplaced(&placed) {
-            for (program, function, address) in held_kprobes(tree) {
+            for HeldKprobe { program, symbol, offset, address } in held_kprobes(tree) {
                 placed.insert(program);
-                found.on_kprobe.push(KprobeProgram { name: name_of(program), function, address });
+                found.on_kprobe.push(KprobeProgram {
+                    name: name_of(program),
+                    function: symbol,
+                    offset,
+                    address,
+                });
             }
         }
         for program in programs.iter().filter(|program| !placed.contains(&program.id)) {
@@ -118,7 +140,7 @@ fn label(name: &str, id: u32) -> String {
 }
 
 /// Kprobes that some process holds as a perf event with a BPF program on it.
-fn held_kprobes(tree: &Tree) -> Vec<(u32, String, u64)> {
+fn held_kprobes(tree: &Tree) -> Vec<HeldKprobe> {
     let mut held = Vec::new();
     for pid in processes(tree) {
         let fds = std::fs::read_dir(tree.path(&format!("/proc/{pid}/fd"))).into_iter().flatten().flatten();

@@ -154,8 +154,13 @@ impl SymbolTable {
             }
             ControlFlow::Continue(())
         })?;
-        // Stable: of several names for one address the first in the kernel's order stays first.
-        table.entries.sort_by_key(|&(address, ..)| address);
+        // Stable: of several names for one address the first in the kernel's order stays first, but for the
+        // kernel's generated code ([bpf], [__builtin__ftrace]), which may lie where a module's init code was.
+        let is_generated = |module: u16| {
+            let name = usize::from(module).checked_sub(1).map(|index| table.modules[index].as_str());
+            name.is_some_and(|name| name == "bpf" || name.starts_with("__builtin__"))
+        };
+        table.entries.sort_by_key(|&(address, _, module)| (address, !is_generated(module)));
         table.entries.shrink_to_fit();
         table.names.shrink_to_fit();
         Ok(table)
@@ -271,6 +276,20 @@ ffffffffc0123000 t patched_idle\t[livepatch_idle]
         );
         assert_eq!(table.resolve(0xffff_ffff_8000_0000), None);
         assert_eq!(table.resolve(0xffff_ffff_d000_0000), None);
+    }
+
+    #[test]
+    fn generated_code_has_the_place_that_a_modules_init_code_left() {
+        let text = "\
+ffffffffc02b5000 t lab_arch_cpu_idle\t[lab_livepatch_idle]
+ffffffffc02b6000 t lab_livepatch_idle_init\t[lab_livepatch_idle]
+ffffffffc02b6000 t bpf_trampoline_6442506029\t[bpf]
+";
+        let table = SymbolTable::read(text.as_bytes()).unwrap();
+        assert_eq!(
+            table.resolve(0xffff_ffff_c02b_6039).unwrap().to_string(),
+            "bpf_trampoline_6442506029+0x39 [bpf]"
+        );
     }
 
     #[test]

@@ -1,0 +1,50 @@
+//! Holds recorded streams to docs/schema.json: `cargo run -p rcu-watch --example validate -- FILE...`
+//!
+//! Also checks what a schema cannot say: header first, summary last, `seq` without gaps. An example and not a
+//! command, because a validator is nothing that a user of the binary needs.
+
+use std::process::ExitCode;
+use std::{env, fs};
+
+use anyhow::{Context as _, Result, ensure};
+use jsonschema::Validator;
+use serde_json::Value;
+
+const SCHEMA: &str = include_str!("../../docs/schema.json");
+
+fn main() -> Result<ExitCode> {
+    let schema = serde_json::from_str(SCHEMA).context("docs/schema.json is not JSON")?;
+    let validator = jsonschema::validator_for(&schema).context("docs/schema.json is no schema")?;
+    let mut bad = false;
+    for file in env::args().skip(1) {
+        let text = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
+        match check(&validator, &text) {
+            Ok(lines) => println!("{file}: {lines} lines are what the schema says"),
+            Err(error) => {
+                bad = true;
+                println!("{file}: {error:#}");
+            }
+        }
+    }
+    Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn check(validator: &Validator, text: &str) -> Result<usize> {
+    let mut last = None;
+    for (index, line) in text.lines().enumerate() {
+        let value: Value =
+            serde_json::from_str(line).with_context(|| format!("line {} is not JSON", index + 1))?;
+        let errors: Vec<_> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
+        ensure!(errors.is_empty(), "line {}: {}", index + 1, errors.join("; "));
+        ensure!(
+            value["seq"].as_u64() == u64::try_from(index).ok(),
+            "line {}: seq is {}",
+            index + 1,
+            value["seq"]
+        );
+        ensure!(index > 0 || value["type"] == "header", "the first line is no header");
+        last = Some(value["type"].clone());
+    }
+    ensure!(last == Some("summary".into()), "the last line is no summary: the run was cut short");
+    Ok(text.lines().count())
+}

@@ -10,7 +10,7 @@ use crate::core::units::{Counter, StateWord};
 pub const NON_IDLE: i64 = (i64::MAX / 2) + 1;
 
 /// `DYNTICK_TASK_NEST_VALUE` of kernel/rcu/rcu.h up to 4.15.
-const TASK_NEST_VALUE: i64 = (i64::MAX >> 7) + 1;
+pub const TASK_NEST_VALUE: i64 = (i64::MAX >> 7) + 1;
 /// `DYNTICK_TASK_NEST_MASK`: the bits of N that count tasks rather than irqs.
 pub const TASK_NEST_MASK: i64 = i64::MAX - TASK_NEST_VALUE + 1;
 /// `DYNTICK_TASK_EXIT_IDLE`: N of a task with no irq on top.

@@ -61,7 +61,10 @@ pub enum Test {
     NestingIs(i64),
     NestingIsNot(i64),
     NestingAtMost(i64),
+    /// Before 4.16: any task counted in N.
     NestingHasTaskBits,
+    /// Before 4.16: exactly one.
+    NestingIsOneTask,
     NmiNestingIs(i64),
     NmiNestingIsNot(i64),
     InNmi,
@@ -84,16 +87,61 @@ pub enum Step {
     SetIncrement(i64),
     /// M += `incby`.
     AddIncrement,
+    /// M += `incby`, twice: no kernel does it.
+    AddIncrementTwice,
     /// P += n.
     AddPreempt(i64),
     /// RFLAGS.IF := on.
     Interrupts(bool),
+    /// RFLAGS.IF := what it was in the interrupted code.
+    InterruptsAsBefore,
     /// Jumps over the next n steps unless the answer is yes.
     SkipUnless(Test, u8),
     /// Jumps over the next n steps.
     Skip(u8),
+    /// What runs from here on.
+    Mode(Mode),
     /// Code that can be hooked runs here.
     Hookable(Site),
+    /// A write by something that is not RCU.
+    StrangeState(i32),
+    StrangeNesting(i64),
+    StrangeNmiNesting(i64),
+}
+
+impl Step {
+    /// Whether it writes a word, P or IF.
+    #[must_use]
+    pub const fn is_write(self) -> bool {
+        self.is_rcus() || matches!(self, Self::AddPreempt(_) | Self::Interrupts(_))
+    }
+
+    /// Whether it is one of RCU's own writes.
+    #[must_use]
+    pub const fn is_rcus(self) -> bool {
+        matches!(
+            self,
+            Self::AddState(_)
+                | Self::SetNesting(_)
+                | Self::AddNesting(_)
+                | Self::SetNmiNesting(_)
+                | Self::AddNmiNesting(_)
+                | Self::SetIncrement(_)
+                | Self::AddIncrement
+                | Self::AddIncrementTwice
+        )
+    }
+}
+
+/// What a CPU runs outside irqs and NMIs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    Kernel,
+    /// User code of a nohz_full CPU: an EQS.
+    UserInEqs,
+    /// User code of any other CPU.
+    User,
+    Guest,
 }
 
 /// What kind of hookable code runs at a place.
@@ -101,8 +149,12 @@ pub enum Step {
 pub enum Site {
     /// Any kernel function.
     Anything,
-    /// RCU's own functions and what they call before their books are in order: only those.
+    /// RCU's own functions: only those.
     RcuInternal,
+    /// What the way out of an EQS calls before N and M are set, where it calls anything.
+    Callout,
+    /// A function that can be hooked and runs in an EQS (up to 6.2).
+    Victim,
     /// A context switch: the scheduler's tracepoint.
     ContextSwitch,
     /// Right after RCU was told of an irq, before P shows it (`irq_enter_rcu`).
@@ -115,9 +167,9 @@ pub enum Site {
     NmiBody,
     /// The body of a #BP, #DB or #MC handler.
     IstBody,
-    /// The way into an NMI before P shows it.
+    /// The way into an NMI before P shows it (up to 5.7).
     NmiEdge,
-    /// The way into an exception before RCU was told of it.
+    /// The way into an exception before RCU was told of it (up to 5.7).
     IstEdge,
 }
 
@@ -151,13 +203,16 @@ impl Machine {
             Test::NestingIsNot(n) => words.nesting != n,
             Test::NestingAtMost(n) => words.nesting <= n,
             Test::NestingHasTaskBits => words.nesting & super::generation::TASK_NEST_MASK != 0,
+            Test::NestingIsOneTask => {
+                words.nesting & super::generation::TASK_NEST_MASK == super::generation::TASK_NEST_VALUE
+            }
             Test::NmiNestingIs(n) => words.nmi_nesting == n,
             Test::NmiNestingIsNot(n) => words.nmi_nesting != n,
             Test::InNmi => words.preempt_count & self.nmi_mask != 0,
         }
     }
 
-    /// Does one step.
+    /// Does one step. What it takes the interrupted code or the whole CPU for is left to the explorer.
     pub const fn step(&self, step: Step, words: &mut Words, registers: &mut Registers) {
         let mut next = registers.at + 1;
         match step {
@@ -170,6 +225,12 @@ impl Machine {
             Step::AddIncrement => {
                 words.nmi_nesting = words.nmi_nesting.wrapping_add(registers.increment as i64);
             }
+            Step::AddIncrementTwice => {
+                words.nmi_nesting = words.nmi_nesting.wrapping_add(2 * registers.increment as i64);
+            }
+            Step::StrangeState(n) => words.state = words.state.wrapping_add_signed(n),
+            Step::StrangeNesting(n) => words.nesting = words.nesting.wrapping_add(n),
+            Step::StrangeNmiNesting(n) => words.nmi_nesting = words.nmi_nesting.wrapping_add(n),
             Step::AddPreempt(n) => words.preempt_count = words.preempt_count.wrapping_add_signed(n),
             Step::Interrupts(on) => words.interrupts_on = on,
             Step::SkipUnless(test, n) => {
@@ -178,7 +239,7 @@ impl Machine {
                 }
             }
             Step::Skip(n) => next += n as u16,
-            Step::Hookable(_) => {}
+            Step::Hookable(_) | Step::Mode(_) | Step::InterruptsAsBefore => {}
         }
         registers.at = next;
     }

@@ -5,7 +5,7 @@
 
 use super::{Hit, Verdicts};
 use crate::core::finding::{RuleId, Severity};
-use crate::core::model::generation::Context;
+use crate::core::model::generation::{Base, Context};
 use crate::core::probe::Point;
 
 pub(super) fn judge(hit: &Hit<'_>, verdicts: &mut Verdicts) {
@@ -35,8 +35,28 @@ fn contradiction(hit: &Hit<'_>) -> Option<&'static str> {
             "RCU is watching although neither N nor M counts anything: the next entry goes uncounted",
         );
     }
+    if let Some(because) = counters_disagree(hit) {
+        return Some(because);
+    }
     context_left_behind(hit)
         .then_some("a task runs with the context of an EQS in the state word: an exit from it was lost")
+}
+
+/// N is zero exactly where M says that an EQS lies underneath: M is cleared before N on the way in, and set after
+/// it on the way out, so only a window has N alone.
+fn counters_disagree(hit: &Hit<'_>) -> Option<&'static str> {
+    if hit.is_old_counting() {
+        return None;
+    }
+    match hit.base {
+        Base::Eqs if hit.m() > 0 && hit.n() != 0 => Some(
+            "M counts an entry out of an EQS although N counts a task: their writes came in the wrong order",
+        ),
+        Base::Kernel if hit.n() == 0 => {
+            Some("M is at or above its rest although N counts no task: their writes came in the wrong order")
+        }
+        _ => None,
+    }
 }
 
 /// W=1 with N=0 and M=0 is the inside of a transition (B3): only RCU's own functions run there, and what the
@@ -45,6 +65,7 @@ fn nothing_counted_is_a_break(hit: &Hit<'_>) -> bool {
     !hit.is_old_counting()
         && hit.is_direct()
         && !hit.probe.is_rcu_internal
+        && !hit.is_at_edge()
         && (!hit.kernel.eqs_exit_calls_out
             || matches!(
                 hit.probe.point,
@@ -100,6 +121,14 @@ mod tests {
     fn an_unwatched_kernel_context_is_a_contradiction_from_6_0_on() {
         assert!(disagrees(Generation::G4, Point::FtraceFunction, &idle(8, 0, 0, 0)));
         assert!(!disagrees(Generation::G3, Point::FtraceFunction, &idle(8, 0, 0, 0)));
+    }
+
+    #[test]
+    fn n_and_m_agree_on_what_lies_underneath() {
+        assert!(disagrees(Generation::G5, Point::NmiEnter, &idle(5, 1, 1, NMI)));
+        assert!(disagrees(Generation::G5, Point::NmiEnter, &idle(4, 0, NI + 2, NMI)));
+        assert!(!disagrees(Generation::G5, Point::NmiEnter, &idle(4, 1, 2, NMI)));
+        assert!(!disagrees(Generation::G5, Point::NmiEnter, &idle(4, 0, 2, NMI)));
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub fn text(rule: RuleId) -> String {
 #[must_use]
 pub fn markdown() -> String {
     let mut out = format!(
-        "<!-- Generated from rcu-watch/src/core/rules/explain.rs: `cargo run -p rcu-watch --example model -- docs`. -->\n\
+        "<!-- Generated from rcu-watch/src/core/rules/explain.rs: `cargo run -p rcu-watch --example model -- --docs .`. -->\n\
          # Rules\n\nIds are stable and never reused. `rcu-watch explain RW001` prints one page.\n\n{NOTATION}\n\n\
          | id | name | severity |\n| --- | --- | --- |\n"
     );
@@ -144,7 +144,8 @@ from RCU\").",
         means: "Interrupts were enabled where RCU's counters must not be interrupted by a task switch.",
         matters: "an irq there may switch tasks: the section is left on another CPU, and both CPUs' counters are \
 wrong from then on.",
-        fires: "RFLAGS.IF is set in code whose P has NMI bits, or at a write to S that enters or leaves an EQS.",
+        fires: "RFLAGS.IF is set in code whose P has NMI bits, or at a write to S that enters or leaves an EQS; or an \
+irq runs on top of a transition (M even, below NI).",
         silent: "M=1 alone: a softirq after an irq from idle runs with interrupts on; momentary EQS, where W stays.",
         origin: "the thread: always calling rcu_nmi_enter() needs interrupts off until rcu_nmi_exit(). 32d4fd5751ea \
 and 6d9c7f51b1d9 (\"cpuidle,intel_idle: Fix CPUIDLE_FLAG_IRQ_ENABLE\", and again).",
@@ -168,8 +169,8 @@ that CPU; out-of-tree entry code and idle drivers first.",
         severity: "error",
         means: "The watching bit, the context and the counters contradict each other.",
         matters: "one of them is wrong. Either RCU waits for a CPU that it need not, or it ignores one that runs.",
-        fires: "W=0 with N or M not zero; W=0 with C=kernel; W=1 with N=0 and M=0 outside a transition; a task with \
-the context of an EQS.",
+        fires: "W=0 with N or M not zero; W=0 with C=kernel; W=1 with N=0 and M=0 outside a transition; M odd \
+with N not zero, or M at NI or above with N zero; a task with the context of an EQS.",
         silent: "the inside of a transition, which only RCU's own functions can see; the window of up to 4.15 \
 (W=0 with N set); an NMI from user mode of a housekeeping CPU (C=user with W=1).",
         origin: "the algorithm's invariants since 4.16, a0eb22bf64a7: W=0 implies N=0 and M=0, at every instruction.",
@@ -204,10 +205,11 @@ shows how often a system passes there.",
         severity: "error",
         means: "An irq or NMI runs that RCU was not told of.",
         matters: "if it came out of an EQS it runs unprotected as a whole, and every RCU reader in it with it.",
-        fires: "W=0 with NMI or HARDIRQ bits in P; more NMIs in P than M counts; an irq in the idle task (up to 5.7: \
+        fires: "W=0 with NMI or HARDIRQ bits in P; an NMI in P and none in M; an irq in the idle task (up to 5.7: \
 any irq) with M at rest; M odd above NI; or the stream of a CPU shows an entry or exit that cannot follow.",
         silent: "the entry of RCU's own functions, which are called to be told; counts above what P shows (arm64, \
-up to 5.7, unwinding); softirqs, which need no count.",
+up to 5.7, unwinding); softirqs, which need no count. More NMIs in P than in M is info: a machine check \
+on the way into an NMI finds it so.",
         origin: "classes B5 and B6. f0cd5ac1e4c5 (\"arm64: entry: fix NMI {user,kernel}->kernel transitions\"), \
 ee4a2e08c101 (\"entry: Add arch_in_rcu_eqs()\").",
         remedy: "a bug in entry code: report it with the stack, which names the vector.",

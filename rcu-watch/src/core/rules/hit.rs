@@ -1,7 +1,7 @@
 //! One hit as the rules look at it: the words, decoded once.
 
 use crate::core::model::generation::{Base, Context};
-use crate::core::model::kernel::KernelModel;
+use crate::core::model::kernel::{IrqCounting, KernelModel};
 use crate::core::probe::{Handler, Mechanism, Point, Probe};
 use crate::core::snapshot::Snapshot;
 use crate::core::vantage::{Underlying, Vantage, underlying};
@@ -75,6 +75,15 @@ impl<'a> Hit<'a> {
     #[must_use]
     pub const fn is_on_function(&self) -> bool {
         matches!(self.probe.mechanism, Mechanism::Fentry | Mechanism::KprobeFtrace | Mechanism::KprobeInt3)
+    }
+
+    /// Whether the probe sits on the way into an NMI or exception, before RCU is told: up to 5.7 that way can be
+    /// hooked, and any words are legal there.
+    #[must_use]
+    pub fn is_at_edge(&self) -> bool {
+        self.kernel.irqs == IrqCounting::Every
+            && self.is_on_function()
+            && matches!(self.probe.point, Point::NmiEnter | Point::IstEnter)
     }
 
     #[must_use]

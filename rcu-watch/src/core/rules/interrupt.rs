@@ -1,5 +1,6 @@
 //! RW002 and RW005: RCU was told of an irq to no effect, and interrupts that are on where they must be off.
 
+use super::nesting::DEEPEST;
 use super::{Hit, Verdicts};
 use crate::core::finding::{RuleId, Severity};
 use crate::core::model::generation::Base;
@@ -9,6 +10,7 @@ use crate::core::vantage::Vantage;
 pub(super) fn judge(hit: &Hit<'_>, verdicts: &mut Verdicts) {
     irq_enter(hit, verdicts);
     interrupts(hit, verdicts);
+    irq_in_window(hit, verdicts);
 }
 
 /// At a point behind `rcu_irq_enter()` RCU must watch; up to 4.15 the call itself may be one that cannot work.
@@ -30,6 +32,24 @@ fn irq_enter(hit: &Hit<'_>, verdicts: &mut Verdicts) {
     };
     if let Some(because) = because {
         verdicts.fire(RuleId::IrqEnterNoEffect, Severity::Error, because);
+    }
+}
+
+/// Every transition runs with interrupts off: an irq that M counts on top of one shows that it did not.
+fn irq_in_window(hit: &Hit<'_>, verdicts: &mut Verdicts) {
+    let in_irq = hit.hardirq_depth > 0 || (hit.is_at(Point::IrqEnter) && !hit.probe.is_rcu_internal);
+    if !in_irq || hit.nmi_depth > 0 || !hit.is_direct() || hit.is_old_counting() {
+        return;
+    }
+    verdicts.judging(RuleId::IrqsOnInSection);
+    // An irq in a task is not counted since 5.8: on top of a transition it finds M at zero.
+    let is_on_top = hit.base == Base::Window && hit.m() <= DEEPEST;
+    if is_on_top || (hit.m() == 0 && hit.watching) {
+        verdicts.fire(
+            RuleId::IrqsOnInSection,
+            Severity::Error,
+            "an irq landed inside a transition into or out of an EQS: interrupts were on there",
+        );
     }
 }
 
@@ -113,6 +133,9 @@ mod tests {
         let softirq = probe(Point::FtraceFunction, Mechanism::KprobeFtrace);
         let on = with_interrupts(true, idle(5, 0, 1, 0x100));
         assert_eq!(fired(&kernel(Generation::G5), &softirq, &on), []);
+        let irq = probe(Point::FtraceFunction, Mechanism::Fentry);
+        let landed = idle(4, 1, 2, crate::core::rules::tests::HARDIRQ);
+        assert!(fired(&kernel(Generation::G5), &irq, &landed).contains(&("RW005", Severity::Error)));
         // The #DB's own NMI bits are not those of the code that it interrupted.
         let momentary = with_interrupts(true, in_task(4, 1, NI + 2, NMI));
         assert_eq!(fired(&kernel(Generation::G5), &watch, &momentary), []);

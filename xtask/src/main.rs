@@ -7,6 +7,7 @@ mod ci;
 mod demo;
 mod dist;
 mod lab;
+mod model;
 mod process;
 mod setup;
 mod test;
@@ -34,6 +35,8 @@ enum Task {
     Ci,
     /// Build what is shipped, to target/dist: static binary, man page, completions, archive, sums
     Dist,
+    /// Explore every interleaving of RCU's algorithm, and hold the rules against it
+    Model(model::Model),
     /// Boot stock kernels in QEMU
     #[command(subcommand)]
     Lab(lab::Lab),
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Task::Ci => ci::ci(),
         Task::Setup => setup::setup(),
         Task::Dist => dist::dist(),
+        Task::Model(args) => model::model(args),
         Task::Lab(lab) => return lab::main(lab),
     };
     match outcome {

@@ -4,6 +4,7 @@
 
 mod cli;
 mod dmesg;
+mod docs;
 mod golden;
 mod paper;
 mod perfetto;

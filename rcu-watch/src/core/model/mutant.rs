@@ -86,19 +86,19 @@ fn each_step(programs: &Programs, program: u8, mutants: &mut Vec<Mutant>) {
     let steps = &programs.table[usize::from(program)].steps;
     for (at, &step) in steps.iter().enumerate() {
         if let Step::SkipUnless(_, n) = step {
-            add(programs, program, mutants, format!("{step} never skips"), |steps| {
+            add(programs, program, mutants, &format!("{step} never skips"), |steps| {
                 steps[at] = Step::Skip(0);
             });
-            add(programs, program, mutants, format!("{step} always skips"), |steps| {
+            add(programs, program, mutants, &format!("{step} always skips"), |steps| {
                 steps[at] = Step::Skip(n);
             });
         }
         if !step.is_write() {
             continue;
         }
-        add(programs, program, mutants, format!("{step} dropped"), |steps| steps[at] = Step::Skip(0));
+        add(programs, program, mutants, &format!("{step} dropped"), |steps| steps[at] = Step::Skip(0));
         if let Some(twice) = doubled(step) {
-            add(programs, program, mutants, format!("{step} doubled"), |steps| steps[at] = twice);
+            add(programs, program, mutants, &format!("{step} doubled"), |steps| steps[at] = twice);
         }
         // What can be hooked in between stays where it is; a jump ends the stretch.
         let next = steps[at + 1..]
@@ -108,7 +108,7 @@ fn each_step(programs: &Programs, program: u8, mutants: &mut Vec<Mutant>) {
         if let Some(next) = next
             && steps[next].is_write()
         {
-            add(programs, program, mutants, format!("{step} after {}", steps[next]), |steps| {
+            add(programs, program, mutants, &format!("{step} after {}", steps[next]), |steps| {
                 steps.swap(at, next);
             });
         }
@@ -143,7 +143,7 @@ fn left_out(programs: &Programs, program: u8, mutants: &mut Vec<Mutant>) {
         }
     };
     let mut part = |what: &str, edit: &dyn Fn(&mut Vec<Step>)| {
-        add(programs, program, mutants, what.to_owned(), edit);
+        add(programs, program, mutants, what, edit);
     };
     part("the way in does not tell RCU", &|steps| mute(&mut steps[..middle]));
     part("the way out does not tell RCU", &|steps| mute(&mut steps[middle..]));
@@ -159,14 +159,14 @@ fn around_the_body(programs: &Programs, mutants: &mut Vec<Mutant>) {
         else {
             continue;
         };
-        add(programs, program, mutants, "interrupts enabled in the handler".to_owned(), |steps| {
+        add(programs, program, mutants, "interrupts enabled in the handler", |steps| {
             steps.insert(body, Step::Interrupts(true));
             steps.push(Step::Interrupts(false));
         });
         if let Some(Step::AddPreempt(bits)) = steps.last().copied()
             && bits < 0
         {
-            add(programs, program, mutants, "NMI bits cleared before the handler".to_owned(), |steps| {
+            add(programs, program, mutants, "NMI bits cleared before the handler", |steps| {
                 steps.pop();
                 steps.insert(body, Step::AddPreempt(bits));
             });
@@ -192,7 +192,7 @@ fn strangers(variant: Variant, mutants: &mut Vec<Mutant>) {
     {
         let programs = Programs::new(variant, activity);
         for write in writes {
-            add(&programs, BASE, mutants, write.to_string(), |steps| {
+            add(&programs, BASE, mutants, &write.to_string(), |steps| {
                 if let Some(at) = steps.iter().position(|&step| step == before) {
                     steps.insert(at, write);
                 }
@@ -205,7 +205,7 @@ fn add(
     programs: &Programs,
     program: u8,
     mutants: &mut Vec<Mutant>,
-    what: String,
+    what: &str,
     edit: impl Fn(&mut Vec<Step>),
 ) {
     let mut programs = programs.clone();

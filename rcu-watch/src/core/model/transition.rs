@@ -90,10 +90,10 @@ impl Programs {
             Program { name: "NMI", steps: parts.nmi() },
             Program { name: "exception", steps: parts.ist() },
             Program { name: "irq", steps: parts.irq(counted) },
-            Program { name: "irq from user", steps: parts.from_user(activity, parts.irq(counted)) },
+            Program { name: "irq from user", steps: parts.out_of_user(activity, parts.irq(counted)) },
             Program {
                 name: "exception from user",
-                steps: parts.from_user(activity, vec![Step::Hookable(Site::IstBody)]),
+                steps: parts.out_of_user(activity, vec![Step::Hookable(Site::IstBody)]),
             },
         ];
         Self { variant, activity, table }
@@ -256,7 +256,7 @@ impl Parts {
     }
 
     /// `body` entered from user mode: that entry is no irq from idle and no NMI.
-    fn from_user(&self, activity: Activity, body: Vec<Step>) -> Vec<Step> {
+    fn out_of_user(&self, activity: Activity, body: Vec<Step>) -> Vec<Step> {
         let mut steps = self.leave_user(activity);
         steps.extend(body);
         steps.extend(self.to_user(activity));

@@ -11,6 +11,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use aya_build::{Package, Toolchain};
 
+/// The binary of rcu-watch-ebpf.
+const OBJECT: &str = "rcu-watch-bpf";
 const CHOICE: &str = "RCU_WATCH_BPF_TOOLCHAIN";
 
 /// How the chosen compiler gets its `core` for BPF.
@@ -26,9 +28,13 @@ fn main() -> Result<()> {
     // Where `cargo xtask setup` puts bpf-linker; a linker on PATH serves as well.
     path.extend(cache().map(|dir| dir.join("tools/bin")));
     let path = env::join_paths(path).context("PATH holds a directory that cannot be joined")?;
+    let out = PathBuf::from(env::var_os("OUT_DIR").context("cargo did not set OUT_DIR")?);
+    let shared = shared_dir(&out);
+    std::fs::create_dir_all(&shared).with_context(|| format!("cannot make {}", shared.display()))?;
     // SAFETY: a build script's main thread, before any other thread exists.
     unsafe {
         env::set_var("PATH", path);
+        env::set_var("OUT_DIR", &shared);
         env::set_var(
             "RUSTC_BOOTSTRAP",
             match core {
@@ -44,7 +50,16 @@ fn main() -> Result<()> {
         [Package { name: "rcu-watch-ebpf", root_dir: root, ..Default::default() }],
         Toolchain::Custom(&name),
     )
-    .context("cannot build the BPF programs; `cargo xtask setup` installs what they need")
+    .context("cannot build the BPF programs; `cargo xtask setup` installs what they need")?;
+    std::fs::copy(shared.join(OBJECT), out.join(OBJECT)).with_context(|| format!("cannot copy {OBJECT}"))?;
+    Ok(())
+}
+
+/// One place below cargo's target directory for all profiles and targets: the BPF object is the same for each,
+/// and its dependencies take longer to build than it does.
+fn shared_dir(out: &Path) -> PathBuf {
+    let target = out.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
+    target.map_or_else(|| out.to_owned(), |target| target.join("bpf"))
 }
 
 fn cache() -> Option<PathBuf> {

@@ -167,6 +167,7 @@ impl FindingReport {
                     .map(|raw| Address(u64::from_le_bytes(*raw)))
                     .map(|address| Frame { address: Some(address), symbol: symbolize(address) })
                     .collect(),
+                hit.probe.mechanism,
             ),
             cpu_seq: Some(finding.cpu_seq),
             fingerprint: finding.fingerprint.to_owned(),
@@ -176,17 +177,18 @@ impl FindingReport {
     }
 }
 
-/// Drops the innermost frames that are the probe itself: its programs, and the trampoline that called them.
-fn without_our_own(mut stack: Vec<Frame>) -> Vec<Frame> {
-    let named = |frame: &Frame, is: fn(&str) -> bool| frame.symbol.as_deref().is_some_and(is);
+/// Drops the innermost frames that are the probe itself: its programs, and the trampoline that called them, by
+/// whatever name kallsyms has for that page.
+fn without_our_own(mut stack: Vec<Frame>, mechanism: Mechanism) -> Vec<Frame> {
     let is_program = |symbol: &str| symbol.starts_with("bpf_prog_") && symbol.contains("_rcuw_");
-    let Some(program) = stack.iter().position(|frame| named(frame, is_program)) else {
-        return stack;
-    };
-    let rest = stack.split_off(program + 1);
-    let is_trampoline = |symbol: &str| symbol.starts_with("bpf_trampoline_");
-    let trampoline = rest.first().is_some_and(|frame| named(frame, is_trampoline));
-    rest.into_iter().skip(usize::from(trampoline)).collect()
+    match stack.iter().position(|frame| frame.symbol.as_deref().is_some_and(is_program)) {
+        Some(program) => {
+            let trampoline = usize::from(mechanism == Mechanism::Fentry);
+            stack.drain(..(program + 1 + trampoline).min(stack.len()));
+            stack
+        }
+        None => stack,
+    }
 }
 
 impl StateReport {
@@ -314,12 +316,14 @@ mod tests {
         let names =
             |stack: Vec<Frame>| stack.into_iter().filter_map(|frame| frame.symbol).collect::<Vec<_>>();
         let story = ["arch_cpu_idle+0x5", "do_idle+0x1"];
-        let probed =
-            ["bpf_prog_1_function_by_fentry+0x5", "bpf_prog_2_rcuw_fentry_00+0x1", "bpf_trampoline_3+0x9"];
-        assert_eq!(names(without_our_own(stack(&[&probed[..], &story].concat()))), story);
-        assert_eq!(names(without_our_own(stack(&[&probed[..2], &story].concat()))), story);
-        assert_eq!(names(without_our_own(stack(&story))), story);
+        let programs = ["bpf_prog_1_function_by_fentry+0x5", "bpf_prog_2_rcuw_fentry_00+0x1"];
+        let without = |stack: Vec<Frame>, mechanism| names(without_our_own(stack, mechanism));
+        let by_fentry = stack(&[&programs[..], &["bpf_trampoline_3+0x9"], &story].concat());
+        assert_eq!(without(by_fentry, Mechanism::Fentry), story);
+        assert_eq!(without(stack(&programs), Mechanism::Fentry), [""; 0]);
+        assert_eq!(without(stack(&[&programs[..], &story].concat()), Mechanism::RawTracepoint), story);
+        assert_eq!(without(stack(&story), Mechanism::KprobeFtrace), story);
         let others = ["bpf_prog_9_theirs+0x1", "arch_cpu_idle+0x5"];
-        assert_eq!(names(without_our_own(stack(&others))), others);
+        assert_eq!(without(stack(&others), Mechanism::Fentry), others);
     }
 }

@@ -36,8 +36,10 @@ impl<W: Write> Ktap<W> {
     fn finding(&mut self, finding: &FindingReport) -> io::Result<()> {
         let FindingReport { rule, severity, function, because, .. } = finding;
         let handlers: Vec<_> = finding.handlers.iter().map(|handler| handler.name.as_str()).collect();
+        let handlers =
+            if handlers.is_empty() { String::new() } else { format!(" <- {}", handlers.join(", ")) };
         let known = if finding.known { " (in the baseline)" } else { "" };
-        writeln!(self.out, "# {rule} {severity} {function} <- {}: {because}{known}", handlers.join(", "))?;
+        writeln!(self.out, "# {rule} {severity} {function}{handlers}: {because}{known}")?;
         for frame in &finding.stack {
             writeln!(self.out, "#     {}", frame.label())?;
         }

@@ -156,14 +156,11 @@ impl<W: Write> Sink for Perfetto<W> {
             Message::Header(header) => self.header(ts, header),
             Message::Finding(finding) => self.finding(ts, cpu, finding),
             Message::Lost(lost) => {
-                self.instant(ts, cpu, format!("LOST {} records of {}", lost.count, lost.symbol), Vec::new())
+                self.instant(ts, cpu, format!("LOST {} of {}", lost.count, lost.symbol), Vec::new())
             }
-            Message::Missed(missed) => self.instant(
-                ts,
-                cpu,
-                format!("MISSED {} runs of {}", missed.count, missed.symbol),
-                Vec::new(),
-            ),
+            Message::Missed(missed) => {
+                self.instant(ts, cpu, format!("MISSED {} of {}", missed.count, missed.symbol), Vec::new())
+            }
             _ => Ok(()),
         }
     }

@@ -7,6 +7,9 @@ use crate::report::Header;
 use crate::report::header::{BlindSpot, HandledSite, Layout, PlannedPoint, Proof};
 use crate::sink::text::phrase::{self, plural};
 
+/// Functions that are named without `-v`.
+const EXPOSED: usize = 3;
+
 /// Blind spots that are shown without `-v`.
 const BLIND_SPOTS: usize = 6;
 
@@ -23,7 +26,7 @@ pub(super) fn lines(header: &Header, verbose: bool) -> Vec<String> {
         lines.push(watching(&header.plan, header.cpus.len()));
     }
     lines.extend(not_seen(&header.blind_spots, verbose));
-    lines.extend(exposed(header));
+    lines.extend(exposed(header, verbose));
     lines
 }
 
@@ -151,7 +154,7 @@ fn not_seen(spots: &[BlindSpot], verbose: bool) -> Vec<String> {
 }
 
 /// Idle functions that could be probed and are left alone.
-fn exposed(header: &Header) -> Option<String> {
+fn exposed(header: &Header, verbose: bool) -> Option<String> {
     let alone = |point: &&PlannedPoint| point.point == Point::IdleVictim && point.chosen.is_none();
     let names: Vec<_> = header.plan.iter().filter(alone).filter_map(|point| point.site.as_deref()).collect();
     let handled = |name: &&&str| header.handlers.iter().any(|site| site.function == **name);
@@ -163,10 +166,15 @@ fn exposed(header: &Header) -> Option<String> {
             n => format!("{n} have handlers"),
         };
         let (functions, run) = if names.len() == 1 { ("function", "runs") } else { ("functions", "run") };
+        let shown = if verbose { names.len() } else { names.len().min(EXPOSED) };
+        let more = match names.len() - shown {
+            0 => String::new(),
+            more => format!(" and {more} more (-v)"),
+        };
         format!(
-            "{} {functions} of this kernel {run} with RCU off; {have}. Avoid patching or tracing them: {}",
+            "{} {functions} of this kernel {run} with RCU off; {have}. Avoid patching or tracing them: {}{more}",
             names.len(),
-            names.join(", ")
+            names[..shown].join(", ")
         )
     })
 }

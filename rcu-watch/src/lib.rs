@@ -14,6 +14,7 @@ pub mod commands;
 pub mod core;
 pub mod dmesg;
 pub mod kernel;
+pub mod recording;
 pub mod report;
 pub mod session;
 pub mod sink;

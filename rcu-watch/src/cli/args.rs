@@ -46,6 +46,10 @@ pub enum Command {
     Watch(WatchArgs),
     /// Print the attach plan for this kernel, with reasons; attach nothing
     Probes(ProbesArgs),
+    /// Watch, and keep every record in a file for `replay`
+    Record(RecordArgs),
+    /// Judge a recording again, on any machine
+    Replay(ReplayArgs),
     /// Show a live picture of each CPU
     Top(TopArgs),
     /// Find this class of kernel splats in a log: dmesg's, a CI job's, pstore's
@@ -99,6 +103,30 @@ pub struct WatchArgs {
 pub struct ProbesArgs {
     #[command(flatten)]
     pub scope: ScopeArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct RecordArgs {
+    /// The recording to write
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub watch: WatchArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ReplayArgs {
+    /// The recording; - is standard input
+    pub file: PathBuf,
+    /// Report this rule only, by id or name (repeatable)
+    #[arg(long, value_name = "RULE", value_parser = value::rule)]
+    pub rule: Vec<RuleId>,
+    /// `all` adds a record for every snapshot (json only)
+    #[arg(long, value_name = "WHAT", default_value = "findings", hide_short_help = true)]
+    pub stream: StreamKind,
+    #[command(flatten)]
+    pub verdict: VerdictArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -190,6 +218,9 @@ pub struct ExtraArgs {
     /// Somebody draws: send the transitions that are as they should be, too.
     #[arg(skip)]
     pub draw: bool,
+    /// Every record goes there, too.
+    #[arg(skip)]
+    pub record: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -5,6 +5,8 @@ mod dmesg;
 mod explain;
 mod man;
 mod probes;
+mod record;
+mod replay;
 mod top;
 mod watch;
 
@@ -17,6 +19,8 @@ pub fn run(command: &Command) -> Result<Exit> {
     match command {
         Command::Watch(args) => watch::run(args),
         Command::Probes(args) => probes::run(args),
+        Command::Record(args) => record::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Top(args) => top::run(args),
         Command::Dmesg(args) => dmesg::run(args),
         Command::Explain { rule } => explain::run(*rule),

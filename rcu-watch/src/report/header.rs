@@ -1,6 +1,6 @@
 //! The first message of a stream: where it ran, what it watches, and what it cannot see.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::core::probe::{Handler, Mechanism, Point};
 use crate::core::units::{Address, CpuId, ProbeId};
@@ -30,7 +30,7 @@ pub struct Header {
     pub blind_spots: Vec<BlindSpot>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Kernel {
     /// `uname -r`.
@@ -49,7 +49,7 @@ pub struct Clock {
 }
 
 /// Where this kernel keeps the words, and whether they were seen to mean what they should.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Layout {
     /// `G2`, `G4`, ...
@@ -65,7 +65,7 @@ pub struct Layout {
 }
 
 /// A semantic probe point and the candidate that was taken for it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PlannedPoint {
     pub point: Point,
@@ -78,7 +78,7 @@ pub struct PlannedPoint {
     pub passed_over: Vec<PassedOver>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ChosenProbe {
     /// Absent in a plan that was only printed.
@@ -90,7 +90,7 @@ pub struct ChosenProbe {
 }
 
 /// Whether a probe was shown to fire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Proof {
@@ -105,7 +105,7 @@ pub enum Proof {
     Failed,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PassedOver {
     pub mechanism: Mechanism,
@@ -113,7 +113,7 @@ pub struct PassedOver {
     pub reason: String,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HandledSite {
     pub function: String,
@@ -123,7 +123,7 @@ pub struct HandledSite {
 }
 
 /// Something that this kernel, these privileges or these options do not let the run see.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BlindSpot {
     /// The point or rule that is blind.

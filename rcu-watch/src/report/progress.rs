@@ -1,6 +1,6 @@
 //! How a run goes: the status line's numbers, and everything that went missing.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::core::units::ProbeId;
 
@@ -27,7 +27,7 @@ pub struct Heartbeat {
 }
 
 /// Records that the ring buffer had no room for, since the last message of this kind.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Lost {
     pub probe: ProbeId,
@@ -36,7 +36,7 @@ pub struct Lost {
 }
 
 /// Runs that the kernel itself skipped (its recursion guard), since the last message of this kind.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Missed {
     pub probe: ProbeId,
@@ -45,7 +45,7 @@ pub struct Missed {
 }
 
 /// A probe that could not be attached, or a record that could not be decoded.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProbeError {
     #[serde(skip_serializing_if = "Option::is_none")]

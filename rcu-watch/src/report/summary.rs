@@ -1,6 +1,6 @@
 //! The last message of a stream: the verdict, and the books that it rests on.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::core::finding::{RuleId, Severity};
 use crate::core::probe::{Handler, Point};
@@ -55,7 +55,7 @@ pub struct Totals {
 }
 
 /// What became of one probe's hits on one CPU: hits = at_rest + unstable + emitted; emitted = delivered + lost.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Book {
     pub probe: ProbeId,

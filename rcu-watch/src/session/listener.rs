@@ -9,6 +9,7 @@ use crate::core::pipeline::{Finding, Listener};
 use crate::core::rules::Hit;
 use crate::core::snapshot::Snapshot;
 use crate::core::units::Address;
+use crate::recording::Recorder;
 use crate::report::stream::Stream;
 use crate::report::{FindingReport, Message, ProbeError, SnapshotReport};
 use crate::sink::Seen;
@@ -39,6 +40,7 @@ pub struct Teller<'a> {
     pub filter: &'a Filter,
     /// Findings told so far.
     pub told: &'a mut u64,
+    pub recorder: Option<&'a mut Recorder>,
     pub error: Option<io::Error>,
 }
 
@@ -60,6 +62,9 @@ impl Listener for Teller<'_> {
         let report = FindingReport::new(finding, |address: Address| {
             symbols.and_then(|table| table.resolve(address.0)).map(|place| place.to_string())
         });
+        if let Some(recorder) = &mut self.recorder {
+            recorder.names(&report.stack);
+        }
         self.send(finding.hit.snapshot, Message::Finding(Box::new(report)));
     }
 

@@ -6,7 +6,7 @@
 pub mod books;
 pub mod child;
 pub mod clock;
-mod coverage;
+pub mod coverage;
 pub mod listener;
 pub mod proof;
 pub mod run;
@@ -21,6 +21,7 @@ use crate::cli::args::Format;
 use crate::core::pipeline::Pipeline;
 use crate::core::probe::{Point, Probe};
 use crate::core::units::{CpuId, Nanos, ProbeId};
+use crate::recording::Recorder;
 use crate::report::stream::Stream;
 use crate::report::{Heartbeat, Message, Repeat};
 
@@ -54,18 +55,33 @@ pub struct Session {
     started: Nanos,
     cpu_seconds_at_start: f64,
     told: u64,
+    recorder: Option<Recorder>,
 }
 
 impl Session {
     /// Takes up to `most` records from the ring to the rules. Returns how many there were.
     fn drain(&mut self, most: usize) -> Result<usize> {
-        let Self { reader, pipeline, symbols, stream, filter, told, .. } = self;
-        let mut teller = Teller { stream, symbols, filter, told, error: None };
-        let count = reader.drain(most, |record| pipeline.push(record, &mut teller));
+        let Self { reader, pipeline, symbols, stream, filter, told, recorder, .. } = self;
+        let recorder = recorder.as_mut();
+        let mut teller = Teller { stream, symbols, filter, told, recorder, error: None };
+        let count = reader.drain(most, |record| {
+            pipeline.push(record, &mut teller);
+            if let Some(recorder) = &mut teller.recorder {
+                recorder.record(record);
+            }
+        });
         match teller.error {
             Some(error) => Err(error.into()),
             None => Ok(count),
         }
+    }
+
+    /// Tells what no record makes.
+    fn tell(&mut self, now: Nanos, cpu: Option<CpuId>, message: Message) -> Result<()> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.said(now, cpu, &message);
+        }
+        Ok(self.stream.send(now, cpu, message)?)
     }
 
     /// Tells of records that found no room and of runs that the kernel skipped.
@@ -73,10 +89,10 @@ impl Session {
         self.books.update(&self.programs, &self.probes)?;
         let now = clock::now();
         for (cpu, lost) in self.books.newly_lost(&self.probes) {
-            self.stream.send(now, Some(cpu), Message::Lost(lost))?;
+            self.tell(now, Some(cpu), Message::Lost(lost))?;
         }
         for missed in self.books.newly_missed(&self.programs, &self.probes)? {
-            self.stream.send(now, None, Message::Missed(missed))?;
+            self.tell(now, None, Message::Missed(missed))?;
         }
         Ok(())
     }

@@ -17,6 +17,8 @@ use crate::core::units::{Address, CpuId, ProbeId};
 use crate::kernel::calibrate::{self, Calibration, Contradiction};
 use crate::kernel::layout::Layout;
 use crate::kernel::{AttachPlan, Facts};
+use crate::recording::Recorder;
+use crate::recording::part::{Planned, Start};
 use crate::report::header::{self, Clock, HandledSite, Header, Kernel, Proof};
 use crate::report::stream::Stream;
 use crate::report::{Message, ProbeError, SCHEMA};
@@ -53,6 +55,7 @@ pub fn start(facts: &Facts, plan: &AttachPlan, stream: Stream, args: &WatchArgs)
         started,
         cpu_seconds_at_start,
         told: 0,
+        recorder: args.extra.record.as_deref().map(Recorder::create).transpose()?,
     };
     let attached = session.attach(plan);
     session.closed_cpus = proof::walk(&plan.cpus).context("cannot walk over the CPUs to prove the probes")?;
@@ -60,7 +63,7 @@ pub fn start(facts: &Facts, plan: &AttachPlan, stream: Stream, args: &WatchArgs)
     session.send_header(facts, plan, &layout, &calibration, &attached)?;
     for (symbol, error) in attached.iter().filter_map(Attachment::error) {
         let error = ProbeError { probe: None, symbol: symbol.to_owned(), error };
-        session.stream.send(clock::now(), None, Message::ProbeError(error))?;
+        session.tell(clock::now(), None, Message::ProbeError(error))?;
     }
     if args.self_test {
         session.self_test()?;
@@ -183,7 +186,13 @@ impl Session {
         header.layout = Some(layout_report(layout, true, calibration.sentences.clone()));
         header.plan = plan.report(state);
         header.blind_spots = blind_spots;
-        Ok(self.stream.send(clock::now(), None, Message::Header(Box::new(header)))?)
+        let now = clock::now();
+        if let Some(recorder) = &mut self.recorder {
+            let planned = |running: &RunningProbe| Planned { id: running.id, probe: running.probe.clone() };
+            let probes = self.probes.iter().map(planned).collect();
+            recorder.start(&Start::new(now, &header, self.pipeline.kernel(), probes));
+        }
+        Ok(self.stream.send(now, None, Message::Header(Box::new(header)))?)
     }
 
     fn proof(&self, id: ProbeId, probe: &Probe) -> Proof {
@@ -212,6 +221,9 @@ impl Session {
             ftrace_validates_rcu: false,
         };
         let id = ProbeId(slot::SELF_TEST);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.planned(&Planned { id, probe: probe.clone() });
+        }
         self.pipeline.set_probe(id, probe.clone());
         self.probes.push(RunningProbe { id, probe });
         let cpu = self.cpus.first().copied().context("no CPU is watched; choose others with -c")?;

@@ -5,12 +5,15 @@ use std::time::Duration;
 use anyhow::Result;
 use rcu_watch_common::slot;
 
+use super::listener::Filter;
 use super::run::EndedBy;
 use super::{Session, clock, coverage};
 use crate::cli::exit::{self, Exit};
 use crate::cli::value::{FailOn, Requirement};
+use crate::core::pipeline::Pipeline;
 use crate::core::probe::Point;
 use crate::core::units::{CpuId, ProbeId};
+use crate::recording::part::End;
 use crate::report::Message;
 use crate::report::summary::{
     CommandStatus, Cost, FindingTotal, GuardTotal, RuleCoverage, RuleStatus, RunVerdict, Summary, Totals,
@@ -52,6 +55,7 @@ impl Session {
         let totals = self.books.totals(delivered, pipeline.undecodable());
         let rules = coverage::report(pipeline);
         let mut reasons = self.unmet_requirements(&terms.require, &rules);
+        let unmet = reasons.clone();
         if totals.lost > 0 {
             reasons.push(format!("{} records were lost; enlarge the ring with --ring-bytes", totals.lost));
         }
@@ -78,17 +82,9 @@ impl Session {
             elapsed_ns: elapsed_ns.to_string(),
             ended_by: ended_by.name(),
             totals,
-            findings: self.finding_totals(),
+            findings: findings(pipeline, &self.filter),
             rules,
-            guards: pipeline
-                .guard_counts()
-                .iter()
-                .map(|count| GuardTotal {
-                    guard: count.guard.name(),
-                    protects: count.protects,
-                    fails: count.fails,
-                })
-                .collect(),
+            guards: guards(pipeline),
             books: self.books.report(&self.probes, delivered),
             cost: Cost {
                 user_cpu_seconds,
@@ -98,10 +94,20 @@ impl Session {
             },
             child,
         };
+        let recorded = self.recorder.take().map(|recorder| {
+            recorder.end(&End {
+                ts_ns: clock::now(),
+                elapsed_ns: summary.elapsed_ns.clone(),
+                books: summary.books.clone(),
+                missed: summary.totals.missed,
+                unmet,
+            })
+        });
         told = told.and_then(|()| {
             self.stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
             Ok(self.stream.finish()?)
         });
+        told = told.and(recorded.unwrap_or(Ok(())));
         match told {
             Ok(()) => Ok(exit.in_format(self.format)),
             Err(error) if exit::is_closed_pipe(&error) => {
@@ -109,26 +115,6 @@ impl Session {
             }
             Err(error) => Err(error),
         }
-    }
-
-    fn finding_totals(&self) -> Vec<FindingTotal> {
-        let of_probe = |probe| self.pipeline.probe(probe);
-        self.pipeline
-            .totals()
-            .iter()
-            .filter(|total| self.filter.tells(total.verdict.rule))
-            .map(|total| FindingTotal {
-                id: total.id,
-                rule: total.verdict.rule,
-                severity: total.verdict.severity,
-                function: of_probe(total.probe).map_or_else(String::new, |probe| probe.symbol.clone()),
-                handlers: of_probe(total.probe).map_or_else(Vec::new, |probe| probe.handlers.clone()),
-                count: total.count,
-                fingerprint: total.fingerprint.clone(),
-                synthetic: total.synthetic,
-                known: false,
-            })
-            .collect()
     }
 
     /// What had to be seen and was not: the required points of the plan, and `--require`.
@@ -178,6 +164,36 @@ impl Session {
         }
         unmet
     }
+}
+
+/// Every kind of finding that is told, with its exact count.
+#[must_use]
+pub fn findings(pipeline: &Pipeline, filter: &Filter) -> Vec<FindingTotal> {
+    let told = pipeline.totals().iter().filter(|total| filter.tells(total.verdict.rule));
+    told.map(|total| {
+        let probe = pipeline.probe(total.probe);
+        FindingTotal {
+            id: total.id,
+            rule: total.verdict.rule,
+            severity: total.verdict.severity,
+            function: probe.map_or_else(String::new, |probe| probe.symbol.clone()),
+            handlers: probe.map_or_else(Vec::new, |probe| probe.handlers.clone()),
+            count: total.count,
+            fingerprint: total.fingerprint.clone(),
+            synthetic: total.synthetic,
+            known: false,
+        }
+    })
+    .collect()
+}
+
+/// How often each guard would have protected a handler.
+#[must_use]
+pub fn guards(pipeline: &Pipeline) -> Vec<GuardTotal> {
+    let counts = pipeline.guard_counts().iter();
+    counts
+        .map(|count| GuardTotal { guard: count.guard.name(), protects: count.protects, fails: count.fails })
+        .collect()
 }
 
 /// What a run that was refused leaves behind in the stream.

@@ -2,6 +2,8 @@
 //!
 //! A generation is found by features, never by a version number: distributions backport RCU freely.
 
+use serde::{Deserialize, Serialize};
+
 use std::fmt;
 
 use crate::core::units::{Counter, StateWord};
@@ -17,7 +19,7 @@ pub const TASK_NEST_MASK: i64 = i64::MAX - TASK_NEST_VALUE + 1;
 pub const TASK_EXIT_IDLE: i64 = TASK_NEST_VALUE + (TASK_NEST_VALUE / 8) * 2;
 
 /// How a kernel keeps S, N and M.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Generation {
     /// Up to 4.11: watching is the bottom bit.
     G0a,

@@ -3,11 +3,13 @@
 //! Nothing here is read from a version number. What could not be learnt is not guessed: a rule that needs it
 //! leaves its hits unjudged, and the summary says so.
 
+use serde::{Deserialize, Serialize};
+
 use super::generation::Generation;
 use crate::core::units::{Address, PreemptCount};
 
 /// Fields of P.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PreemptLayout {
     pub nmi_mask: u64,
     pub hardirq_mask: u64,
@@ -61,7 +63,7 @@ const fn lowest(mask: u64) -> u64 {
 }
 
 /// Which irqs RCU is told of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum IrqCounting {
     /// `irq_enter()` calls `rcu_irq_enter()` for every one (before 5.8).
     Every,
@@ -70,7 +72,7 @@ pub enum IrqCounting {
 }
 
 /// What was seen of the words' meaning. What is not known yet is not judged by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Calibration {
     /// A task was seen with W=1 and N and M at rest.
     pub task: bool,
@@ -87,7 +89,7 @@ impl Calibration {
 }
 
 /// A half-open range of kernel text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextRange {
     pub start: Address,
     pub end: Address,
@@ -101,7 +103,7 @@ impl TextRange {
 }
 
 /// Where things lie in this kernel's text; empty where it is not known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextMap {
     /// Not instrumentable: noinstr, cpuidle and entry text.
     pub uninstrumentable: Vec<TextRange>,
@@ -112,7 +114,7 @@ pub struct TextMap {
 }
 
 /// The kernel at hand.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelModel {
     pub generation: Generation,
     pub preempt: PreemptLayout,

@@ -1,0 +1,289 @@
+//! The file's frames: `kind u8, length u32, payload, checksum u32`, little-endian, after magic and version.
+//!
+//! Reading is total: any bytes give frames and then the end or one typed error, and never a panic. A length
+//! is believed only as far as there are bytes.
+
+use std::io::{self, Read, Write};
+
+use super::{MAGIC, VERSION};
+
+/// Frames longer than this are no recording's.
+const PAYLOAD_MAX: u32 = 64 << 20;
+/// How much is read at once of a length that only says that it is there.
+const CHUNK: u64 = 64 << 10;
+
+/// One part of a recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// JSON of [`super::part::Start`].
+    Start(Vec<u8>),
+    /// A record as it came out of the ring.
+    Record(Vec<u8>),
+    /// JSON of [`super::part::Planned`]: a probe that came or changed.
+    Planned(Vec<u8>),
+    /// JSON of [`super::part::Said`]: a message that no record makes.
+    Said(Vec<u8>),
+    /// JSON of [`super::part::Names`].
+    Names(Vec<u8>),
+    /// JSON of [`super::part::End`].
+    End(Vec<u8>),
+}
+
+impl Frame {
+    const fn kind(&self) -> u8 {
+        match self {
+            Self::Start(_) => 1,
+            Self::Record(_) => 2,
+            Self::Planned(_) => 3,
+            Self::Said(_) => 4,
+            Self::Names(_) => 5,
+            Self::End(_) => 6,
+        }
+    }
+
+    fn new(kind: u8, payload: Vec<u8>) -> Option<Self> {
+        Some(match kind {
+            1 => Self::Start(payload),
+            2 => Self::Record(payload),
+            3 => Self::Planned(payload),
+            4 => Self::Said(payload),
+            5 => Self::Names(payload),
+            6 => Self::End(payload),
+            _ => return None,
+        })
+    }
+
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        let (Self::Start(payload)
+        | Self::Record(payload)
+        | Self::Planned(payload)
+        | Self::Said(payload)
+        | Self::Names(payload)
+        | Self::End(payload)) = self;
+        payload
+    }
+
+    /// Writes the frame out.
+    ///
+    /// # Errors
+    /// Where the file does not take it.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let payload = self.payload();
+        let len = u32::try_from(payload.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        out.write_all(&[self.kind()])?;
+        out.write_all(&len.to_le_bytes())?;
+        out.write_all(payload)?;
+        out.write_all(&checksum(self.kind(), payload).to_le_bytes())
+    }
+}
+
+/// Writes what a recording begins with.
+///
+/// # Errors
+/// Where the file does not take it.
+pub fn write_preamble(out: &mut impl Write) -> io::Result<()> {
+    out.write_all(&MAGIC)?;
+    out.write_all(&VERSION.to_le_bytes())
+}
+
+/// Why a recording cannot be read, or not any further.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("recording is empty; was rcu-watch killed before it wrote anything?")]
+    Empty,
+    #[error("file is no recording of rcu-watch; make one with `rcu-watch record`")]
+    Magic,
+    #[error(
+        "recording is of version {0}, this build reads version {VERSION}; use the rcu-watch that wrote it"
+    )]
+    Version(u32),
+    #[error("recording is cut off at byte {0}; what came before it was replayed")]
+    Cut(u64),
+    #[error("recording is corrupt at byte {0}; what came before it was replayed")]
+    Corrupt(u64),
+    #[error("recording cannot be read at byte {at}; {error}")]
+    Io { at: u64, error: io::Error },
+}
+
+/// The frames of a recording, as they are read.
+pub struct Frames<R> {
+    input: R,
+    at: u64,
+    is_over: bool,
+}
+
+impl<R: Read> Frames<R> {
+    /// Reads the preamble.
+    ///
+    /// # Errors
+    /// Where it is not that of a recording that this build reads.
+    pub fn new(input: R) -> Result<Self, ReadError> {
+        let mut frames = Self { input, at: 0, is_over: false };
+        let magic = frames.bytes(MAGIC.len() as u64)?;
+        if magic.is_empty() {
+            return Err(ReadError::Empty);
+        }
+        if magic != MAGIC {
+            // The first bytes of the magic alone are a recording that was cut off there.
+            return Err(if MAGIC.starts_with(&magic) { ReadError::Cut(frames.at) } else { ReadError::Magic });
+        }
+        let version = frames.number()?.ok_or(ReadError::Cut(frames.at))?;
+        if version != VERSION {
+            return Err(ReadError::Version(version));
+        }
+        Ok(frames)
+    }
+
+    fn next_frame(&mut self) -> Result<Option<Frame>, ReadError> {
+        let start = self.at;
+        let kind = self.bytes(1)?;
+        let Some(&kind) = kind.first() else {
+            return Ok(None);
+        };
+        let len = self.number()?.ok_or(ReadError::Cut(self.at))?;
+        if len > PAYLOAD_MAX {
+            return Err(ReadError::Corrupt(start));
+        }
+        let payload = self.bytes(u64::from(len))?;
+        if payload.len() != len as usize {
+            return Err(ReadError::Cut(self.at));
+        }
+        let sum = self.number()?.ok_or(ReadError::Cut(self.at))?;
+        if sum != checksum(kind, &payload) {
+            return Err(ReadError::Corrupt(start));
+        }
+        Frame::new(kind, payload).map(Some).ok_or(ReadError::Corrupt(start))
+    }
+
+    /// Up to `most` bytes; fewer where the file ends.
+    fn bytes(&mut self, most: u64) -> Result<Vec<u8>, ReadError> {
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < most {
+            let want = CHUNK.min(most - bytes.len() as u64);
+            let got = (&mut self.input)
+                .take(want)
+                .read_to_end(&mut bytes)
+                .map_err(|error| ReadError::Io { at: self.at, error })?;
+            self.at += got as u64;
+            if got as u64 != want {
+                break;
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn number(&mut self) -> Result<Option<u32>, ReadError> {
+        Ok(self.bytes(4)?.try_into().ok().map(u32::from_le_bytes))
+    }
+}
+
+impl<R: Read> Iterator for Frames<R> {
+    type Item = Result<Frame, ReadError>;
+
+    /// After an error there is nothing more.
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let next = self.next_frame().transpose();
+        self.is_over = !matches!(next, Some(Ok(_)));
+        next
+    }
+}
+
+/// FNV-1a, 32 bits, over kind and payload.
+fn checksum(kind: u8, payload: &[u8]) -> u32 {
+    std::iter::once(&kind)
+        .chain(payload)
+        .fold(0x811c_9dc5, |sum: u32, &byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recording() -> (Vec<Frame>, Vec<u8>) {
+        let frames = vec![
+            Frame::Start(b"{}".to_vec()),
+            Frame::Record(vec![7; 300]),
+            Frame::Record(Vec::new()),
+            Frame::End(b"{}".to_vec()),
+        ];
+        let mut bytes = Vec::new();
+        write_preamble(&mut bytes).unwrap();
+        frames.iter().for_each(|frame| frame.write(&mut bytes).unwrap());
+        (frames, bytes)
+    }
+
+    fn read(bytes: &[u8]) -> (Vec<Frame>, Option<ReadError>) {
+        let mut read = Vec::new();
+        match Frames::new(bytes) {
+            Err(error) => return (read, Some(error)),
+            Ok(frames) => {
+                for frame in frames {
+                    match frame {
+                        Ok(frame) => read.push(frame),
+                        Err(error) => return (read, Some(error)),
+                    }
+                }
+            }
+        }
+        (read, None)
+    }
+
+    #[test]
+    fn frames_come_back_as_they_were() {
+        let (frames, bytes) = recording();
+        let (read, error) = read(&bytes);
+        assert_eq!(read, frames);
+        assert!(error.is_none());
+    }
+
+    #[test]
+    fn a_recording_cut_anywhere_keeps_what_is_whole() {
+        let (frames, bytes) = recording();
+        for len in 0..bytes.len() {
+            let (read, error) = read(&bytes[..len]);
+            assert_eq!(read, frames[..read.len()], "{len}");
+            match error {
+                Some(ReadError::Empty) => assert_eq!(len, 0),
+                Some(ReadError::Cut(at)) => assert_eq!(at, len as u64),
+                None => assert!(!read.is_empty() || len == 12, "{len}: a cut between two frames"),
+                Some(other) => panic!("{len}: {other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_told_and_what_came_before_is_kept() {
+        let (frames, bytes) = recording();
+        for at in 12..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1;
+            let (read, error) = read(&bytes);
+            assert!(error.is_some(), "{at}");
+            assert_eq!(read, frames[..read.len()], "{at}");
+        }
+    }
+
+    #[test]
+    fn strangers_and_the_future_are_refused() {
+        assert!(matches!(read(b"\x7fELF and so on").1, Some(ReadError::Magic)));
+        let mut future = MAGIC.to_vec();
+        future.extend(2_u32.to_le_bytes());
+        assert!(matches!(read(&future).1, Some(ReadError::Version(2))));
+    }
+
+    #[test]
+    fn a_length_beyond_the_file_allocates_nothing_like_it() {
+        let mut bytes = Vec::new();
+        write_preamble(&mut bytes).unwrap();
+        bytes.push(2);
+        bytes.extend(PAYLOAD_MAX.to_le_bytes());
+        assert!(matches!(read(&bytes).1, Some(ReadError::Cut(_))));
+        bytes.truncate(13);
+        bytes.extend(u32::MAX.to_le_bytes());
+        assert!(matches!(read(&bytes).1, Some(ReadError::Corrupt(12))));
+    }
+}

@@ -1,0 +1,99 @@
+//! Writes a recording while a run is under way.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use super::frame::{Frame, write_preamble};
+use super::part::{End, Names, Planned, Said, Start, What};
+use crate::core::units::{CpuId, Nanos};
+use crate::report::Message;
+use crate::report::finding::Frame as StackFrame;
+
+/// A recording that is being written.
+pub struct Recorder {
+    out: Box<dyn Write>,
+    /// What the file did not take; told at the end, so that a full disk does not end the watch.
+    error: Option<io::Error>,
+}
+
+impl Recorder {
+    /// Opens a new file, and writes what a recording begins with.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn create(path: &Path) -> Result<Self> {
+        let file = File::create(path)
+            .with_context(|| format!("cannot create {}; name a place that can be written", path.display()))?;
+        Self::new(Box::new(BufWriter::new(file)))
+            .with_context(|| format!("cannot write to {}", path.display()))
+    }
+
+    /// Records into `out`.
+    ///
+    /// # Errors
+    /// Where it takes nothing.
+    pub fn new(mut out: Box<dyn Write>) -> io::Result<Self> {
+        write_preamble(&mut out)?;
+        Ok(Self { out, error: None })
+    }
+
+    pub fn start(&mut self, start: &Start) {
+        self.json(Frame::Start, start);
+    }
+
+    /// A record as it came out of the ring.
+    pub fn record(&mut self, bytes: &[u8]) {
+        self.frame(&Frame::Record(bytes.to_vec()));
+    }
+
+    /// A probe that came, or whose handlers changed.
+    pub fn planned(&mut self, planned: &Planned) {
+        self.json(Frame::Planned, planned);
+    }
+
+    /// A message of the stream; those that records make again are left out.
+    pub fn said(&mut self, ts_ns: Nanos, cpu: Option<CpuId>, message: &Message) {
+        if let Some(what) = What::of(message) {
+            self.json(Frame::Said, &Said { ts_ns, cpu, what });
+        }
+    }
+
+    /// Names of a stack, ahead of its record.
+    pub fn names(&mut self, stack: &[StackFrame]) {
+        let names: BTreeMap<u64, String> =
+            stack.iter().filter_map(|frame| Some((frame.address?.0, frame.symbol.clone()?))).collect();
+        if !names.is_empty() {
+            self.json(Frame::Names, &Names(names));
+        }
+    }
+
+    /// Ends the recording.
+    ///
+    /// # Errors
+    /// Where the file did not take all of it.
+    pub fn end(mut self, end: &End) -> Result<()> {
+        self.json(Frame::End, end);
+        let flushed = self.out.flush();
+        self.error
+            .map_or(flushed, Err)
+            .context("the recording is not complete; free some space and record again")
+    }
+
+    fn json(&mut self, frame: impl Fn(Vec<u8>) -> Frame, part: &impl Serialize) {
+        match serde_json::to_vec(part) {
+            Ok(payload) => self.frame(&frame(payload)),
+            Err(error) => self.error = self.error.take().or_else(|| Some(error.into())),
+        }
+    }
+
+    fn frame(&mut self, frame: &Frame) {
+        if self.error.is_none() {
+            self.error = frame.write(&mut self.out).err();
+        }
+    }
+}

@@ -50,6 +50,8 @@ pub struct CalibrationSample {
     pub nesting: u64,
     pub nmi_nesting: u64,
     pub preempt_count: u64,
+    /// `__per_cpu_offset[cpu]`.
+    pub cpu_offset: u64,
     pub state: u32,
     /// The CPU that was read.
     pub cpu: u32,

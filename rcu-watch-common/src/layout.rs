@@ -34,5 +34,5 @@ const _: () = {
     assert!(size_of::<StateLayout>() == 64);
     assert!(size_of::<StreamConfig>() == 16);
     assert!(size_of::<CpuState>() == 16);
-    assert!(size_of::<CalibrationSample>() == 40);
+    assert!(size_of::<CalibrationSample>() == 48);
 };

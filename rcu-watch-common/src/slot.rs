@@ -11,6 +11,9 @@ pub const NMI: u32 = 3;
 /// The program that `--self-test` runs.
 pub const SELF_TEST: u32 = 4;
 
+/// The watchpoint on S.
+pub const WATCH_STATE: u32 = 5;
+
 /// First of the fentry programs for functions.
 pub const FENTRY: u32 = 16;
 /// How many functions can be watched by fentry at a time.

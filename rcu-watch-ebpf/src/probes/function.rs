@@ -8,11 +8,10 @@ use core::ffi::c_void;
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::{fentry, kprobe};
 use aya_ebpf::programs::{FEntryContext, ProbeContext};
-use rcu_watch_common::record::flag;
 use rcu_watch_common::slot;
 
+use super::registers::registers;
 use crate::emit::{Hook, Rest, hit};
-use crate::read;
 
 /// The part that all fentry programs share.
 #[inline(never)]
@@ -24,30 +23,6 @@ fn function_by_fentry(ctx: *mut c_void, probe: u32) {
 #[inline(never)]
 fn function_by_kprobe(ctx: *mut c_void, probe: u32) {
     hit(ctx, probe, Rest::TaskOrCounted, &registers(ctx));
-}
-
-#[cfg(bpf_target_arch = "x86_64")]
-#[inline(always)]
-fn registers(ctx: *mut c_void) -> Hook {
-    let regs = ctx.cast::<aya_ebpf::bindings::pt_regs>();
-    // SAFETY: the context of a kprobe program is a pt_regs.
-    let (ip, sp, rflags, cs) = unsafe { ((*regs).rip, (*regs).rsp, (*regs).eflags, (*regs).cs) };
-    let mut flags = flag::HAS_REGS;
-    if cs & 3 != 0 {
-        flags |= flag::USER_REGS;
-    }
-    // At a function's first instruction the stack's top is where it returns to.
-    let caller = read::kernel_word(sp);
-    if caller != 0 {
-        flags |= flag::HAS_CALLER;
-    }
-    Hook { flags, ip, sp, rflags, caller, arg: 0 }
-}
-
-#[cfg(not(bpf_target_arch = "x86_64"))]
-#[inline(always)]
-fn registers(_ctx: *mut c_void) -> Hook {
-    Hook::default()
 }
 
 macro_rules! fentry_programs {

@@ -5,4 +5,6 @@ mod checkpoint;
 mod function;
 mod idle;
 mod nmi;
+mod registers;
 mod self_test;
+mod watchpoint;

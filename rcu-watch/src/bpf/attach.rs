@@ -29,6 +29,8 @@ enum Link {
     Kprobe(KProbeLinkId),
     /// `None` on all but one of the probes that share a program.
     RawTracepoint(Option<RawTracePointLinkId>),
+    /// By CPU, in [`Programs::watchpoints`].
+    Watchpoint,
 }
 
 impl Programs {
@@ -48,7 +50,8 @@ impl Programs {
             Mechanism::Fentry => self.attach_fentry(symbol)?,
             Mechanism::KprobeFtrace | Mechanism::KprobeInt3 => self.attach_kprobe(symbol, offset)?,
             Mechanism::RawTracepoint => self.attach_raw_tracepoint(point, symbol)?,
-            Mechanism::Watchpoint | Mechanism::PerfEvent => {
+            Mechanism::Watchpoint => (self.load_watchpoint()?, "rcuw_watch_s".to_owned(), Link::Watchpoint),
+            Mechanism::PerfEvent => {
                 return Err(BpfError::NoProgram { symbol: symbol.to_owned() });
             }
         };
@@ -150,6 +153,7 @@ impl Programs {
     /// # Errors
     /// The first refusal to detach; the rest is detached all the same.
     pub fn detach_all(&mut self) -> Result<Duration, BpfError> {
+        self.watchpoints.close_all();
         let mut grace = Duration::ZERO;
         let mut first_error = Ok(());
         for Attached { probe, program, link } in std::mem::take(&mut self.attached) {
@@ -177,7 +181,7 @@ impl Programs {
                 let program: &mut RawTracePoint = program.try_into().map_err(failed(name))?;
                 program.detach(link).map_err(failed(name))
             }
-            Link::RawTracepoint(None) => Ok(()),
+            Link::RawTracepoint(None) | Link::Watchpoint => Ok(()),
         }
     }
 }

@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Between two looks at the other CPUs. Sleeping is also what lets this CPU go idle.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// How often a CPU that is in the middle of a transition is looked at.
+const READS: usize = 100;
+
 const READ: &str = "rcuw_cal_read";
 const IRQ: &str = "rcuw_cal_irq";
 const SELF_TEST: &str = "rcuw_self_test";
@@ -72,6 +75,21 @@ impl Programs {
         options.args[0] = u64::from(cpu.0);
         let result = self.raw_tracepoint(READ)?.test_run(options).map_err(failed(READ))?;
         if result.return_value == 0 { maps::calibration(&self.bpf).map(Some) } else { Ok(None) }
+    }
+
+    /// `__per_cpu_offset[cpu]`.
+    pub(super) fn per_cpu_offset(&mut self, cpu: CpuId) -> Result<u64, BpfError> {
+        let unread = || BpfError::Unreadable(cpu);
+        if let Some(&(_, offset)) = self.cpu_offsets.iter().find(|(of, _)| *of == cpu) {
+            return Ok(offset);
+        }
+        self.raw_tracepoint(READ)?.load().map_err(failed(READ))?;
+        // A CPU in the middle of a transition is read again.
+        let read = (0..READS).find_map(|_| self.read_cpu(cpu).transpose()).transpose();
+        self.raw_tracepoint(READ)?.unload().map_err(failed(READ))?;
+        let offset = read?.ok_or_else(unread)?.cpu_offset;
+        self.cpu_offsets.push((cpu, offset));
+        Ok(offset)
     }
 
     /// Sends one synthetic record from `cpu`, the way of every other.

@@ -9,9 +9,12 @@ pub mod maps;
 pub mod object;
 pub mod reader;
 pub mod stats;
+pub mod watchpoint;
 
 pub use object::{Programs, StreamOptions};
 pub use reader::Reader;
+
+use crate::core::units::CpuId;
 
 /// What went wrong between us and the kernel's BPF.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,15 @@ pub enum BpfError {
     OutOfSlots(u32),
     #[error("no program for {symbol} by this mechanism; this build of rcu-watch is broken")]
     NoProgram { symbol: String },
+    #[error("cannot read where cpu {0} keeps its data; is it possible at all?")]
+    Unreadable(CpuId),
+    #[error("no watchpoint on cpu {cpu}: {reason}")]
+    Watchpoint {
+        cpu: CpuId,
+        reason: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("{call} failed")]
     Syscall {
         call: &'static str,

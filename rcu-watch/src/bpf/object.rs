@@ -7,6 +7,7 @@ use super::BpfError;
 use super::attach::Attached;
 use super::maps::{self, MapValue};
 use super::reader::Reader;
+use super::watchpoint::Watchpoints;
 use crate::core::units::CpuId;
 
 /// The compiled programs of `rcu-watch-ebpf`.
@@ -33,6 +34,10 @@ pub struct Programs {
     /// Parsed when the first fentry program wants it.
     pub(super) btf: Option<Btf>,
     pub(super) attached: Vec<Attached>,
+    pub(super) layout: StateLayout,
+    /// Where each CPU's per-CPU data starts, as far as calibration read it.
+    pub(super) cpu_offsets: Vec<(CpuId, u64)>,
+    pub(super) watchpoints: Watchpoints,
 }
 
 impl Programs {
@@ -41,19 +46,27 @@ impl Programs {
     /// # Errors
     /// Where the kernel refuses: no BPF, no privileges, no ring buffer.
     pub fn load(layout: StateLayout, options: StreamOptions) -> Result<(Self, Reader), BpfError> {
-        let layout = MapValue(layout);
+        let global = MapValue(layout);
         let stream = MapValue(StreamConfig {
             wake_bytes: u64::from(options.ring_bytes / 4),
             emit_at_rest: u32::from(options.emit_at_rest),
             padding: 0,
         });
         let mut bpf = EbpfLoader::new()
-            .override_global(maps::LAYOUT, &layout, true)
+            .override_global(maps::LAYOUT, &global, true)
             .override_global(maps::STREAM, &stream, true)
             .map_max_entries(maps::EVENTS, options.ring_bytes)
             .load(OBJECT)?;
         let reader = Reader::new(maps::take_events(&mut bpf)?);
-        Ok((Self { bpf, btf: None, attached: Vec::new() }, reader))
+        let programs = Self {
+            bpf,
+            btf: None,
+            attached: Vec::new(),
+            layout,
+            cpu_offsets: Vec::new(),
+            watchpoints: Watchpoints::default(),
+        };
+        Ok((programs, reader))
     }
 
     /// Leaves all but these CPUs unwatched.

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
 use rcu_watch_common::counter::ProbeCounters;
+use rcu_watch_common::slot;
 
 use super::{BpfError, Programs, failed, maps};
 use crate::core::units::{CpuId, ProbeId};
@@ -27,18 +28,43 @@ impl Programs {
         maps::counters(&self.bpf, probe)
     }
 
+    /// Writes that watchpoints saw, whether their program ran or not. More than its hits: the rest was missed.
+    #[must_use]
+    pub fn watched_writes(&self) -> u64 {
+        self.watchpoints.writes()
+    }
+
     /// The kernel's counters of the program behind `probe`.
     ///
     /// # Errors
     /// Where the kernel does not give them.
     pub fn stats(&self, probe: ProbeId) -> Result<ProgramStats, BpfError> {
+        if probe.0 == slot::WATCH_STATE {
+            return self.watchpoint_stats(probe);
+        }
         let Some(attached) = self.attached.iter().find(|attached| attached.probe == probe) else {
             return Ok(ProgramStats::default());
         };
-        let name = &attached.program;
-        let program = self.bpf.program(name).ok_or_else(|| BpfError::Missing(name.clone()))?;
-        let info = program_info(program.fd().map_err(failed(name))?.as_fd().as_raw_fd())?;
+        let info = self.info(&attached.program)?;
         Ok(ProgramStats { missed: info.recursion_misses, run_time_ns: info.run_time_ns })
+    }
+
+    /// The kernel counts no skipped run of a perf event's program, but the event counts every write.
+    fn watchpoint_stats(&self, probe: ProbeId) -> Result<ProgramStats, BpfError> {
+        // In this order: a write in between is a hit more, and not a run that was missed.
+        let writes = self.watched_writes();
+        let hits: u64 = self.counters(probe)?.iter().map(|(_, counters)| counters.hits).sum();
+        let is_attached = self.attached.iter().find(|attached| attached.probe == probe);
+        let run_time_ns = match is_attached {
+            Some(attached) => self.info(&attached.program)?.run_time_ns,
+            None => 0,
+        };
+        Ok(ProgramStats { missed: writes.saturating_sub(hits), run_time_ns })
+    }
+
+    fn info(&self, name: &str) -> Result<bpf_prog_info, BpfError> {
+        let program = self.bpf.program(name).ok_or_else(|| BpfError::Missing(name.to_owned()))?;
+        program_info(program.fd().map_err(failed(name))?.as_fd().as_raw_fd())
     }
 }
 

@@ -185,6 +185,9 @@ pub struct ScopeArgs {
     /// Use fentry even where it keeps livepatches from being loaded meanwhile
     #[arg(long, hide_short_help = true)]
     pub allow_fentry: bool,
+    /// See idle and irq entry: off, sample (1 % of the time), always
+    #[arg(long, value_name = "WHEN", default_value = "off", hide_possible_values = true)]
+    pub watchpoints: WatchpointMode,
 }
 
 /// Where and how to say it.
@@ -234,6 +237,14 @@ pub enum Format {
 pub enum StreamKind {
     Findings,
     All,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum WatchpointMode {
+    #[default]
+    Off,
+    Sample,
+    Always,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

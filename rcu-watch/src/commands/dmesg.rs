@@ -67,6 +67,7 @@ pub fn run(args: &DmesgArgs) -> Result<Exit> {
         books: Vec::new(),
         cost: Cost::default(),
         child: None,
+        transitions: None,
     })?;
     Ok(exit)
 }

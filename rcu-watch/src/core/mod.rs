@@ -4,6 +4,7 @@
 //! returns values. No clock, no file, no kernel interface and no `unsafe` is named in this module; the same
 //! code runs live, over a recording and over the model's whole state space.
 
+pub mod cause;
 pub mod decode;
 pub mod finding;
 pub mod fold;

@@ -132,7 +132,15 @@ mod tests {
     }
 
     fn sample(state: u32, nesting: u64, nmi_nesting: u64, preempt_count: u64) -> CalibrationSample {
-        CalibrationSample { nesting, nmi_nesting, preempt_count, state, cpu: 1, count: 1, pid: 0 }
+        CalibrationSample {
+            nesting,
+            nmi_nesting,
+            preempt_count,
+            state,
+            cpu: 1,
+            count: 1,
+            ..CalibrationSample::default()
+        }
     }
 
     fn task() -> CalibrationSample {

@@ -32,6 +32,8 @@ pub struct Facts {
     pub online: Vec<CpuId>,
     pub possible: Vec<CpuId>,
     pub nohz_full: Vec<CpuId>,
+    /// `isolcpus=`: kept free of anything that nobody asked for there.
+    pub isolated: Vec<CpuId>,
     pub privileges: Privileges,
     /// The symbols that matter, of kallsyms.
     pub symbols: Result<Wanted, Reason>,
@@ -120,6 +122,7 @@ impl Facts {
             online: cpu::parse_list(&line("/sys/devices/system/cpu/online")),
             possible: cpu::parse_list(&line("/sys/devices/system/cpu/possible")),
             nohz_full: cpu::parse_list(&line("/sys/devices/system/cpu/nohz_full")),
+            isolated: cpu::parse_list(&line("/sys/devices/system/cpu/isolated")),
             tracepoints: points::tracepoints()
                 .map(|name| (name.to_owned(), tracepoint(name, &symbols, &btf, tracefs.as_deref().ok())))
                 .collect(),

@@ -26,6 +26,8 @@ pub mod program;
 pub mod select;
 pub mod support;
 pub mod symbol;
+pub mod text;
+mod watchpoint;
 
 #[cfg(test)]
 mod tests;

@@ -48,6 +48,8 @@ pub struct AttachPlan {
     pub rows: Vec<PlannedRow>,
     pub requirements: Vec<Requirement>,
     pub blind_spots: Vec<BlindSpot>,
+    /// CPUs that get a watchpoint on S; empty: none is planned.
+    pub watchpoint_cpus: Vec<CpuId>,
     /// Why nothing can be watched here at all. Empty where something can.
     pub refusals: Vec<Reason>,
 }

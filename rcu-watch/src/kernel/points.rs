@@ -108,9 +108,9 @@ pub const fn points_of(rule: RuleId) -> &'static [Point] {
         RuleId::IrqEnterNoEffect => &[Point::IrqEnter],
         RuleId::NmiEdge | RuleId::ExceptionNotNmi => &[Point::IstEnter],
         RuleId::RcuOffline => &[Point::CpuOffline],
-        RuleId::IrqsOnInSection | RuleId::UnknownWriter | RuleId::HandlerDropped | RuleId::SampledInEqs => {
-            &[]
-        }
+        // By a watchpoint, which shows these.
+        RuleId::IrqsOnInSection | RuleId::UnknownWriter => &[Point::IrqEnter, Point::IrqExit],
+        RuleId::HandlerDropped | RuleId::SampledInEqs => &[],
     }
 }
 

@@ -6,7 +6,7 @@
 
 use rcu_watch_common::slot;
 
-use crate::cli::args::ScopeArgs;
+use crate::cli::args::{ScopeArgs, WatchpointMode};
 use crate::cli::glob::Glob;
 use crate::cli::value;
 use crate::core::probe::{Mechanism, Point, Probe};
@@ -18,6 +18,7 @@ use crate::kernel::layout::Layout;
 use crate::kernel::plan::{AttachPlan, PlannedProbe, PlannedRow, Requirement};
 use crate::kernel::points::{self, On, Row};
 use crate::kernel::support::{Reason, Support};
+use crate::kernel::watchpoint;
 use crate::report::header::{BlindSpot, PassedOver};
 
 /// Sites that are watched although none of their handlers relies on RCU.
@@ -38,6 +39,7 @@ pub struct Request {
     pub exposed: bool,
     /// Use fentry also where it excludes livepatches.
     pub allow_fentry: bool,
+    pub watchpoints: WatchpointMode,
 }
 
 impl From<&ScopeArgs> for Request {
@@ -48,6 +50,7 @@ impl From<&ScopeArgs> for Request {
             require: scope.require.clone(),
             exposed: scope.exposed,
             allow_fentry: scope.allow_fentry,
+            watchpoints: scope.watchpoints,
         }
     }
 }
@@ -67,6 +70,7 @@ pub fn select(facts: &Facts, request: &Request) -> AttachPlan {
     for row in points::ROWS {
         planner.row(row);
     }
+    watchpoint::plan(&mut planner);
     planner.sites();
     planner.idle_victims();
     planner.requirements();
@@ -105,10 +109,10 @@ fn refusals(facts: &Facts) -> Vec<Reason> {
     reasons
 }
 
-struct Planner<'a> {
-    facts: &'a Facts,
-    request: &'a Request,
-    plan: AttachPlan,
+pub(super) struct Planner<'a> {
+    pub(super) facts: &'a Facts,
+    pub(super) request: &'a Request,
+    pub(super) plan: AttachPlan,
     quiet_sites: usize,
 }
 
@@ -386,6 +390,7 @@ impl Planner<'_> {
         });
         // Functions of idle that nobody can hook hide nothing.
         let rows = self.plan.rows.iter().filter(|row| row.chosen.is_none() && row.point != Point::IdleVictim);
+        let rows = rows.filter(|row| !watchpoint::POINTS.contains(&row.point));
         let of_rows = rows.map(|row| BlindSpot {
             what: row
                 .site
@@ -403,7 +408,11 @@ impl Planner<'_> {
                 remedy: reason.remedy.clone(),
             });
         }
+        watchpoint::blind_spots(self);
         for (point, reason) in points::NOT_WATCHED {
+            if watchpoint::POINTS.contains(point) {
+                continue;
+            }
             let (what, reason) = (point.name().to_owned(), (*reason).to_owned());
             self.plan.blind_spots.push(BlindSpot { what, reason, remedy: None });
         }

@@ -11,6 +11,8 @@ use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::core::model::kernel::TextRange;
+use crate::core::units::Address;
 use crate::kernel::line::each_line;
 
 /// One line of kallsyms.
@@ -200,6 +202,22 @@ impl SymbolTable {
             name: self.name(name),
             offset,
             module: usize::from(module).checked_sub(1).map(|index| self.modules[index].as_str()),
+        })
+    }
+
+    /// The functions of the kernel image, in order of address, each up to where another one starts. Several
+    /// names of one address come one after another.
+    pub fn functions(&self) -> impl Iterator<Item = (&str, TextRange)> {
+        let mut rest = self.entries.as_slice();
+        std::iter::from_fn(move || {
+            loop {
+                let (&(start, name, module), after) = rest.split_first()?;
+                rest = after;
+                let end = after.iter().map(|&(next, ..)| next).find(|&next| next > start);
+                if let (0, Some(end)) = (module, end) {
+                    return Some((self.name(name), TextRange { start: Address(start), end: Address(end) }));
+                }
+            }
         })
     }
 

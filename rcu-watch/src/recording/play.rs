@@ -199,6 +199,7 @@ fn finish(
         books,
         cost: Cost::default(),
         child: None,
+        transitions: None,
     };
     player.send(end.ts_ns, None, Message::Summary(Box::new(summary)));
     player.error.map_or(Ok(()), Err)?;

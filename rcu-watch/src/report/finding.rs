@@ -162,9 +162,8 @@ impl FindingReport {
             guards: finding.guards.iter().map(GuardVerdict::new).collect(),
             task: Some(TaskReport::new(&hit.snapshot.task)),
             stack: without_our_own(
-                frames
-                    .iter()
-                    .map(|raw| Address(u64::from_le_bytes(*raw)))
+                interrupted(hit)
+                    .chain(frames.iter().map(|raw| Address(u64::from_le_bytes(*raw))))
                     .map(|address| Frame { address: Some(address), symbol: symbolize(address) })
                     .collect(),
                 hit.probe.mechanism,
@@ -189,6 +188,14 @@ fn without_our_own(mut stack: Vec<Frame>, mechanism: Mechanism) -> Vec<Frame> {
         }
         None => stack,
     }
+}
+
+/// Where the code was that a watchpoint or a sample is about: no stack is taken there, but these are known.
+fn interrupted(hit: &Hit<'_>) -> impl Iterator<Item = Address> {
+    let tells = matches!(hit.probe.mechanism, Mechanism::Watchpoint | Mechanism::PerfEvent);
+    let regs = hit.snapshot.regs.filter(|regs| tells && !regs.user_mode);
+    let caller = hit.snapshot.caller.filter(|_| hit.probe.mechanism == Mechanism::Watchpoint);
+    regs.map(|regs| regs.ip).into_iter().chain(caller)
 }
 
 impl StateReport {

@@ -15,6 +15,7 @@ mod schema;
 pub mod snapshot;
 pub mod stream;
 pub mod summary;
+pub mod transition;
 
 use serde::Serialize;
 
@@ -28,6 +29,7 @@ pub use progress::{Heartbeat, Lost, Missed, ProbeError};
 pub use snapshot::SnapshotReport;
 pub use stream::Stream;
 pub use summary::Summary;
+pub use transition::Transition;
 
 /// Version of the stream's shape.
 pub const SCHEMA: u32 = 1;
@@ -57,6 +59,8 @@ pub enum Message {
     Repeat(Repeat),
     /// Only with `--stream all`.
     Snapshot(Box<SnapshotReport>),
+    /// Only with `--stream all` and watchpoints.
+    Transition(Box<Transition>),
     Livepatch(HandlersChanged),
     PlanChange(PlanChange),
     Lost(Lost),

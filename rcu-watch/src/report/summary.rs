@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::finding::{RuleId, Severity};
 use crate::core::probe::{Handler, Point};
 use crate::core::units::{CpuId, ProbeId};
+use crate::report::transition::Transitions;
 
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -27,6 +28,9 @@ pub struct Summary {
     /// With `-- CMD`: how it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub child: Option<CommandStatus>,
+    /// With watchpoints: what they saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transitions: Option<Transitions>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -62,6 +62,18 @@ impl Books {
         self.rows.iter().filter(|row| row.probe == probe).map(|row| row.counters.hits).sum()
     }
 
+    /// Records of a probe that found no room.
+    #[must_use]
+    pub fn lost_of(&self, probe: ProbeId) -> u64 {
+        self.rows.iter().filter(|row| row.probe == probe).map(|row| row.counters.lost).sum()
+    }
+
+    /// Hits of a probe whose state could not be read in one piece.
+    #[must_use]
+    pub fn unstable_of(&self, probe: ProbeId) -> u64 {
+        self.rows.iter().filter(|row| row.probe == probe).map(|row| row.counters.unstable).sum()
+    }
+
     /// Hits of a probe that found its CPU at rest.
     #[must_use]
     pub fn at_rest(&self, probe: ProbeId) -> u64 {

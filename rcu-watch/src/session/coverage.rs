@@ -2,7 +2,7 @@
 
 use crate::core::finding::RuleId;
 use crate::core::pipeline::Pipeline;
-use crate::core::probe::Point;
+use crate::core::probe::{Mechanism, Point, Probe};
 use crate::report::summary::{RuleCoverage, RuleStatus};
 
 /// Points whose probes let a rule judge.
@@ -27,12 +27,26 @@ const fn points(rule: RuleId) -> &'static [Point] {
     }
 }
 
+/// Whether a watchpoint on S lets the rule judge, whatever its point.
+const fn is_seen_by_watchpoint(rule: RuleId) -> bool {
+    matches!(
+        rule,
+        RuleId::IrqsOnInSection
+            | RuleId::UnknownWriter
+            | RuleId::NestingImbalance
+            | RuleId::StateDisagrees
+            | RuleId::NmiEdge
+    )
+}
+
 /// What would let a rule judge that this run is blind to.
 const fn remedy(rule: RuleId) -> &'static str {
     match rule {
         RuleId::HandlerUnwatched | RuleId::LivepatchBypassed => "nobody has a handler on a kernel function",
         RuleId::ExposedFunction => "no idle function is probed without --exposed",
-        RuleId::IrqsOnInSection | RuleId::UnknownWriter => "seen by a watchpoint on the state word only",
+        RuleId::IrqsOnInSection | RuleId::UnknownWriter => {
+            "seen by a watchpoint on the state word only; --watchpoints sample"
+        }
         RuleId::HandlerDropped => "needs two handlers on one function to compare",
         RuleId::RcuOffline => "no probe of this plan runs on a CPU that goes offline",
         _ => "this kernel lets no probe of this plan see it",
@@ -45,8 +59,11 @@ pub fn report(pipeline: &Pipeline) -> Vec<RuleStatus> {
         .iter()
         .map(|&rule| {
             let count = pipeline.rule_count(rule);
-            let could =
-                pipeline.probes().any(|(_, probe, attached)| attached && points(rule).contains(&probe.point));
+            let sees = |probe: &Probe| match probe.mechanism {
+                Mechanism::Watchpoint => is_seen_by_watchpoint(rule),
+                _ => points(rule).contains(&probe.point),
+            };
+            let could = pipeline.probes().any(|(_, probe, attached)| attached && sees(probe));
             let (status, reason) = if count.judged > 0 {
                 (RuleCoverage::Judged, None)
             } else if could {

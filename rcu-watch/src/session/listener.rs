@@ -2,19 +2,23 @@
 
 use std::io;
 
+use crate::core::cause::Cause;
 use crate::core::decode::DecodeError;
 use crate::core::finding::RuleId;
 use crate::core::order::Gap;
 use crate::core::pipeline::{Finding, Listener};
+use crate::core::probe::Point;
 use crate::core::rules::Hit;
 use crate::core::snapshot::Snapshot;
 use crate::core::units::Address;
 use crate::recording::Recorder;
+use crate::report::finding::{Frame, StateReport, TaskReport};
 use crate::report::stream::Stream;
-use crate::report::{FindingReport, Message, ProbeError, SnapshotReport};
+use crate::report::{FindingReport, Message, ProbeError, SnapshotReport, Transition};
 use crate::sink::Seen;
 
 use super::symbols::Symbols;
+use super::watch::Causes;
 
 /// What is to be told of all that the pipeline says.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +45,7 @@ pub struct Teller<'a> {
     /// Findings told so far.
     pub told: &'a mut u64,
     pub recorder: Option<&'a mut Recorder>,
+    pub causes: &'a mut Causes,
     pub error: Option<io::Error>,
 }
 
@@ -49,6 +54,25 @@ impl Teller<'_> {
         if self.error.is_none() {
             self.error = self.stream.send(snapshot.ts, Some(snapshot.cpu), message).err();
         }
+    }
+}
+
+impl Teller<'_> {
+    fn transition(&mut self, hit: &Hit<'_>, cause: Option<Cause>) {
+        let Some(cause) = cause.filter(|_| self.filter.snapshots) else { return };
+        let table = self.symbols.table();
+        let frame = |address: Address| Frame {
+            address: Some(address),
+            symbol: table.and_then(|table| table.resolve(address.0)).map(|place| place.to_string()),
+        };
+        let transition = Transition {
+            cause,
+            writer: hit.snapshot.regs.map(|regs| frame(regs.ip)),
+            caller: hit.snapshot.caller.map(frame),
+            state: StateReport::new(hit),
+            task: TaskReport::new(&hit.snapshot.task),
+        };
+        self.send(hit.snapshot, Message::Transition(Box::new(transition)));
     }
 }
 
@@ -72,9 +96,18 @@ impl Listener for Teller<'_> {
         if self.filter.snapshots {
             self.send(hit.snapshot, Message::Snapshot(Box::new(SnapshotReport::new(hit, cpu_seq))));
         }
+        let cause = self.causes.count(hit.snapshot);
+        let point = match cause {
+            None => hit.probe.point,
+            Some(Cause::IrqEnter) => Point::IrqEnter,
+            Some(Cause::IrqExit) => Point::IrqExit,
+            // Idle is drawn from its tracepoints, which every kernel has.
+            Some(_) => return self.transition(hit, cause),
+        };
         if self.error.is_none() {
-            self.error = self.stream.observe(&Seen::new(hit)).err();
+            self.error = self.stream.observe(&Seen { point, ..Seen::new(hit) }).err();
         }
+        self.transition(hit, cause);
     }
 
     fn gap(&mut self, _gap: Gap) {

@@ -7,12 +7,14 @@ pub mod books;
 pub mod child;
 pub mod clock;
 pub mod coverage;
+mod duty;
 pub mod listener;
 pub mod proof;
 pub mod run;
 pub mod start;
 pub mod summary;
 mod symbols;
+mod watch;
 
 use anyhow::Result;
 
@@ -28,6 +30,7 @@ use crate::report::{Heartbeat, Message, Repeat};
 use books::Books;
 use listener::{Filter, Teller};
 use symbols::Symbols;
+use watch::Watch;
 
 /// An attached probe.
 #[derive(Clone, Debug)]
@@ -56,14 +59,16 @@ pub struct Session {
     cpu_seconds_at_start: f64,
     told: u64,
     recorder: Option<Recorder>,
+    watch: Watch,
 }
 
 impl Session {
     /// Takes up to `most` records from the ring to the rules. Returns how many there were.
     fn drain(&mut self, most: usize) -> Result<usize> {
-        let Self { reader, pipeline, symbols, stream, filter, told, recorder, .. } = self;
+        let Self { reader, pipeline, symbols, stream, filter, told, recorder, watch, .. } = self;
         let recorder = recorder.as_mut();
-        let mut teller = Teller { stream, symbols, filter, told, recorder, error: None };
+        let causes = &mut watch.causes;
+        let mut teller = Teller { stream, symbols, filter, told, recorder, causes, error: None };
         let count = reader.drain(most, |record| {
             pipeline.push(record, &mut teller);
             if let Some(recorder) = &mut teller.recorder {
@@ -112,6 +117,7 @@ impl Session {
     }
 
     fn status(&mut self) -> Result<()> {
+        self.follow_hotplug()?;
         self.tell_losses()?;
         let now = self.progress()?;
         Ok(self.stream.status(&now)?)

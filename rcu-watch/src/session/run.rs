@@ -93,7 +93,10 @@ async fn run_to_end(
             }
             _ = heartbeat.tick() => session.heartbeat()?,
             _ = status.tick() => session.status()?,
-            _ = look.tick() => { session.drain(BATCH)?; }
+            _ = look.tick() => {
+                session.turn_watchpoints()?;
+                session.drain(BATCH)?;
+            }
             ready = ring.readable() => {
                 ready.context("cannot wait for the ring buffer")?.clear_ready();
                 session.drain(BATCH)?;

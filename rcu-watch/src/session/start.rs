@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result};
 use super::books::Books;
 use super::listener::Filter;
 use super::symbols::Symbols;
+use super::watch::Watch;
 use super::{RunningProbe, Session, clock, proof};
 use crate::bpf::{BpfError, Programs, Reader, StreamOptions};
 use crate::cli::args::{StreamKind, WatchArgs};
@@ -56,11 +57,13 @@ pub fn start(facts: &Facts, plan: &AttachPlan, stream: Stream, args: &WatchArgs)
         cpu_seconds_at_start,
         told: 0,
         recorder: args.extra.record.as_deref().map(Recorder::create).transpose()?,
+        watch: Watch::default(),
     };
-    let attached = session.attach(plan);
+    let (attached, unseen) = session.attach(plan);
     session.closed_cpus = proof::walk(&plan.cpus).context("cannot walk over the CPUs to prove the probes")?;
     session.books.update(&session.programs, &session.probes)?;
-    session.send_header(facts, plan, &layout, &calibration, &attached)?;
+    session.send_header(facts, plan, &layout, &calibration, &attached, unseen)?;
+    session.start_watch(args.scope.watchpoints)?;
     for (symbol, error) in attached.iter().filter_map(Attachment::error) {
         let error = ProbeError { probe: None, symbol: symbol.to_owned(), error };
         session.tell(clock::now(), None, Message::ProbeError(error))?;
@@ -143,7 +146,8 @@ impl Attachment {
 
 impl Session {
     /// Attaches all of the plan that can be, in its order.
-    fn attach(&mut self, plan: &AttachPlan) -> Vec<Attachment> {
+    fn attach(&mut self, plan: &AttachPlan) -> (Vec<Attachment>, Vec<header::BlindSpot>) {
+        let mut unseen = Vec::new();
         let attached: Vec<Attachment> = plan
             .probes
             .iter()
@@ -154,12 +158,18 @@ impl Session {
                     self.pipeline.set_probe(id, planned.probe.clone());
                     self.probes.push(RunningProbe { id, probe: planned.probe.clone() });
                 }
-                let result = result.map_err(|error| format!("{:#}", anyhow::Error::new(error)));
+                let mut result = result.map_err(|error| format!("{:#}", anyhow::Error::new(error)));
+                if result.is_ok() && *mechanism == Mechanism::Watchpoint {
+                    match self.open_watchpoints(&plan.watchpoint_cpus) {
+                        Ok(spots) => unseen.extend(spots),
+                        Err(why) => result = Err(why),
+                    }
+                }
                 Attachment { symbol: symbol.clone(), result }
             })
             .collect();
         self.unattached = plan.unmet(|index| attached[index].result.is_ok());
-        attached
+        (attached, unseen)
     }
 
     fn send_header(
@@ -169,12 +179,14 @@ impl Session {
         layout: &Layout,
         calibration: &Calibration,
         attached: &[Attachment],
+        unseen: Vec<header::BlindSpot>,
     ) -> Result<()> {
         let state = |index: usize| match &attached[index].result {
             Err(_) => (None, Proof::Failed),
             Ok(id) => (Some(*id), self.proof(*id, &plan.probes[index].probe)),
         };
         let mut blind_spots = plan.blind_spots.clone();
+        blind_spots.extend(unseen);
         if !calibration.eqs_seen {
             blind_spots.push(header::BlindSpot {
                 what: "calibration of the EQS".to_owned(),

@@ -93,6 +93,7 @@ impl Session {
                 max_resident_bytes,
             },
             child,
+            transitions: self.transitions(),
         };
         let recorded = self.recorder.take().map(|recorder| {
             recorder.end(&End {
@@ -212,6 +213,7 @@ pub fn refusal(reasons: Vec<String>) -> Summary {
         books: Vec::new(),
         cost: Cost::default(),
         child: None,
+        transitions: None,
     }
 }
 

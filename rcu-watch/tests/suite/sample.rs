@@ -212,6 +212,7 @@ pub fn clean_summary() -> Summary {
             max_resident_bytes: 13_000_000,
         },
         child: None,
+        transitions: None,
     }
 }
 

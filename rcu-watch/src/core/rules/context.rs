@@ -7,12 +7,16 @@ use super::{Hit, Verdicts};
 use crate::core::finding::{RuleId, Severity};
 use crate::core::model::generation::{Base, TASK_EXIT_IDLE};
 use crate::core::model::kernel::IrqCounting;
-use crate::core::probe::Point;
+use crate::core::probe::{Mechanism, Point};
 
 pub(super) fn judge(hit: &Hit<'_>, verdicts: &mut Verdicts) {
     let bits = hit.kernel.calibration;
     // RCU's own entry functions are called with the NMI bits set, to be told.
     if !(bits.nmi_bits && bits.hardirq_bits) || hit.probe.is_rcu_internal || hit.is_at_edge() {
+        return;
+    }
+    // The write to S of an exception's own entry comes after P was told, and before M is.
+    if hit.probe.mechanism == Mechanism::Watchpoint {
         return;
     }
     if hit.nmi_depth == 0 && !in_irq(hit) && hit.m() % 2 == 0 {

@@ -95,7 +95,7 @@ fn from_6_3_no_idle_function_can_be_hooked_and_the_plan_says_why() {
         );
         assert!(line("(notrace or noinstr)").contains("arch_cpu_idle, default_idle"), "{reasons}");
         assert!(reasons.contains("amd_e400_idle: this kernel has no such function"), "{reasons}");
-        assert!(!plan.blind_spots.iter().any(|spot| spot.what.contains("idle")), "{kernel}");
+        assert!(!plan.blind_spots.iter().any(|spot| spot.what.contains("functions of idle")), "{kernel}");
     }
 }
 

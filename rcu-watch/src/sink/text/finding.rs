@@ -1,7 +1,7 @@
 //! Findings: one line each with all that one greps for, below the first of its kind what led there.
 
-use crate::report::finding::StateReport;
-use crate::report::{FindingReport, Repeat, SnapshotReport};
+use crate::report::finding::{Frame, StateReport};
+use crate::report::{FindingReport, Repeat, SnapshotReport, Transition};
 use crate::sink::text::phrase::{self, At};
 use crate::sink::text::style::Style;
 
@@ -80,5 +80,19 @@ pub(super) fn snapshot(at: At, snapshot: &SnapshotReport) -> String {
         words(&snapshot.state),
         snapshot.task.comm,
         snapshot.task.pid
+    )
+}
+
+pub(super) fn transition(at: At, transition: &Transition) -> String {
+    let by = |frame: &Option<Frame>| frame.as_ref().map_or_else(|| "?".to_owned(), Frame::label);
+    format!(
+        "{} transition {} S={} by {} from {} {}[{}]",
+        phrase::at(at),
+        transition.cause.name(),
+        transition.state.state,
+        by(&transition.writer),
+        by(&transition.caller),
+        transition.task.comm,
+        transition.task.pid
     )
 }

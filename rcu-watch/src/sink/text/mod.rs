@@ -107,6 +107,7 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
             Message::Finding(finding) => self.say(&finding::lines(at, finding, verbose, style)),
             Message::Repeat(repeat) => self.say(&[finding::repeat(at, repeat)]),
             Message::Snapshot(snapshot) => self.say(&[finding::snapshot(at, snapshot)]),
+            Message::Transition(transition) => self.say(&[finding::transition(at, transition)]),
             Message::Livepatch(change) => self.about(&[plan::handlers_changed(at, change)]),
             Message::PlanChange(change) => self.about(&[plan::changed(at, change)]),
             Message::Lost(lost) => self.about(&[status::lost(at, lost)]),

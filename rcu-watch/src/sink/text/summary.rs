@@ -4,6 +4,7 @@ use crate::report::Summary;
 use crate::report::summary::{
     Book, Cost, FindingTotal, GuardTotal, RuleCoverage, RuleStatus, RunVerdict, Totals,
 };
+use crate::report::transition::{Balance, Transitions};
 use crate::sink::text::phrase::{self, count, plural};
 use crate::sink::text::style::Style;
 
@@ -13,6 +14,7 @@ pub(super) fn lines(summary: &Summary, verbose: bool, style: Style) -> Vec<Strin
     lines.extend(findings(summary, style));
     lines.extend(guards(&summary.guards));
     lines.extend(rules(summary, verbose));
+    lines.extend(summary.transitions.iter().map(transitions));
     lines.push(balance(&summary.totals));
     if verbose {
         lines.extend(books(&summary.books));
@@ -124,6 +126,24 @@ fn rules(summary: &Summary, verbose: bool) -> Vec<String> {
     };
     let parts: Vec<_> = statuses.into_iter().filter_map(part).collect();
     if parts.is_empty() { Vec::new() } else { vec![format!("  {}", parts.join("; "))] }
+}
+
+/// `  transitions: idle 129 in, 129 out; irq 80 in, 80 out; user none; 3 momentary, 0 unknown`
+fn transitions(seen: &Transitions) -> String {
+    let part = |balance: &Balance| {
+        let doubt = if balance.balanced { "" } else { " (DO NOT BALANCE)" };
+        match (balance.enter, balance.exit) {
+            (0, 0) => format!("{} none", balance.kind),
+            (enter, exit) => format!("{} {} in, {} out{doubt}", balance.kind, count(enter), count(exit)),
+        }
+    };
+    let parts: Vec<_> = seen.balance.iter().map(part).collect();
+    format!(
+        "  transitions: {}; {} momentary, {} unknown",
+        parts.join("; "),
+        count(seen.momentary),
+        count(seen.unknown)
+    )
 }
 
 fn balance(totals: &Totals) -> String {

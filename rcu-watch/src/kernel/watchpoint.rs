@@ -1,0 +1,109 @@
+//! Plans the watchpoints on S: whether this machine's can be used, and on which CPUs.
+//!
+//! They cost two exceptions an idle visit and two an irq out of idle, so they are only set when asked for, and
+//! CPUs that were set aside for somebody's latency get none unless named. Only x86-64's are used: they trap
+//! after the write. Those of arm64 trap before it, and stepping over an atomic there may never end.
+
+use crate::cli::args::WatchpointMode;
+use crate::core::probe::{Mechanism, Point, Probe};
+use crate::core::units::CpuId;
+use crate::kernel::layout::Layout;
+use crate::kernel::plan::{PlannedProbe, PlannedRow};
+use crate::kernel::select::Planner;
+use crate::report::header::{BlindSpot, PassedOver};
+
+/// Points that a watchpoint shows.
+pub(super) const POINTS: [Point; 2] = [Point::IrqEnter, Point::IrqExit];
+
+const WHAT: &str = "idle and irq entry";
+const NOINSTR: &str = "noinstr code, where neither a kprobe nor fentry can sit";
+
+/// Why this machine's watchpoints are not used.
+fn objection(planner: &Planner<'_>) -> Option<String> {
+    let machine = &planner.facts.machine;
+    (machine != "x86_64").then(|| {
+        format!("{NOINSTR}; and a watchpoint of {machine} traps before the write, so only x86-64's are used")
+    })
+}
+
+fn symbol(planner: &Planner<'_>) -> String {
+    planner.facts.layout.as_ref().map_or_else(|_| "S".to_owned(), Layout::state_member)
+}
+
+/// Adds the watchpoint and the points that it shows, or the points and why nothing shows them.
+pub(super) fn plan(planner: &mut Planner<'_>) {
+    let symbol = symbol(planner);
+    let refusal = match planner.request.watchpoints {
+        WatchpointMode::Off => Some(format!("{NOINSTR}; --watchpoints sample shows it")),
+        WatchpointMode::Sample | WatchpointMode::Always => objection(planner),
+    };
+    let mut passed_over = Vec::new();
+    let mut chosen = None;
+    match refusal {
+        Some(reason) => {
+            passed_over.push(PassedOver { mechanism: Mechanism::Watchpoint, symbol, reason });
+        }
+        None => {
+            choose_cpus(planner);
+            chosen = (!planner.plan.watchpoint_cpus.is_empty()).then(|| add(planner, symbol));
+        }
+    }
+    for point in POINTS {
+        let passed_over = passed_over.clone();
+        planner.plan.rows.push(PlannedRow { point, site: None, required: false, chosen, passed_over });
+    }
+}
+
+fn add(planner: &mut Planner<'_>, symbol: String) -> usize {
+    planner.plan.probes.push(PlannedProbe {
+        offset: 0,
+        module: None,
+        is_exercised: false,
+        probe: Probe {
+            point: Point::IrqEnter,
+            mechanism: Mechanism::Watchpoint,
+            handlers: Vec::new(),
+            is_rcu_internal: false,
+            ftrace_validates_rcu: false,
+            symbol,
+        },
+    });
+    planner.plan.probes.len() - 1
+}
+
+/// All chosen CPUs but those that were set aside, which must be named.
+fn choose_cpus(planner: &mut Planner<'_>) {
+    let facts = planner.facts;
+    let are_named = !planner.request.cpus.is_empty();
+    let set_aside = |cpu: &CpuId| facts.nohz_full.contains(cpu) || facts.isolated.contains(cpu);
+    let (aside, watched): (Vec<CpuId>, Vec<CpuId>) =
+        planner.plan.cpus.iter().copied().partition(|cpu| !are_named && set_aside(cpu));
+    planner.plan.watchpoint_cpus = watched;
+    if !aside.is_empty() {
+        let list = aside.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        planner.plan.blind_spots.push(BlindSpot {
+            what: format!("{WHAT} on cpu {list}"),
+            reason: "nohz_full or isolated: no watchpoint is set there unasked".to_owned(),
+            remedy: Some(format!("name it with -c {list}")),
+        });
+    }
+}
+
+/// What stays unseen with and without watchpoints.
+pub(super) fn blind_spots(planner: &mut Planner<'_>) {
+    let spot = if planner.plan.watchpoint_cpus.is_empty() {
+        let reason = objection(planner);
+        BlindSpot {
+            what: WHAT.to_owned(),
+            remedy: reason.is_none().then(|| "--watchpoints sample".to_owned()),
+            reason: reason.unwrap_or_else(|| NOINSTR.to_owned()),
+        }
+    } else {
+        BlindSpot {
+            what: "what NMIs, #DB and #MC write".to_owned(),
+            reason: "the processor's watchpoints are off from their first instruction".to_owned(),
+            remedy: None,
+        }
+    };
+    planner.plan.blind_spots.push(spot);
+}

@@ -1,0 +1,185 @@
+//! The watchpoints of a run: opened CPU by CPU, switched by turns, followed over hotplug, and counted by cause.
+//!
+//! A breakpoint dies with its CPU's going offline and does not come back with it: the list of online CPUs is
+//! looked at once a second. What the hardware counted beyond the program's own hits is `missed`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use rcu_watch_common::slot;
+
+use super::duty::Duty;
+use super::{Session, clock};
+use crate::cli::args::WatchpointMode;
+use crate::core::cause::{Cause, Writers, cause};
+use crate::core::model::generation::Generation;
+use crate::core::snapshot::Snapshot;
+use crate::core::units::{CpuId, ProbeId};
+use crate::kernel::cpu;
+use crate::kernel::line::first_line;
+use crate::report::header::BlindSpot;
+use crate::report::transition::{Balance, Transitions};
+use crate::report::{Message, ProbeError};
+
+const ONLINE: &str = "/sys/devices/system/cpu/online";
+
+/// What a run knows of its watchpoints.
+#[derive(Default)]
+pub struct Watch {
+    /// CPUs that are to have one.
+    cpus: Vec<CpuId>,
+    /// CPUs that have one.
+    open: Vec<CpuId>,
+    /// `None`: on all the time.
+    duty: Option<Duty>,
+    windows: u64,
+    pub causes: Causes,
+}
+
+/// Transitions by cause.
+#[derive(Default)]
+pub struct Causes {
+    /// Of which kernel; `None` without watchpoints.
+    of: Option<(Generation, Writers)>,
+    counts: [u64; Cause::ALL.len()],
+}
+
+impl Causes {
+    /// Why S was written, where this snapshot is of a watchpoint.
+    pub fn count(&mut self, snapshot: &Snapshot<'_>) -> Option<Cause> {
+        let (generation, writers) = self.of.as_ref()?;
+        if snapshot.probe.0 != slot::WATCH_STATE || snapshot.synthetic {
+            return None;
+        }
+        let cause = cause(*generation, writers, snapshot);
+        self.counts[cause as usize] += 1;
+        Some(cause)
+    }
+
+    const fn of(&self, cause: Cause) -> u64 {
+        self.counts[cause as usize]
+    }
+}
+
+impl Session {
+    /// Opens watchpoints on `cpus`, all of them on, so that each can prove itself. Returns what stays unseen; an
+    /// error where nothing is seen.
+    pub(super) fn open_watchpoints(&mut self, cpus: &[CpuId]) -> Result<Vec<BlindSpot>, String> {
+        let generation = self.pipeline.kernel().generation;
+        if let Some(table) = self.symbols.table() {
+            let (text, writers) = crate::kernel::text::find(table);
+            self.pipeline.kernel_mut().text = text;
+            self.watch.causes.of = Some((generation, writers));
+        }
+        self.watch.cpus = cpus.to_vec();
+        let mut unseen = Vec::new();
+        for &cpu in cpus {
+            match self.programs.open_watchpoint(cpu, true) {
+                Ok(()) => {
+                    self.watch.open.push(cpu);
+                    self.watch.windows += 1;
+                }
+                Err(error) => unseen.push(BlindSpot {
+                    what: format!("idle and irq entry on cpu {cpu}"),
+                    reason: format!("{:#}", anyhow::Error::new(error)),
+                    remedy: None,
+                }),
+            }
+        }
+        if self.watch.open.is_empty() {
+            let mut reasons: Vec<String> = unseen.into_iter().map(|spot| spot.reason).collect();
+            reasons.dedup();
+            return Err(reasons.join("; "));
+        }
+        Ok(unseen)
+    }
+
+    /// Ends the time in which every watchpoint was on to prove itself.
+    pub(super) fn start_watch(&mut self, mode: WatchpointMode) -> Result<()> {
+        if mode != WatchpointMode::Sample || self.watch.open.is_empty() {
+            return Ok(());
+        }
+        for &cpu in &self.watch.open {
+            self.programs.switch_watchpoint(cpu, false)?;
+        }
+        self.watch.duty = Some(Duty::new(&self.watch.open));
+        Ok(())
+    }
+
+    /// Switches what is due.
+    pub(super) fn turn_watchpoints(&mut self) -> Result<()> {
+        let Some(duty) = &mut self.watch.duty else { return Ok(()) };
+        let now = Duration::from_nanos(clock::now().0.saturating_sub(self.started.0));
+        for (cpu, on) in duty.due(now) {
+            self.watch.windows += u64::from(on);
+            if let Err(error) = self.programs.switch_watchpoint(cpu, on) {
+                self.programs.close_watchpoint(cpu);
+                let error = ProbeError {
+                    probe: Some(ProbeId(slot::WATCH_STATE)),
+                    symbol: format!("S of cpu {cpu}"),
+                    error: format!("{:#}", anyhow::Error::new(error)),
+                };
+                self.tell(clock::now(), Some(cpu), Message::ProbeError(error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the watchpoint of a CPU that came back, and closes that of one that went.
+    pub(super) fn follow_hotplug(&mut self) -> Result<()> {
+        if self.watch.open.is_empty() {
+            return Ok(());
+        }
+        let online = cpu::parse_list(&first_line(Path::new(ONLINE)).unwrap_or_default());
+        for cpu in self.watch.cpus.clone() {
+            let was = self.watch.open.contains(&cpu);
+            let is = online.contains(&cpu);
+            let said = if was && !is {
+                self.programs.close_watchpoint(cpu);
+                self.watch.open.retain(|&other| other != cpu);
+                "the cpu went offline, and its watchpoint with it; it is set again when the cpu is back"
+                    .to_owned()
+            } else if is && !was {
+                match self.programs.open_watchpoint(cpu, self.watch.duty.is_none()) {
+                    Ok(()) => {
+                        self.watch.open.push(cpu);
+                        self.watch.windows += 1;
+                        continue;
+                    }
+                    // Not fully up yet, or taken: asked again in a second.
+                    Err(_) => continue,
+                }
+            } else {
+                continue;
+            };
+            let probe = Some(ProbeId(slot::WATCH_STATE));
+            let error = ProbeError { probe, symbol: format!("S of cpu {cpu}"), error: said };
+            self.tell(clock::now(), Some(cpu), Message::ProbeError(error))?;
+        }
+        Ok(())
+    }
+
+    /// The balance of all transitions that were seen; `None` without watchpoints.
+    pub(super) fn transitions(&self) -> Option<Transitions> {
+        let causes = &self.watch.causes;
+        causes.of.as_ref()?;
+        let probe = ProbeId(slot::WATCH_STATE);
+        let writes = self.programs.watched_writes();
+        let hits = self.books.hits(probe);
+        let unseen = self.books.lost_of(probe) + self.books.unstable_of(probe) + writes.saturating_sub(hits);
+        let allowed = self.watch.windows + unseen + causes.of(Cause::Unknown);
+        let balance = |kind, enter, exit| Balance::new(kind, causes.of(enter), causes.of(exit), allowed);
+        Some(Transitions {
+            writes,
+            windows: self.watch.windows,
+            balance: vec![
+                balance("idle", Cause::IdleEnter, Cause::IdleExit),
+                balance("irq", Cause::IrqEnter, Cause::IrqExit),
+                balance("user", Cause::UserEnter, Cause::UserExit),
+            ],
+            momentary: causes.of(Cause::Momentary),
+            unknown: causes.of(Cause::Unknown),
+        })
+    }
+}

@@ -176,7 +176,7 @@ pub struct ScopeArgs {
     /// Watch functions that match only; * and ? stand for any (repeatable)
     #[arg(long, value_name = "GLOB")]
     pub function: Vec<Glob>,
-    /// Inconclusive unless this rule was judged or this point fired (repeatable)
+    /// Inconclusive unless it was judged or fired (repeatable)
     #[arg(long, value_name = "RULE|POINT", value_parser = value::requirement)]
     pub require: Vec<Requirement>,
     /// Probe idle functions that nobody else hooks: itself a hazard

@@ -8,5 +8,6 @@ mod docs;
 mod golden;
 mod paper;
 mod perfetto;
+mod properties;
 mod sample;
 mod top;

@@ -1,0 +1,178 @@
+//! What must hold of every stream: decoding is total, the order of delivery between CPUs says nothing, and loss
+//! never turns into a finding.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use rcu_watch::core::decode::{decode, encode};
+use rcu_watch::core::finding::Severity;
+use rcu_watch::core::model::generation::{Generation, NON_IDLE};
+use rcu_watch::core::model::kernel::{KernelModel, PreemptLayout};
+use rcu_watch::core::pipeline::{Finding, Listener, Pipeline};
+use rcu_watch::core::probe::{Handler, HandlerKind, Mechanism, Point, Probe, Reliance};
+use rcu_watch::core::snapshot::{RcuState, Regs, Snapshot, Task};
+use rcu_watch::core::units::{Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, StateWord};
+
+struct Deaf;
+
+impl Listener for Deaf {
+    fn finding(&mut self, _finding: &Finding<'_>) {}
+}
+
+fn plan() -> Vec<Probe> {
+    let probe = |point, mechanism, handlers| Probe {
+        point,
+        mechanism,
+        symbol: "f".to_owned(),
+        handlers,
+        is_rcu_internal: false,
+        ftrace_validates_rcu: false,
+    };
+    let patch = Handler {
+        kind: HandlerKind::Livepatch,
+        name: "fix".to_owned(),
+        reliance: Reliance::Relies,
+        ours: false,
+    };
+    vec![
+        probe(Point::Checkpoint, Mechanism::RawTracepoint, vec![]),
+        probe(Point::PatchedFunction, Mechanism::Fentry, vec![patch]),
+        probe(Point::IdleVictim, Mechanism::KprobeInt3, vec![]),
+        probe(Point::EqsEnter, Mechanism::Watchpoint, vec![]),
+        probe(Point::NmiEnter, Mechanism::RawTracepoint, vec![]),
+        probe(Point::IrqEnter, Mechanism::Fentry, vec![]),
+    ]
+}
+
+prop_compose! {
+    fn any_snapshot()(
+        probe in 0..6_u32,
+        state in 0..16_u32,
+        nesting in prop::sample::select(vec![-1_i64, 0, 1, 2, 3]),
+        nmi_nesting in prop::sample::select(vec![-2_i64, 0, 1, 2, 3, 66, NON_IDLE, NON_IDLE + 1, NON_IDLE + 2]),
+        preempt in prop::sample::select(vec![0_u64, 0x100, 0x1_0000, 0x11_0000, 0x22_0000]),
+        pid in 0..2_u32,
+        interrupts in prop::option::of(any::<bool>()),
+    ) -> Snapshot<'static> {
+        let regs = interrupts.map(|on| Regs { ip: Address(1), rflags: u64::from(on) << 9, ..Regs::default() });
+        Snapshot {
+            probe: ProbeId(probe),
+            rcu: RcuState {
+                state: StateWord(state),
+                nesting: Counter(nesting),
+                nmi_nesting: Counter(nmi_nesting),
+                preempt_count: PreemptCount(preempt),
+            },
+            task: Task { pid, tgid: pid, comm: [0; 16] },
+            regs,
+            ..Snapshot::default()
+        }
+    }
+}
+
+/// Gives each CPU's records their numbers.
+fn numbered(mut stream: Vec<Snapshot<'static>>, cpu: u32) -> Vec<Snapshot<'static>> {
+    let mut next = [0; 6];
+    for (at, snapshot) in stream.iter_mut().enumerate() {
+        snapshot.cpu = CpuId(cpu);
+        snapshot.ts = Nanos(at as u64);
+        let seq = &mut next[snapshot.probe.0 as usize];
+        snapshot.probe_seq = *seq;
+        *seq += 1;
+    }
+    stream
+}
+
+type Judged = BTreeSet<(&'static str, Severity, &'static str, String, u64)>;
+
+fn judge(generation: Generation, stream: &[Snapshot<'static>]) -> Judged {
+    let kernel = KernelModel::new(generation, PreemptLayout::FOUR_BYTES);
+    let mut pipeline = Pipeline::new(kernel, plan());
+    for snapshot in stream {
+        pipeline.push(&encode(snapshot), &mut Deaf);
+    }
+    pipeline.finish(&mut Deaf);
+    let mut judged = BTreeSet::new();
+    for total in pipeline.totals() {
+        let verdict = total.verdict;
+        // Kinds that differ in the shape of the state only are told apart by their counts.
+        let key = |n| {
+            (
+                verdict.rule.code(),
+                verdict.severity,
+                verdict.because,
+                total.fingerprint.clone(),
+                total.count + n,
+            )
+        };
+        let free = (0..).map(|n| key(n << 32)).find(|key| !judged.contains(key));
+        judged.extend(free);
+    }
+    judged
+}
+
+/// Merges the CPUs' streams as `turns` says, each CPU's own order kept.
+fn merged(streams: &[Vec<Snapshot<'static>>], turns: &[usize]) -> Vec<Snapshot<'static>> {
+    let mut at = vec![0; streams.len()];
+    let mut merged = Vec::new();
+    let any_order =
+        turns.iter().copied().chain((0..streams.len()).flat_map(|cpu| vec![cpu; streams[cpu].len()]));
+    for turn in any_order {
+        let cpu = turn % streams.len();
+        if let Some(snapshot) = streams[cpu].get(at[cpu]) {
+            merged.push(*snapshot);
+            at[cpu] += 1;
+        }
+    }
+    merged
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_are_a_record_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        if let Ok(snapshot) = decode(&bytes, 256) {
+            let again = encode(&snapshot);
+            prop_assert_eq!(decode(&again, 256), Ok(snapshot));
+        }
+    }
+
+    #[test]
+    fn a_record_with_any_byte_changed_is_a_record_or_an_error(
+        snapshot in any_snapshot(), at in 0..128_usize, byte in any::<u8>(),
+    ) {
+        let mut bytes = encode(&snapshot);
+        bytes[at] = byte;
+        let _ = decode(&bytes, 6);
+    }
+
+    #[test]
+    fn the_order_of_delivery_between_cpus_says_nothing(
+        streams in prop::collection::vec(prop::collection::vec(any_snapshot(), 0..40), 3),
+        turns in prop::collection::vec(0..3_usize, 0..120),
+        generation in prop::sample::select(Generation::ALL.to_vec()),
+    ) {
+        let streams: Vec<_> = (0..).zip(streams).map(|(cpu, stream)| numbered(stream, cpu)).collect();
+        prop_assert_eq!(
+            judge(generation, &merged(&streams, &turns)),
+            judge(generation, &merged(&streams, &[]))
+        );
+    }
+
+    #[test]
+    fn loss_never_turns_into_a_finding(
+        stream in prop::collection::vec(any_snapshot(), 1..60),
+        lost in prop::collection::vec(any::<bool>(), 60),
+        generation in prop::sample::select(Generation::ALL.to_vec()),
+    ) {
+        let stream = numbered(stream, 0);
+        let kept: Vec<_> =
+            stream.iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(snapshot, _)| *snapshot).collect();
+        let kinds = |judged: Judged| -> BTreeSet<_> {
+            judged.into_iter().map(|(rule, severity, because, ..)| (rule, severity, because)).collect()
+        };
+        let (all, some) = (kinds(judge(generation, &stream)), kinds(judge(generation, &kept)));
+        prop_assert!(some.is_subset(&all), "{:?}", some.difference(&all).collect::<Vec<_>>());
+    }
+}

@@ -15,7 +15,7 @@ use rcu_watch_common::record::{
 };
 
 use crate::maps::{EVENTS, LOSS, WANT_STACK, layout, stream};
-use crate::read::{self, NMI_NESTING_REST, Words};
+use crate::read::{self, NMI_NESTING_REST, UNREAD, Words};
 
 /// What a probe takes for the normal state of its CPU.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,16 +44,20 @@ pub struct Hook {
 /// Takes a hit of `probe` from the snapshot to the ring buffer.
 #[inline(always)]
 pub fn hit(ctx: *mut c_void, probe: u32, rest: Rest, hook: &Hook) {
-    let Some(offset) = read::watched_cpu() else { return };
+    let offset = read::watched_cpu();
+    if offset == 0 {
+        return;
+    }
     let Some(books) = LOSS.get_ptr_mut(probe) else { return };
     // SAFETY: this CPU's map value; see the module's note on why nobody else writes it meanwhile.
     let books = unsafe { &mut *books };
     books.hits += 1;
-    let Some(words) = read::words(offset) else {
+    let mut words = Words::default();
+    if !read::words(offset, &mut words) {
         books.unstable += 1;
         return;
-    };
-    let mut preempt_count = None;
+    }
+    let mut preempt_count = UNREAD;
     if rest != Rest::Task {
         preempt_count = read::preempt_count(&words);
     }
@@ -65,18 +69,18 @@ pub fn hit(ctx: *mut c_void, probe: u32, rest: Rest, hook: &Hook) {
         }
         flags |= flag::AT_REST;
     }
-    if preempt_count.is_none() {
+    if preempt_count == UNREAD {
         preempt_count = read::preempt_count(&words);
     }
-    let (Some(preempt_count), true) = (preempt_count, read::is_stable(&words)) else {
+    if preempt_count == UNREAD || !read::is_stable(&words) {
         books.unstable += 1;
         return;
-    };
+    }
     send(ctx, probe, books, &words, preempt_count, &Hook { flags, ..*hook });
 }
 
 #[inline(always)]
-fn is_at_rest(rest: Rest, words: &Words, preempt_count: Option<u64>) -> bool {
+fn is_at_rest(rest: Rest, words: &Words, preempt_count: u64) -> bool {
     let layout = layout();
     let in_kernel = words.state & layout.rest_mask == layout.rest_state;
     let task = in_kernel && words.nesting == 1 && words.nmi_nesting == NMI_NESTING_REST;
@@ -84,7 +88,9 @@ fn is_at_rest(rest: Rest, words: &Words, preempt_count: Option<u64>) -> bool {
         Rest::Never => false,
         Rest::Task => task,
         Rest::TaskOrCounted | Rest::Counted => {
-            let Some(preempt_count) = preempt_count else { return false };
+            if preempt_count == UNREAD {
+                return false;
+            }
             let nmi = preempt_count & layout.nmi_mask != 0;
             let hardirq = preempt_count & layout.hardirq_mask != 0;
             if nmi || (hardirq && is_idle_task()) {

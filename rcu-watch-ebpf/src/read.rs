@@ -4,8 +4,10 @@
 //! time it is read again ([`is_stable`]): every transition steps S, and a balanced interrupt out of an EQS
 //! steps it twice.
 
+use core::ptr;
+
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
-use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_probe_read_kernel as read_kernel};
 use rcu_watch_common::config::{CpuState, STATE_BLOCK_BYTES, StateLayout};
 
 use crate::maps::{CPU, layout};
@@ -13,8 +15,11 @@ use crate::maps::{CPU, layout};
 /// M at rest: `DYNTICK_IRQ_NONIDLE`, since 6.0 `CT_NESTING_IRQ_NONIDLE`, LONG_MAX/2 + 1.
 pub const NMI_NESTING_REST: u64 = 1 << 62;
 
+/// P where it could not be read; no kernel counts that deep.
+pub const UNREAD: u64 = u64::MAX;
+
 /// S, N and M of one CPU, and where they were read.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Words {
     pub state: u32,
     pub nesting: u64,
@@ -22,71 +27,70 @@ pub struct Words {
     pub cpu_offset: u64,
 }
 
-/// Where the running CPU's per-CPU data starts; `None` where this CPU is not watched or that cannot be read.
+// No `Option` of what was read: its payload is undefined when it is `None`, the compiler copies it all the same,
+// and the verifier refuses to read a register that was never written.
+
+/// Fills `value` from kernel memory; false where that cannot be read.
 #[inline(always)]
-pub fn watched_cpu() -> Option<u64> {
-    let state = CPU.get_ptr_mut(0)?;
+fn read<T: Copy>(address: u64, value: &mut T) -> bool {
+    // SAFETY: the helper writes as many bytes as `T` has, and fails on an address that cannot be read.
+    unsafe {
+        bpf_probe_read_kernel(ptr::from_mut(value).cast(), size_of::<T>() as u32, address as *const _) == 0
+    }
+}
+
+/// Where the running CPU's per-CPU data starts; 0 where this CPU is not watched or that cannot be read.
+#[inline(always)]
+pub fn watched_cpu() -> u64 {
+    let Some(state) = CPU.get_ptr_mut(0) else { return 0 };
     // SAFETY: a map value of this CPU; the verifier holds us to its bounds.
     let CpuState { offset, unwatched } = unsafe { *state };
     if unwatched != 0 {
-        return None;
+        return 0;
     }
     if offset != 0 {
-        return Some(offset);
+        return offset;
     }
     // SAFETY: no arguments, no side effects.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    let offset = cpu_offset(&layout(), cpu)?;
+    let offset = cpu_offset(&layout(), cpu);
     // SAFETY: as above.
     unsafe { (*state).offset = offset };
-    Some(offset)
+    offset
 }
 
-/// Where `cpu`'s per-CPU data starts.
+/// Where `cpu`'s per-CPU data starts; 0 where that cannot be read.
 #[inline(always)]
-fn cpu_offset(layout: &StateLayout, cpu: u32) -> Option<u64> {
-    // SAFETY: the helper takes any address and fails on one that cannot be read.
-    unsafe { read_kernel((layout.per_cpu_offset + u64::from(cpu) * 8) as *const u64) }.ok()
+fn cpu_offset(layout: &StateLayout, cpu: u32) -> u64 {
+    let mut offset = 0u64;
+    if read(layout.per_cpu_offset + u64::from(cpu) * 8, &mut offset) { offset } else { 0 }
 }
 
-/// The words of the CPU whose per-CPU data starts at `offset`.
+/// The words of the CPU whose per-CPU data starts at `cpu_offset`; false where they cannot be read.
 #[inline(always)]
-pub fn words(offset: u64) -> Option<Words> {
-    words_at(&layout(), offset)
-}
-
-/// The words of another CPU: for calibration and statistics only, since nothing holds it still.
-#[inline(always)]
-pub fn remote_cpu(cpu: u32) -> Option<Words> {
+pub fn words(cpu_offset: u64, words: &mut Words) -> bool {
     let layout = layout();
-    words_at(&layout, cpu_offset(&layout, cpu)?)
-}
-
-#[inline(always)]
-fn words_at(layout: &StateLayout, cpu_offset: u64) -> Option<Words> {
     let mut block = [0u64; STATE_BLOCK_BYTES / 8];
-    // SAFETY: writes STATE_BLOCK_BYTES bytes to an array of that size.
-    let failed = unsafe {
-        bpf_probe_read_kernel(
-            block.as_mut_ptr().cast(),
-            STATE_BLOCK_BYTES as u32,
-            (layout.block + cpu_offset) as *const _,
-        )
-    };
-    if failed != 0 {
-        return None;
+    if !read(layout.block + cpu_offset, &mut block) {
+        return false;
     }
     let bytes = block.as_ptr().cast::<u8>();
     // SAFETY: the loader only sets offsets within the block, aligned; for the verifier they are constants of
     // a frozen map, and the masks keep them in bounds all the same.
     unsafe {
-        Some(Words {
-            state: *bytes.add((layout.state_offset & 28) as usize).cast::<u32>(),
-            nesting: *bytes.add((layout.nesting_offset & 24) as usize).cast::<u64>(),
-            nmi_nesting: *bytes.add((layout.nmi_nesting_offset & 24) as usize).cast::<u64>(),
-            cpu_offset,
-        })
+        words.state = *bytes.add((layout.state_offset & 28) as usize).cast::<u32>();
+        words.nesting = *bytes.add((layout.nesting_offset & 24) as usize).cast::<u64>();
+        words.nmi_nesting = *bytes.add((layout.nmi_nesting_offset & 24) as usize).cast::<u64>();
     }
+    words.cpu_offset = cpu_offset;
+    true
+}
+
+/// The words of another CPU: for calibration and statistics only, since nothing holds it still.
+#[inline(always)]
+pub fn remote_words(cpu: u32, remote: &mut Words) -> bool {
+    let offset = cpu_offset(&layout(), cpu);
+    offset != 0 && words(offset, remote)
 }
 
 /// Whether S is still what it was.
@@ -94,28 +98,27 @@ fn words_at(layout: &StateLayout, cpu_offset: u64) -> Option<Words> {
 pub fn is_stable(words: &Words) -> bool {
     let layout = layout();
     let address = layout.block + words.cpu_offset + u64::from(layout.state_offset);
-    // SAFETY: as in `cpu_offset`.
-    matches!(unsafe { read_kernel(address as *const u32) }, Ok(state) if state == words.state)
+    let mut state = 0u32;
+    read(address, &mut state) && state == words.state
 }
 
-/// P of the CPU that `words` were read from.
+/// P of the CPU that `words` were read from, or [`UNREAD`].
 #[inline(always)]
-pub fn preempt_count(words: &Words) -> Option<u64> {
+pub fn preempt_count(words: &Words) -> u64 {
     let layout = layout();
     let address = layout.preempt_count + words.cpu_offset;
-    // SAFETY: as in `cpu_offset`.
-    unsafe {
-        if layout.preempt_count_bytes == 8 {
-            read_kernel(address as *const u64).ok()
-        } else {
-            read_kernel(address as *const u32).ok().map(u64::from)
-        }
+    if layout.preempt_count_bytes == 8 {
+        let mut count = 0u64;
+        if read(address, &mut count) { count } else { UNREAD }
+    } else {
+        let mut count = 0u32;
+        if read(address, &mut count) { u64::from(count) } else { UNREAD }
     }
 }
 
 /// A word of kernel memory, 0 where it cannot be read.
 #[inline(always)]
 pub fn kernel_word(address: u64) -> u64 {
-    // SAFETY: as in `cpu_offset`.
-    unsafe { read_kernel(address as *const u64) }.unwrap_or(0)
+    let mut word = 0u64;
+    if read(address, &mut word) { word } else { 0 }
 }

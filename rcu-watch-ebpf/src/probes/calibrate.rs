@@ -7,7 +7,7 @@ use aya_ebpf::programs::RawTracePointContext;
 use rcu_watch_common::config::CalibrationSample;
 
 use crate::maps::{CALIBRATION, CALIBRATION_IRQ};
-use crate::read;
+use crate::read::{self, UNREAD, Words};
 
 /// Hook: none; user space runs it by `BPF_PROG_TEST_RUN` with a CPU's number as first argument.
 /// Leaves that CPU's words in `CALIBRATION`; returns 0 where they could be read.
@@ -15,10 +15,13 @@ use crate::read;
 pub fn rcuw_cal_read(ctx: RawTracePointContext) -> i32 {
     let cpu: u64 = ctx.arg(0);
     let Some(sample) = CALIBRATION.get_ptr_mut(0) else { return 1 };
-    let Some(words) = read::remote_cpu(cpu as u32) else { return 2 };
-    let Some(preempt_count) = read::preempt_count(&words) else { return 3 };
-    if !read::is_stable(&words) {
-        return 4;
+    let mut words = Words::default();
+    if !read::remote_words(cpu as u32, &mut words) {
+        return 2;
+    }
+    let preempt_count = read::preempt_count(&words);
+    if preempt_count == UNREAD || !read::is_stable(&words) {
+        return 3;
     }
     // SAFETY: a map value; user space runs one of these at a time.
     unsafe {
@@ -47,8 +50,14 @@ pub fn rcuw_cal_irq(_ctx: RawTracePointContext) -> i32 {
     let Some(sample) = CALIBRATION_IRQ.get_ptr_mut(0) else { return 0 };
     // SAFETY: no arguments, no side effects.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    let Some(words) = read::remote_cpu(cpu) else { return 0 };
-    let Some(preempt_count) = read::preempt_count(&words) else { return 0 };
+    let mut words = Words::default();
+    if !read::remote_words(cpu, &mut words) {
+        return 0;
+    }
+    let preempt_count = read::preempt_count(&words);
+    if preempt_count == UNREAD {
+        return 0;
+    }
     // SAFETY: this CPU's map value; the tracepoint's irq does not nest.
     unsafe {
         // M=1, an irq out of an EQS, says more than any other: nothing replaces it.

@@ -8,7 +8,9 @@
 //! [`bpf`] and [`kernel`] deal with the kernel; [`core`] judges and is pure; [`report`] is what a run says, as data; [`sink`] prints
 //! it; [`cli`] and [`commands`] are what a person types and what it does.
 
+pub mod audit;
 pub mod bpf;
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod core;

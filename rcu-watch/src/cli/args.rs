@@ -20,6 +20,21 @@ Examples:
 
 Exit codes: 0 no finding, 1 error, 2 findings, 3 inconclusive, 4 not supported here, 5 CMD failed";
 
+const AUDIT_NOTES: &str = "\
+Says first what it will do to this machine and asks; without a terminal it needs --yes.
+Exit codes: 0 none exposed, 2 some are, 3 inconclusive, 1 error, 4 not supported here
+
+  rcu-watch audit --yes -f json | jq -r 'select(.type == \"audited\" and .data.verdict == \"exposed\") | .data.function'
+  rcu-watch audit --function 'acpi_*' --resume audit.state";
+
+const CHECK_NOTES: &str = "\
+A probe is placed on each function that is not refused at once. On a terminal rcu-watch asks first; elsewhere
+it needs --yes. Run what calls the functions meanwhile: evidence is what was seen.
+Exit codes: 0 no evidence against any, 2 some must or can not be hooked, 3 inconclusive, 1 error, 4 not supported
+
+  rcu-watch check --yes ./my-livepatch.ko && insmod ./my-livepatch.ko
+  rcu-watch check --no-probe arch_cpu_idle";
+
 /// Watch a live kernel for code that runs where RCU is not watching.
 #[derive(Debug, Parser)]
 #[command(name = "rcu-watch", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
@@ -52,6 +67,12 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Show a live picture of each CPU
     Top(TopArgs),
+    /// Find every traceable function that this kernel runs with RCU off
+    #[command(after_help = AUDIT_NOTES)]
+    Audit(AuditArgs),
+    /// Before patching or tracing: is there evidence against it?
+    #[command(after_help = CHECK_NOTES)]
+    Check(CheckArgs),
     /// Find this class of kernel splats in a log: dmesg's, a CI job's, pstore's
     Dmesg(DmesgArgs),
     /// Print a rule's page, or the list of rules
@@ -72,10 +93,10 @@ pub struct WatchArgs {
     #[arg(short, long, value_name = "TIME", value_parser = value::duration)]
     pub duration: Option<Duration>,
     /// Stop after this many findings, repeats not counted
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), hide_short_help = true)]
     pub limit: Option<u64>,
     /// Report this rule only, by id or name (repeatable)
-    #[arg(long, value_name = "RULE", value_parser = value::rule)]
+    #[arg(long, value_name = "RULE", value_parser = value::rule, hide_short_help = true)]
     pub rule: Vec<RuleId>,
     /// Send one finding marked synthetic through the whole pipeline
     #[arg(long)]
@@ -146,6 +167,47 @@ pub struct TopArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+pub struct AuditArgs {
+    /// Trace all functions this long
+    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = value::duration)]
+    pub duration: Duration,
+    /// Audit functions that match only; * and ? stand for any (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    pub function: Vec<Glob>,
+    /// On these CPUs only: 0-3,8
+    #[arg(short, long, value_name = "LIST")]
+    pub cpus: Option<CpuList>,
+    /// Do not ask: this machine may bear the cost
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Keep what is done in FILE; if it is there, go on from it
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
+    #[command(flatten)]
+    pub verdict: StrictVerdictArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// Functions, or livepatch modules (PATCH.ko), which need not be loaded
+    #[arg(required = true, value_name = "FUNC|PATCH.ko")]
+    pub targets: Vec<String>,
+    /// Observe this long
+    #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = value::duration)]
+    pub duration: Duration,
+    /// Do not ask before probes are placed
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Place no probe: only say what is known
+    #[arg(long, conflicts_with = "yes")]
+    pub no_probe: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Args, Clone, Debug)]
 pub struct DmesgArgs {
     /// The log; - is standard input, none the running kernel's own
     pub file: Option<PathBuf>,
@@ -162,8 +224,25 @@ pub struct VerdictArgs {
     #[arg(long, value_name = "SEVERITY", default_value = "error", hide_possible_values = true)]
     pub fail_on: FailOn,
     /// Let findings that are in this earlier NDJSON not count
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub baseline: Option<PathBuf>,
+}
+
+/// What counts for a command that looks for exposed functions: these are warnings, and what was asked for.
+#[derive(Args, Clone, Debug)]
+pub struct StrictVerdictArgs {
+    /// Exit 2 from this severity on: info, warning, error, never
+    #[arg(long, value_name = "SEVERITY", default_value = "warning", hide_possible_values = true)]
+    pub fail_on: FailOn,
+    /// Let findings that are in this earlier NDJSON not count
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
+}
+
+impl From<&StrictVerdictArgs> for VerdictArgs {
+    fn from(args: &StrictVerdictArgs) -> Self {
+        Self { fail_on: args.fail_on, baseline: args.baseline.clone() }
+    }
 }
 
 /// Where to look.
@@ -201,7 +280,13 @@ pub struct OutputArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// auto (NO_COLOR is honoured), always or never
-    #[arg(long, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
     pub color: ColorChoice,
     /// Say more: reasons, words as read, the books
     #[arg(short, long, action = ArgAction::Count)]

@@ -1,5 +1,7 @@
 //! The commands: each takes its arguments, does its work and says how the process ends.
 
+mod audit;
+mod check;
 mod completions;
 mod dmesg;
 mod explain;
@@ -22,6 +24,8 @@ pub fn run(command: &Command) -> Result<Exit> {
         Command::Record(args) => record::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Top(args) => top::run(args),
+        Command::Audit(args) => audit::run(args),
+        Command::Check(args) => check::run(args),
         Command::Dmesg(args) => dmesg::run(args),
         Command::Explain { rule } => explain::run(*rule),
         Command::Completions { shell } => completions::run(*shell),

@@ -108,7 +108,7 @@ impl Facts {
     pub fn read(tree: &Tree, kernel: &impl Ask) -> Self {
         let privileges = Privileges::read(tree);
         let handled = merge(&Sightings::read(tree, kernel, points::runs_in_eqs));
-        let sources = Sources::read(tree, &handled, &privileges);
+        let sources = Sources::read(tree, &handled, &BTreeSet::new(), &privileges);
         let tracefs = tree.tracefs();
         let line = |path| first_line(&tree.path(path)).unwrap_or_default();
         let none = Wanted::default();
@@ -154,13 +154,22 @@ impl Facts {
             self.handled.site(function).is_some() || points::functions().any(|f| f == function)
         };
         if !handled.sites.iter().all(|site| is_known(&site.function)) {
-            let sources = Sources::read(tree, &handled, &self.privileges);
-            self.symbols = sources.symbols;
-            self.btf = sources.btf;
-            self.traceable = sources.traceable;
-            self.kprobe_blacklist = sources.kprobe_blacklist;
+            self.set_sources(Sources::read(tree, &handled, &BTreeSet::new(), &self.privileges));
         }
         self.handled = handled;
+    }
+
+    /// Learns of functions that are on no list of ours.
+    pub fn learn(&mut self, tree: &Tree, functions: &BTreeSet<String>) {
+        self.set_sources(Sources::read(tree, &self.handled, functions, &self.privileges));
+    }
+
+    fn set_sources(&mut self, sources: Sources) {
+        let Sources { symbols, btf, traceable, kprobe_blacklist } = sources;
+        self.symbols = symbols;
+        self.btf = btf;
+        self.traceable = traceable;
+        self.kprobe_blacklist = kprobe_blacklist;
     }
 }
 
@@ -173,12 +182,13 @@ struct Sources {
 }
 
 impl Sources {
-    fn read(tree: &Tree, handled: &Handled, privileges: &Privileges) -> Self {
+    fn read(tree: &Tree, handled: &Handled, more: &BTreeSet<String>, privileges: &Privileges) -> Self {
         let names: BTreeSet<String> = points::functions()
             .chain(feature::SYMBOLS.iter().copied())
             .chain(layout::SYMBOLS.iter().copied())
             .map(str::to_owned)
             .chain(handled.sites.iter().map(|site| site.function.clone()))
+            .chain(more.iter().cloned())
             .collect();
         Self {
             symbols: read_symbols(tree, &names, privileges),

@@ -68,9 +68,23 @@ const HANDS_OFF: &[&str] = &[
     "trace_call_bpf",
     "copy_from_kernel_nofault",
     "kernel_text_address",
+    // What reads the clock for all of them: one of these, by the clock source.
+    "read_hpet",
+    "read_tsc",
+    "acpi_pm_read",
+    "jiffies_read",
+    "kvm_clock_read",
+    "kvm_clock_get_cycles",
+    "pvclock_clocksource_read",
+    "pvclock_clocksource_read_nowd",
+    "xen_clocksource_read",
+    "xen_clocksource_get_cycles",
+    "read_hv_clock_msr",
+    "read_hv_clock_tsc",
+    "read_hv_clock_tsc_cs",
 ];
 const HANDS_OFF_PREFIXES: &[&str] =
-    &["perf_", "__perf_", "bpf_ringbuf_", "bpf_probe_read", "__bpf_prog_", "bpf_get_"];
+    &["perf_", "__perf_", "bpf_ringbuf_", "bpf_probe_read", "__bpf_prog_", "bpf_get_", "_raw_spin_"];
 
 const NOINSTR: &str = "noinstr entry code, where neither a kprobe nor fentry can sit";
 

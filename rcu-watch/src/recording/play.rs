@@ -62,7 +62,7 @@ pub fn play(input: impl Read, stream: Stream, terms: &Terms) -> Result<Exit> {
             return Err(error).context("cannot write what the recording says");
         }
     }
-    finish(pipeline, player, end, broken, terms)
+    finish(pipeline, player, end, broken.as_ref(), terms)
 }
 
 fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
@@ -140,7 +140,7 @@ fn finish(
     mut pipeline: Pipeline,
     mut player: Player<'_>,
     end: Option<End>,
-    broken: Option<ReadError>,
+    broken: Option<&ReadError>,
     terms: &Terms,
 ) -> Result<Exit> {
     pipeline.finish(&mut player);

@@ -55,7 +55,7 @@ fn as_string<S: serde::Serializer>(number: &Option<u64>, serializer: S) -> Resul
 }
 
 /// The words as read, decoded, and the state of the code that the probe saw or interrupted.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StateReport {
     #[serde(rename = "S")]
@@ -79,7 +79,7 @@ pub struct StateReport {
     pub nmi: bool,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NmiNestingReport {
     pub raw: Counter,

@@ -5,6 +5,7 @@
 //! never by time. Integers that can pass 2^53 are strings, S, N, M and addresses in hex. Readers ignore
 //! types and members that they do not know; additions keep [`SCHEMA`], anything else raises it.
 
+pub mod audit;
 pub mod baseline;
 pub mod finding;
 pub mod header;
@@ -21,6 +22,7 @@ use serde::Serialize;
 
 use crate::core::units::{CpuId, Nanos};
 
+pub use audit::{AuditTotals, AuditedFunction, CheckedFunction};
 pub use baseline::Baseline;
 pub use finding::{FindingReport, Repeat};
 pub use header::Header;
@@ -67,5 +69,11 @@ pub enum Message {
     Missed(Missed),
     ProbeError(ProbeError),
     Heartbeat(Heartbeat),
+    /// `audit`: one suspect.
+    Audited(Box<AuditedFunction>),
+    /// `audit`: after the last suspect.
+    AuditTotals(AuditTotals),
+    /// `check`: one function.
+    Checked(Box<CheckedFunction>),
     Summary(Box<Summary>),
 }

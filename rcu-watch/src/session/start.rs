@@ -82,7 +82,7 @@ fn refused(error: BpfError) -> anyhow::Error {
 
 /// Loads the programs and holds the layout against what they read. G2 and G3 differ in the watching bit alone,
 /// which no symbol or type gives away for sure: where one is contradicted, the other is tried.
-fn load_calibrated(layout: &mut Layout, options: StreamOptions, cpus: &[CpuId]) -> Result<Loaded> {
+pub(crate) fn load_calibrated(layout: &mut Layout, options: StreamOptions, cpus: &[CpuId]) -> Result<Loaded> {
     let sibling = match layout.generation {
         Generation::G2 => Some(Generation::G3),
         Generation::G3 => Some(Generation::G2),
@@ -98,7 +98,7 @@ fn load_calibrated(layout: &mut Layout, options: StreamOptions, cpus: &[CpuId]) 
     }
 }
 
-type Loaded = (Programs, Reader, Calibration);
+pub(crate) type Loaded = (Programs, Reader, Calibration);
 
 fn load_once(
     layout: &Layout,
@@ -115,7 +115,7 @@ fn unknown_layout(contradiction: &Contradiction) -> anyhow::Error {
     Unsupported(format!("cannot judge this kernel: {contradiction}")).into()
 }
 
-fn model(layout: &Layout, calibration: &Calibration) -> KernelModel {
+pub(crate) fn model(layout: &Layout, calibration: &Calibration) -> KernelModel {
     let preempt = if layout.state.preempt_count_bytes == 8 {
         PreemptLayout::EIGHT_BYTES
     } else {

@@ -22,9 +22,61 @@ use crate::top::strip::Strip;
 /// The longest wait between two lines: a recording may have pauses that nobody wants to sit through.
 const LONGEST: Duration = Duration::from_secs(2);
 
+/// Counts what a recording has of each second, for the rates between its heartbeats.
+#[derive(Debug, Default)]
+pub struct Counter {
+    beat: Heartbeat,
+    start: Nanos,
+    /// When the last status was, in nanoseconds of the recording.
+    told_ns: u64,
+}
+
+impl Counter {
+    fn count(&mut self, point: Point) {
+        match point {
+            Point::Checkpoint => self.beat.checkpoints += 1,
+            Point::PatchedFunction | Point::FtraceFunction => self.beat.handler_calls += 1,
+            Point::EqsEnter => self.beat.idle_entries += 1,
+            Point::NmiEnter => self.beat.nmis += 1,
+            _ => {}
+        }
+    }
+
+    /// The status that is due, more than a second after the last.
+    fn tick(&mut self, ts: Nanos) -> Option<&Heartbeat> {
+        let elapsed_ns = ts.0.saturating_sub(self.start.0);
+        if elapsed_ns <= self.told_ns + 1_000_000_000 {
+            return None;
+        }
+        self.told_ns = elapsed_ns;
+        self.beat.elapsed_ns = elapsed_ns.to_string();
+        Some(&self.beat)
+    }
+
+    /// The recording's own status: it also counts what was not recorded.
+    fn heartbeat(&mut self, data: &Value) -> &Heartbeat {
+        let most = |member: &str, counted: u64| counted.max(count(&data[member]));
+        self.beat = Heartbeat {
+            elapsed_ns: text(&data["elapsed_ns"]).to_owned(),
+            checkpoints: most("checkpoints", self.beat.checkpoints),
+            handler_calls: most("handler_calls", self.beat.handler_calls),
+            idle_entries: most("idle_entries", self.beat.idle_entries),
+            nmis: most("nmis", self.beat.nmis),
+            findings: most("findings", self.beat.findings),
+            lost: most("lost", self.beat.lost),
+            missed: most("missed", self.beat.missed),
+            user_cost_percent: data["user_cost_percent"].as_f64().unwrap_or(0.0),
+            kernel_cost_percent: data["kernel_cost_percent"].as_f64(),
+        };
+        self.told_ns = self.beat.elapsed_ns.parse().unwrap_or(self.told_ns);
+        &self.beat
+    }
+}
+
 /// Plays `input` into the picture; ends early when the viewer quits.
 pub fn play(input: impl BufRead, shared: &Shared) -> io::Result<()> {
     let mut last = None;
+    let mut counter = Counter::default();
     for line in input.lines() {
         let Ok(line) = serde_json::from_str::<Value>(&line?) else { continue };
         let ts = nanos(&line["ts_ns"]);
@@ -35,7 +87,7 @@ pub fn play(input: impl BufRead, shared: &Shared) -> io::Result<()> {
         if shared.quit.load(Ordering::Relaxed) {
             return Ok(());
         }
-        shared.with(|picture| take(picture, ts, &line));
+        shared.with(|picture| take(picture, &mut counter, ts, &line));
     }
     shared.with(|picture| picture.ended.get_or_insert_with(|| "cut short".to_owned()).truncate(40));
     Ok(())
@@ -50,15 +102,31 @@ fn wait(mut time: Duration, shared: &Shared) {
 }
 
 /// Takes one line into the picture.
-pub fn take(picture: &mut Picture, ts: Nanos, line: &Value) {
+pub fn take(picture: &mut Picture, counter: &mut Counter, ts: Nanos, line: &Value) {
     picture.ts = picture.ts.max(ts);
     let cpu = line["cpu"].as_u64().and_then(|cpu| u32::try_from(cpu).ok()).map(CpuId);
     let data = &line["data"];
+    if let Some(beat) = counter.tick(ts) {
+        picture.status(beat);
+    }
     match (text(&line["type"]), cpu) {
-        ("header", _) => header(picture, ts, data),
-        ("snapshot", Some(cpu)) => snapshot(picture, ts, cpu, data),
-        ("finding", _) => finding(picture, ts, cpu, data),
+        ("header", _) => {
+            *counter = Counter { start: ts, ..Counter::default() };
+            header(picture, ts, data);
+        }
+        ("snapshot", Some(cpu)) => {
+            let name = text(&data["point"]);
+            if let Some(&point) = Point::ALL.iter().find(|point| point.name() == name) {
+                counter.count(point);
+                snapshot(picture, ts, cpu, point, data);
+            }
+        }
+        ("finding", _) => {
+            counter.beat.findings += 1;
+            finding(picture, ts, cpu, data);
+        }
         ("repeat", _) => {
+            counter.beat.findings += count(&data["count"]);
             if let Some(kind) =
                 picture.findings.iter_mut().find(|kind| Some(u64::from(kind.id)) == data["id"].as_u64())
             {
@@ -66,23 +134,14 @@ pub fn take(picture: &mut Picture, ts: Nanos, line: &Value) {
             }
         }
         ("lost", _) => {
+            counter.beat.lost += count(&data["count"]);
             picture.note(format!("lost {} records of {}", count(&data["count"]), text(&data["symbol"])));
         }
         ("missed", _) => {
+            counter.beat.missed += count(&data["count"]);
             picture.note(format!("missed {} runs of {}", count(&data["count"]), text(&data["symbol"])));
         }
-        ("heartbeat", _) => picture.status(&Heartbeat {
-            elapsed_ns: text(&data["elapsed_ns"]).to_owned(),
-            checkpoints: count(&data["checkpoints"]),
-            handler_calls: count(&data["handler_calls"]),
-            idle_entries: count(&data["idle_entries"]),
-            nmis: count(&data["nmis"]),
-            findings: count(&data["findings"]),
-            lost: count(&data["lost"]),
-            missed: count(&data["missed"]),
-            user_cost_percent: data["user_cost_percent"].as_f64().unwrap_or(0.0),
-            kernel_cost_percent: data["kernel_cost_percent"].as_f64(),
-        }),
+        ("heartbeat", _) => picture.status(counter.heartbeat(data)),
         ("summary", _) => picture.ended = Some(text(&data["ended_by"]).to_owned()),
         _ => {}
     }
@@ -104,9 +163,7 @@ fn header(picture: &mut Picture, ts: Nanos, data: &Value) {
         .collect();
 }
 
-fn snapshot(picture: &mut Picture, ts: Nanos, cpu: CpuId, data: &Value) {
-    let name = text(&data["point"]);
-    let Some(&point) = Point::ALL.iter().find(|point| point.name() == name) else { return };
+fn snapshot(picture: &mut Picture, ts: Nanos, cpu: CpuId, point: Point, data: &Value) {
     let state = &data["state"];
     picture.observe(&Seen {
         ts,

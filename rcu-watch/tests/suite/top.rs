@@ -39,7 +39,8 @@ fn envelopes() -> Vec<Envelope> {
         elapsed_ns: (ms * 1_000_000).to_string(),
         checkpoints: calls,
         idle_entries: calls / 2,
-        findings: u64::from(ms > 1000) * 1312,
+        findings: if ms > 1000 { 1312 } else { 1 },
+        nmis: u64::from(ms > 1000),
         ..sample::heartbeat()
     };
     let said = vec![
@@ -153,9 +154,10 @@ fn a_replayed_stream_gives_the_live_picture() {
     all.extend(records().into_iter().map(snapshot));
     all.sort_by_key(|envelope| envelope.ts_ns);
     let mut replayed = Picture::default();
+    let mut counter = replay::Counter::default();
     for envelope in all {
         let line = serde_json::to_value(&envelope).expect("it is JSON");
-        replay::take(&mut replayed, envelope.ts_ns, &line);
+        replay::take(&mut replayed, &mut counter, envelope.ts_ns, &line);
     }
     let view = View::default();
     let below_title = |picture: &Picture| {

@@ -22,7 +22,7 @@ pub(super) fn lines(header: &Header, verbose: bool) -> Vec<String> {
         lines.push(format!("another rcu-watch runs as pid {pid}; its programs count as ours"));
     }
     lines.push(handlers(&header.handlers));
-    if header.command != "probes" {
+    if !matches!(header.command.as_str(), "probes" | "audit" | "check") {
         lines.push(watching(&header.plan, header.cpus.len()));
     }
     lines.extend(not_seen(&header.blind_spots, verbose));

@@ -44,7 +44,7 @@ pub(super) fn lines(at: At, finding: &FindingReport, verbose: bool, style: Style
 }
 
 /// `W=0 N=0 M=0`, in the notation of the kernel's own people; M as the counter is, W as the code in question saw it.
-fn words(state: &StateReport) -> String {
+pub(super) fn words(state: &StateReport) -> String {
     format!(
         "W={} N={} M={}",
         u8::from(state.underlying_watching),

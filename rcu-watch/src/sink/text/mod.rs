@@ -4,6 +4,7 @@
 //! terminal the status line stays in place: it is wiped before anything else is printed and redrawn by the
 //! next status. Elsewhere (a CI log) it is a plain line every minute.
 
+mod audit;
 mod block;
 mod finding;
 mod phrase;
@@ -38,6 +39,8 @@ enum Kind {
     Plan,
     /// A kernel log: no probes, so there are no books.
     Log,
+    /// A table of functions, which says more than the findings that it rests on.
+    Table,
 }
 
 pub struct Text<Out, Err> {
@@ -49,12 +52,23 @@ pub struct Text<Out, Err> {
     status_shown: bool,
     /// When the next plain status line is due, in seconds of the run.
     next_status_s: u64,
+    /// What a table ends with, after all else.
+    last_lines: Vec<String>,
 }
 
 impl<Out: Write, Err: Write> Text<Out, Err> {
     pub fn new(out: Out, err: Err, look: Look) -> Self {
         let style = Style { color: look.color };
-        Self { out, err, look, style, kind: Kind::Run, status_shown: false, next_status_s: status::EVERY_S }
+        Self {
+            out,
+            err,
+            look,
+            style,
+            kind: Kind::Run,
+            status_shown: false,
+            next_status_s: status::EVERY_S,
+            last_lines: Vec::new(),
+        }
     }
 
     /// Lines about the run.
@@ -103,7 +117,12 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
                 self.kind = Kind::Log;
                 Ok(())
             }
+            Message::Header(header) if matches!(header.command.as_str(), "audit" | "check") => {
+                self.kind = Kind::Table;
+                self.about(&block::lines(header, verbose))
+            }
             Message::Header(header) => self.about(&block::lines(header, verbose)),
+            Message::Finding(_) if self.kind == Kind::Table && !verbose => Ok(()),
             Message::Finding(finding) => self.say(&finding::lines(at, finding, verbose, style)),
             Message::Repeat(repeat) => self.say(&[finding::repeat(at, repeat)]),
             Message::Snapshot(snapshot) => self.say(&[finding::snapshot(at, snapshot)]),
@@ -115,8 +134,22 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
             Message::ProbeError(error) => self.about(&[status::probe_error(at, error)]),
             // The status line has said it already.
             Message::Heartbeat(_) => Ok(()),
+            Message::Audited(audited) => {
+                let row = audit::row(audited, verbose, style);
+                self.say(row.as_slice())
+            }
+            Message::AuditTotals(totals) => {
+                self.last_lines = audit::end(totals, style);
+                Ok(())
+            }
+            Message::Checked(checked) => self.say(&[audit::checked(checked, style)]),
             Message::Summary(_) if self.kind == Kind::Plan => Ok(()),
             Message::Summary(summary) if self.kind == Kind::Log => self.about(&summary::log(summary, style)),
+            Message::Summary(summary) if self.kind == Kind::Table => {
+                self.about(&summary::table(summary, verbose, style))?;
+                let last_lines = std::mem::take(&mut self.last_lines);
+                self.say(&last_lines)
+            }
             Message::Summary(summary) => self.about(&summary::lines(summary, verbose, style)),
         }
     }

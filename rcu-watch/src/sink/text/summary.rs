@@ -44,6 +44,18 @@ pub(super) fn log(summary: &Summary, style: Style) -> Vec<String> {
     std::iter::once(verdict).chain(findings(summary, style)).collect()
 }
 
+/// The end of a table of functions: what casts doubt on it, and the books for those who ask.
+pub(super) fn table(summary: &Summary, verbose: bool, style: Style) -> Vec<String> {
+    let doubt = |reason: &String| style.doubtful(&format!("INCONCLUSIVE: {reason}"));
+    let mut lines: Vec<String> = summary.reasons.iter().map(doubt).collect();
+    if verbose {
+        lines.push(balance(&summary.totals));
+        lines.extend(books(&summary.books));
+        lines.push(cost(&summary.cost));
+    }
+    lines
+}
+
 fn verdict(summary: &Summary, style: Style) -> String {
     let with = |status| summary.rules.iter().filter(|rule| rule.status == status).count();
     let coverage = format!(

@@ -21,6 +21,16 @@ pub enum Expect {
     NoFinding { run: &'static str },
     /// No finding of this severity.
     NoneOf { run: &'static str, severity: &'static str },
+    /// No finding on another function than these.
+    OnlyOn { run: &'static str, functions: &'static [&'static str] },
+    /// A message of this kind about a function, with this value of a member.
+    Said {
+        run: &'static str,
+        kind: &'static str,
+        function: &'static str,
+        member: &'static str,
+        value: &'static str,
+    },
     /// Exactly one finding, and a synthetic one.
     OnlySynthetic { run: &'static str },
     /// The point was hit at least so often, all CPUs together.
@@ -69,6 +79,11 @@ impl Expect {
             Self::Finding { run, finding } => stream(record, run).and_then(|stream| finding.is_in(&stream)),
             Self::NoFinding { run } => no_finding(record, run, |_| true),
             Self::NoneOf { run, severity } => no_finding(record, run, |found| found["severity"] == severity),
+            Self::OnlyOn { run, functions } => no_finding(record, run, |found| {
+                !functions.iter().any(|function| found["function"] == *function)
+            }),
+            Self::Said { run, kind, function, member, value } => said(record, run, kind, function)
+                .and_then(|seen| ok_or(seen[member] == value, || format!("{member} is not {value}: {seen}"))),
             Self::OnlySynthetic { run } => only_synthetic(record, run),
             Self::Hits { run, point, at_least } => hits(record, run, point, at_least),
             Self::Judged { run, rule } => judged(record, run, rule),
@@ -91,6 +106,8 @@ impl Expect {
             | Self::Finding { run, .. }
             | Self::NoFinding { run }
             | Self::NoneOf { run, .. }
+            | Self::OnlyOn { run, .. }
+            | Self::Said { run, .. }
             | Self::OnlySynthetic { run }
             | Self::Hits { run, .. }
             | Self::Judged { run, .. }
@@ -156,6 +173,12 @@ fn no_finding(record: &ScenarioRecord, run: &str, counts: impl Fn(&Value) -> boo
     let stream = stream(record, run)?;
     let found: Vec<String> = stream.of("finding").filter(|found| counts(found)).map(shown).collect();
     ok_or(found.is_empty(), || format!("a false alarm: {}", found.join("; ")))
+}
+
+fn said(record: &ScenarioRecord, run: &str, kind: &str, function: &str) -> Result<Value, String> {
+    let stream = stream(record, run)?;
+    let about = stream.of(kind).find(|said| said["function"] == function).cloned();
+    about.ok_or_else(|| format!("no {kind} about {function}"))
 }
 
 fn only_synthetic(record: &ScenarioRecord, run: &str) -> Verdict {

@@ -2,6 +2,7 @@
 
 mod breaks;
 mod conduct;
+mod functions;
 mod quiet;
 mod steps;
 
@@ -9,7 +10,7 @@ use super::Scenario;
 
 /// All of them, those that spoil the guest for others last.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    [breaks::SCENARIOS, quiet::SCENARIOS, conduct::SCENARIOS].into_iter().flatten()
+    [breaks::SCENARIOS, quiet::SCENARIOS, functions::SCENARIOS, conduct::SCENARIOS].into_iter().flatten()
 }
 
 /// The scenario of that name.

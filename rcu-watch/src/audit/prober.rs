@@ -1,0 +1,386 @@
+//! The second phase: a probe of our own on each suspect, which reads the state. Its word is the verdict.
+//!
+//! Functions go in batches, as many as there are programs; each batch has its own BPF object, so that its books
+//! are its own and nothing of the last one is on the way. What a probe reads takes the way of every other
+//! record: ring, decode, rules. A probe in an EQS is itself the hazard that it looks for: it stays for seconds,
+//! and its program is kept for a grace time after that.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rcu_watch_common::slot;
+
+use super::stop::Stop;
+use crate::bpf::{Programs, Reader, StreamOptions};
+use crate::core::finding::{RuleId, Severity};
+use crate::core::pipeline::{Finding, Listener, Pipeline, RuleCount};
+use crate::core::probe::{Mechanism, Point, Probe};
+use crate::core::units::{CpuId, ProbeId};
+use crate::kernel::Facts;
+use crate::kernel::calibrate::Calibration;
+use crate::kernel::candidate::Function;
+use crate::kernel::facts::FtraceValidation;
+use crate::kernel::layout::Layout;
+use crate::kernel::points;
+use crate::kernel::support::Support;
+use crate::kernel::symbol::SymbolTable;
+use crate::report::audit::Observed;
+use crate::report::finding::StateReport;
+use crate::report::summary::{Book, FindingTotal, RuleCoverage, RuleStatus, Totals};
+use crate::report::{FindingReport, Message, ProbeError, Stream};
+use crate::session::books::Books;
+use crate::session::start::{load_calibrated, model};
+use crate::session::{RunningProbe, clock};
+
+/// Between two looks at the ring.
+const LOOK: Duration = Duration::from_millis(100);
+/// A program that was running when it was detached is done by then.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// Many probes may fire in every interrupt.
+const OPTIONS: StreamOptions = StreamOptions { ring_bytes: 4 << 20, emit_at_rest: false };
+
+/// Functions that are probed at a time. On a kernel where one of them needs a kprobe all may.
+pub const BATCH: usize = if slot::FENTRY_COUNT < slot::KPROBE_COUNT {
+    slot::FENTRY_COUNT as usize
+} else {
+    slot::KPROBE_COUNT as usize
+};
+
+/// Rules that say that a function ran with RCU off.
+const UNWATCHED: [RuleId; 4] =
+    [RuleId::HandlerUnwatched, RuleId::LivepatchBypassed, RuleId::HandlerDropped, RuleId::ExposedFunction];
+
+/// What became of one function of a batch.
+#[derive(Clone, Debug)]
+pub enum Probed {
+    Observed(Observed),
+    /// Why no probe sits on it.
+    No(String),
+}
+
+/// What the batches came to.
+#[derive(Clone, Debug, Default)]
+pub struct Sums {
+    pub totals: Totals,
+    pub books: Vec<Book>,
+    pub findings: Vec<FindingTotal>,
+    /// What makes the run inconclusive.
+    pub reasons: Vec<String>,
+    rules: [RuleCount; RuleId::ALL.len()],
+}
+
+/// Attaches, watches and detaches batch after batch.
+pub struct Prober {
+    layout: Layout,
+    calibration: Calibration,
+    /// Loaded to calibrate; the first batch uses them.
+    loaded: Option<(Programs, Reader)>,
+    cpus: Vec<CpuId>,
+    pub sums: Sums,
+}
+
+impl Prober {
+    /// Loads the programs and calibrates the layout.
+    ///
+    /// # Errors
+    /// Where this kernel does not let us, or its layout is contradicted.
+    pub fn start(facts: &Facts, cpus: &[CpuId]) -> Result<Self> {
+        let unsupported = |error: &dyn std::error::Error| crate::cli::exit::Unsupported(error.to_string());
+        let mut layout = *facts.layout.as_ref().map_err(|error| unsupported(error))?;
+        let (programs, reader, calibration) = load_calibrated(&mut layout, OPTIONS, cpus)?;
+        Ok(Self {
+            layout,
+            calibration,
+            loaded: Some((programs, reader)),
+            cpus: cpus.to_vec(),
+            sums: Sums::default(),
+        })
+    }
+
+    #[must_use]
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    #[must_use]
+    pub const fn calibration(&self) -> &Calibration {
+        &self.calibration
+    }
+
+    /// Probes up to [`BATCH`] functions for `time`, and says of each what was seen, in their order.
+    ///
+    /// # Errors
+    /// Where the stream cannot be written or the kernel does not answer.
+    pub fn batch(
+        &mut self,
+        facts: &Facts,
+        functions: &[&str],
+        time: Duration,
+        way: &mut Way<'_>,
+    ) -> Result<Vec<Probed>> {
+        let (programs, reader) = match self.loaded.take() {
+            Some(loaded) => loaded,
+            None => Programs::load(self.layout.state, OPTIONS)?,
+        };
+        let mut batch = Batch {
+            programs,
+            reader,
+            pipeline: Pipeline::new(model(&self.layout, &self.calibration), Vec::new()),
+            books: Books::default(),
+            probes: Vec::new(),
+            states: Vec::new(),
+            first_id: self.sums.findings.len() as u32,
+        };
+        batch.programs.watch_only(&self.cpus)?;
+        let mut attached = Vec::new();
+        for (index, function) in functions.iter().enumerate() {
+            attached.push(batch.attach(facts, function));
+            (way.progress)(index as u64, functions.len() as u64, true);
+            if way.stop.is_asked() {
+                break;
+            }
+        }
+        let start = Instant::now();
+        while start.elapsed() < time && !way.stop.wait(LOOK) {
+            batch.drain(way)?;
+            (way.progress)(start.elapsed().as_millis() as u64, time.as_millis() as u64, false);
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        batch.finish(way, &mut self.sums)?;
+        Ok(attached
+            .into_iter()
+            .map(|attached| match attached {
+                Ok(id) => Probed::Observed(batch.observed(id, seconds)),
+                Err(reason) => Probed::No(reason),
+            })
+            .collect())
+    }
+}
+
+/// Whom a batch talks to.
+pub struct Way<'a> {
+    pub stream: &'a mut Stream,
+    pub symbols: &'a SymbolTable,
+    pub stop: &'a mut Stop,
+    /// Whether what is found is told, or only looked for.
+    pub tell: bool,
+    /// Done, of all; whether probes are still being attached.
+    pub progress: &'a mut dyn FnMut(u64, u64, bool),
+}
+
+struct Batch {
+    programs: Programs,
+    reader: Reader,
+    pipeline: Pipeline,
+    books: Books,
+    probes: Vec<RunningProbe>,
+    /// Of the first call with RCU off.
+    states: Vec<(ProbeId, StateReport)>,
+    /// Findings of the batches before.
+    first_id: u32,
+}
+
+impl Batch {
+    fn attach(&mut self, facts: &Facts, name: &str) -> Result<ProbeId, String> {
+        let site = facts.handled.site(name);
+        let function = Function { name, site };
+        let mut error = None;
+        let mut mechanisms = Vec::new();
+        match function.fentry(facts, false) {
+            Support::Yes => mechanisms.push(Mechanism::Fentry),
+            Support::No(reason) => error = Some(reason.to_string()),
+        }
+        match function.kprobe(facts) {
+            Ok(mechanism) => mechanisms.push(mechanism),
+            Err(reason) => error = Some(reason.to_string()),
+        }
+        let is_livepatched = site.is_some_and(crate::kernel::attribution::Site::is_livepatched);
+        for mechanism in mechanisms {
+            let probe = Probe {
+                point: if is_livepatched {
+                    Point::PatchedFunction
+                } else if site.is_some_and(|site| !site.handlers.is_empty()) {
+                    Point::FtraceFunction
+                } else {
+                    Point::IdleVictim
+                },
+                mechanism,
+                symbol: name.to_owned(),
+                handlers: site.map(|site| site.handlers.clone()).unwrap_or_default(),
+                is_rcu_internal: points::is_rcu_internal(name),
+                ftrace_validates_rcu: facts.ftrace_validates_rcu == FtraceValidation::Yes,
+            };
+            match self.programs.attach(probe.point, mechanism, name, 0) {
+                Ok(id) => {
+                    self.pipeline.set_probe(id, probe.clone());
+                    self.probes.push(RunningProbe { id, probe });
+                    return Ok(id);
+                }
+                Err(refusal) => error = Some(format!("{:#}", anyhow::Error::new(refusal))),
+            }
+        }
+        Err(error.unwrap_or_else(|| "no probe can sit on it".to_owned()))
+    }
+
+    fn drain(&mut self, way: &mut Way<'_>) -> Result<usize> {
+        let Self { reader, pipeline, states, first_id, .. } = self;
+        let Way { stream, symbols, tell, .. } = way;
+        let mut heard = Heard { stream, symbols, states, first_id: *first_id, tell: *tell, error: None };
+        let count = reader.drain(usize::MAX, |record| pipeline.push(record, &mut heard));
+        match heard.error {
+            Some(error) => Err(error.into()),
+            None => Ok(count),
+        }
+    }
+
+    /// Detaches, takes what is on the way, and adds it all up.
+    fn finish(&mut self, way: &mut Way<'_>, sums: &mut Sums) -> Result<()> {
+        // Skipped runs can only be asked of programs that are still attached.
+        let missed = self.books.newly_missed(&self.programs, &self.probes)?;
+        let grace = self.programs.detach_all()?;
+        std::thread::sleep(grace.max(SETTLE));
+        while self.drain(way)? > 0 {}
+        self.books.update(&self.programs, &self.probes)?;
+        for running in &self.probes {
+            self.pipeline.count_at_rest(running.id, self.books.at_rest(running.id));
+        }
+        for missed in missed {
+            way.stream.send(clock::now(), None, Message::Missed(missed))?;
+        }
+        for (cpu, lost) in self.books.newly_lost(&self.probes) {
+            way.stream.send(clock::now(), Some(cpu), Message::Lost(lost))?;
+        }
+        self.add_to(sums, way.tell);
+        Ok(())
+    }
+
+    fn add_to(&self, sums: &mut Sums, tell: bool) {
+        let delivered = |cpu: CpuId, probe: ProbeId| self.pipeline.delivered(cpu, probe);
+        let batch = self.books.totals(delivered, self.pipeline.undecodable());
+        let all = &mut sums.totals;
+        all.hits += batch.hits;
+        all.at_rest += batch.at_rest;
+        all.unstable += batch.unstable;
+        all.emitted += batch.emitted;
+        all.delivered += batch.delivered;
+        all.lost += batch.lost;
+        all.missed += batch.missed;
+        all.undecodable += batch.undecodable;
+        sums.books.extend(self.books.report(&self.probes, delivered));
+        sums.reasons.extend(self.books.imbalances(delivered));
+        for (&rule, sum) in RuleId::ALL.iter().zip(&mut sums.rules) {
+            let count = self.pipeline.rule_count(rule);
+            sum.judged += count.judged;
+            sum.fired += if tell { count.fired } else { 0 };
+        }
+        for total in self.pipeline.totals().iter().filter(|_| tell) {
+            let probe = self.pipeline.probe(total.probe);
+            sums.findings.push(FindingTotal {
+                id: self.first_id + total.id,
+                rule: total.verdict.rule,
+                severity: total.verdict.severity,
+                function: probe.map_or_else(String::new, |probe| probe.symbol.clone()),
+                handlers: probe.map_or_else(Vec::new, |probe| probe.handlers.clone()),
+                count: total.count,
+                fingerprint: total.fingerprint.clone(),
+                synthetic: total.synthetic,
+                known: false,
+            });
+        }
+    }
+
+    fn observed(&self, id: ProbeId, seconds: f64) -> Observed {
+        let count = |rule| -> u64 {
+            let of_rule = self.pipeline.totals().iter().filter(|t| t.probe == id && t.verdict.rule == rule);
+            // An info is a doubt and not an observation.
+            of_rule.filter(|total| total.verdict.severity > Severity::Info).map(|total| total.count).sum()
+        };
+        let probe = self.pipeline.probe(id);
+        Observed {
+            mechanism: probe.map_or(Mechanism::Fentry, |probe| probe.mechanism),
+            calls: self.books.hits(id),
+            // One call with a livepatch and a kprobe on it may break two rules.
+            unwatched: UNWATCHED.map(count).into_iter().max().unwrap_or(0),
+            seconds,
+            state: self.states.iter().find(|(probe, _)| *probe == id).map(|(_, state)| state.clone()),
+            handlers: probe.map_or_else(Vec::new, |probe| probe.handlers.clone()),
+        }
+    }
+}
+
+/// Sends findings, and keeps the first state of each probe.
+struct Heard<'a> {
+    stream: &'a mut Stream,
+    symbols: &'a SymbolTable,
+    states: &'a mut Vec<(ProbeId, StateReport)>,
+    first_id: u32,
+    tell: bool,
+    error: Option<std::io::Error>,
+}
+
+impl Listener for Heard<'_> {
+    fn finding(&mut self, finding: &Finding<'_>) {
+        let snapshot = finding.hit.snapshot;
+        if UNWATCHED.contains(&finding.verdict.rule)
+            && self.states.iter().all(|(probe, _)| *probe != snapshot.probe)
+        {
+            self.states.push((snapshot.probe, StateReport::new(&finding.hit)));
+        }
+        if !self.tell {
+            return;
+        }
+        let name = |address: crate::core::units::Address| {
+            self.symbols.resolve(address.0).map(|place| place.to_string())
+        };
+        let mut report = FindingReport::new(finding, name);
+        report.id += self.first_id;
+        if self.error.is_none() {
+            let message = Message::Finding(Box::new(report));
+            self.error = self.stream.send(snapshot.ts, Some(snapshot.cpu), message).err();
+        }
+    }
+
+    fn undecodable(&mut self, error: &crate::core::decode::DecodeError) {
+        let message = ProbeError { probe: None, symbol: "EVENTS".to_owned(), error: error.to_string() };
+        if self.error.is_none() {
+            self.error = self.stream.send(clock::now(), None, Message::ProbeError(message)).err();
+        }
+    }
+}
+
+impl Sums {
+    /// Rules that direct probes on functions judge, and that they are all there was.
+    #[must_use]
+    pub fn rules(&self) -> Vec<RuleStatus> {
+        RuleId::ALL
+            .iter()
+            .zip(&self.rules)
+            .map(|(&rule, count)| {
+                let (status, reason) = match count.judged {
+                    0 if rule == RuleId::ExposedFunction => {
+                        (RuleCoverage::NotExercised, Some("no function was seen to run"))
+                    }
+                    0 => (RuleCoverage::Blind, Some("only suspects were probed")),
+                    _ => (RuleCoverage::Judged, None),
+                };
+                let reason = reason.map(str::to_owned);
+                RuleStatus { rule, name: rule.name(), status, reason, count: count.fired }
+            })
+            .collect()
+    }
+
+    /// Why what was not found may have been there. Runs that the kernel skipped are none: they are nested in a
+    /// run of the same program on the same CPU, which was counted.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        let mut doubts = self.reasons.clone();
+        if self.totals.lost > 0 {
+            doubts.push(format!("{} records were lost", self.totals.lost));
+        }
+        if self.totals.undecodable > 0 {
+            doubts.push(format!("{} records could not be decoded", self.totals.undecodable));
+        }
+        doubts
+    }
+}

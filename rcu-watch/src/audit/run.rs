@@ -1,0 +1,407 @@
+//! An audit from its cost to its last line.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::consent;
+use super::prober::{BATCH, Probed, Prober, Way};
+use super::progress::Progress;
+use super::resume::{Resume, Subject};
+use super::stop::Stop;
+use super::suspect::Suspect;
+use super::trace::{BUFFER_KIB, Traced, Tracer, candidates};
+use crate::cli::args::{AuditArgs, Format, VerdictArgs};
+use crate::cli::exit::{self, Exit, Unsupported};
+use crate::core::units::CpuId;
+use crate::kernel::facts::FtraceValidation;
+use crate::kernel::mount::Tree;
+use crate::kernel::support::Reason;
+use crate::kernel::symbol::SymbolTable;
+use crate::kernel::{AttachPlan, Facts, Request, select};
+use crate::report::audit::{AuditTotals, AuditVerdict, AuditedFunction, Observed};
+use crate::report::header::Header;
+use crate::report::summary::{Cost, RunVerdict, Summary};
+use crate::report::{Message, Stream};
+use crate::session::clock;
+use crate::session::start::{header_of, layout_report};
+use crate::session::summary::refusal;
+
+/// How long a probe stays on a suspect.
+const CONFIRM: Duration = Duration::from_secs(3);
+/// What attaching and detaching a batch takes, roughly, for the time left.
+const BATCH_OVERHEAD: Duration = Duration::from_secs(4);
+
+/// Why nothing can be audited here; empty where something can. An audit needs what a watch needs.
+pub(crate) fn plan_of(facts: &Facts, cpus: Vec<CpuId>) -> AttachPlan {
+    let plan = select(facts, &Request { cpus, ..Request::default() });
+    // Probes are chosen later: the plan's own are those of a watch.
+    AttachPlan { cpus: plan.cpus, refusals: plan.refusals, ..AttachPlan::default() }
+}
+
+/// Says that nothing can be done here, in the stream too.
+///
+/// # Errors
+/// Always: the refusal itself.
+pub(crate) fn refuse(
+    stream: &mut Stream,
+    format: Format,
+    header: Header,
+    doing: &str,
+    refusals: &[Reason],
+) -> Result<Exit> {
+    let reasons: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+    if format != Format::Text {
+        stream.send(clock::now(), None, Message::Header(Box::new(header)))?;
+        stream.send(clock::now(), None, Message::Summary(Box::new(refusal(reasons.clone()))))?;
+        stream.finish()?;
+    }
+    Err(Unsupported(format!("cannot {doing} this kernel:\n  {}", reasons.join("\n  "))).into())
+}
+
+/// Runs `audit`.
+///
+/// # Errors
+/// [`Unsupported`] where this kernel or these privileges do not allow it.
+pub fn run(args: &AuditArgs) -> Result<Exit> {
+    let tree = Tree::live();
+    let mut facts = Facts::probe();
+    let plan = plan_of(&facts, args.cpus.as_ref().map_or_else(Vec::new, |list| list.0.clone()));
+    let verdict = VerdictArgs::from(&args.verdict);
+    if !plan.refusals.is_empty() {
+        let mut stream = crate::sink::stream(&args.output, &verdict)?;
+        let header = header_of(&facts, &plan, "audit");
+        return refuse(&mut stream, args.output.format, header, "audit", &plan.refusals);
+    }
+    let tracer = Tracer::find(&tree, &facts);
+    let subject = Subject {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        release: facts.release.clone(),
+        functions: args.function.iter().map(ToString::to_string).collect(),
+    };
+    let mut resume = Resume::open(args.resume.as_deref(), &subject)?;
+    if !consent::ask(&cost(args, &facts, &tracer, &plan.cpus, &resume)?, args.yes)? {
+        return Ok(Exit::Clean);
+    }
+    let mut stream = crate::sink::stream(&args.output, &verdict)?;
+    let symbols = SymbolTable::load(Path::new("/proc/kallsyms")).context("cannot read /proc/kallsyms")?;
+    let mut stop = Stop::new().context("cannot catch SIGINT and SIGTERM")?;
+    let mut progress = Progress::new("audit");
+    let prober = Prober::start(&facts, &plan.cpus)?;
+    stream.send(
+        clock::now(),
+        None,
+        Message::Header(Box::new(header(&facts, &plan, &tracer, &prober, "audit"))),
+    )?;
+    let started = clock::now();
+
+    let traced = match resume.traced.take() {
+        Some(traced) => traced,
+        None => {
+            let traced = match &tracer {
+                Ok(tracer) => tracer.trace(
+                    &plan.cpus,
+                    &args.function,
+                    args.duration,
+                    &symbols,
+                    &mut stop,
+                    &mut progress,
+                )?,
+                Err(reason) => candidates(&facts, &args.function, reason),
+            };
+            if !stop.is_asked() {
+                resume.keep_traced(&traced)?;
+            }
+            traced
+        }
+    };
+    facts.learn(
+        &tree,
+        &traced.suspects.iter().map(|suspect| suspect.function.clone()).collect::<BTreeSet<_>>(),
+    );
+    let mut audit =
+        Audit { args, facts, symbols, stream, stop, progress, prober, resume, audited: Vec::new() };
+    match audit.confirm(&traced.suspects) {
+        Ok(()) => audit.finish(&traced, started.0),
+        Err(error) => closed(error, &audit.prober),
+    }
+}
+
+/// A reader that went away has seen enough; what was found until then stays found.
+pub(crate) fn closed(error: anyhow::Error, prober: &Prober) -> Result<Exit> {
+    if exit::is_closed_pipe(&error) && !prober.sums.findings.is_empty() {
+        Ok(Exit::of_closed_pipe(RunVerdict::Findings))
+    } else {
+        Err(error)
+    }
+}
+
+/// The header of a run that puts probes on functions of its own choice.
+pub(crate) fn header(
+    facts: &Facts,
+    plan: &AttachPlan,
+    tracer: &Result<Tracer, Reason>,
+    prober: &Prober,
+    command: &str,
+) -> Header {
+    let mut header = header_of(facts, plan, command);
+    let sentences = prober.calibration().sentences.clone();
+    header.layout = Some(layout_report(prober.layout(), true, sentences));
+    if let Err(Reason { why, remedy }) = tracer {
+        header.blind_spots.push(crate::report::header::BlindSpot {
+            what: "all functions at once".to_owned(),
+            reason: why.clone(),
+            remedy: remedy.clone(),
+        });
+    }
+    header
+}
+
+fn cost(
+    args: &AuditArgs,
+    facts: &Facts,
+    tracer: &Result<Tracer, Reason>,
+    cpus: &[CpuId],
+    resume: &Resume,
+) -> Result<Vec<String>> {
+    let mut lines = vec![format!(
+        "rcu-watch audit of {}, {} CPUs: what it does to this machine",
+        facts.release,
+        cpus.len()
+    )];
+    match tracer {
+        _ if resume.traced.is_some() => {
+            lines.push("1. nothing: the suspects are known from the run that is resumed".to_owned());
+        }
+        Ok(tracer) => {
+            let count = tracer.count(&args.function)?;
+            let tasks = if tracer.all_tasks {
+                "all tasks, because there are nohz_full CPUs: everything slows down meanwhile"
+            } else {
+                "idle tasks only"
+            };
+            lines.push(format!(
+                "1. the kernel's function tracer on {count} functions for {:.0} s, in a tracing instance of its own; \
+                 {tasks}",
+                args.duration.as_secs_f64()
+            ));
+            let mib = f64::from(BUFFER_KIB) * cpus.len() as f64 / 1024.0;
+            lines.push(format!("   kernel text is patched twice; {mib:.1} MiB of trace buffers"));
+            if facts.ftrace_validates_rcu != FtraceValidation::No {
+                lines.push(
+                    "   if this kernel's ftrace checks RCU, it may warn once in the kernel's log".to_owned(),
+                );
+            }
+        }
+        Err(reason) => lines.push(format!("1. nothing: {reason}; the known candidates are taken instead")),
+    }
+    lines.push(format!(
+        "2. a probe on each function that ran in an EQS, {BATCH} at a time, for {} s: where RCU is off such a \
+         probe is itself the hazard",
+        CONFIRM.as_secs()
+    ));
+    lines.push("3. the same once more for each that was seen with RCU off, alone".to_owned());
+    let seconds = args.duration + (CONFIRM + BATCH_OVERHEAD) * 3;
+    lines.push(format!("about {} s in all, more if much is found; nothing of it stays", seconds.as_secs()));
+    Ok(lines)
+}
+
+struct Audit<'a> {
+    args: &'a AuditArgs,
+    facts: Facts,
+    symbols: SymbolTable,
+    stream: Stream,
+    stop: Stop,
+    progress: Progress,
+    prober: Prober,
+    resume: Resume,
+    audited: Vec<AuditedFunction>,
+}
+
+impl Audit<'_> {
+    /// The second phase.
+    fn confirm(&mut self, suspects: &[Suspect]) -> Result<()> {
+        let mut left: Vec<&Suspect> = Vec::new();
+        for suspect in suspects {
+            match self.resume.watched(&suspect.function) {
+                _ if suspect.is_rcu_internal() => {
+                    let reason = "its job is to run while RCU is off".to_owned();
+                    self.tell(suspect, AuditVerdict::RcuInternal, None, Some(reason));
+                }
+                Some(calls) => {
+                    let reason = format!("an earlier run saw {calls} calls, and RCU watched each");
+                    self.tell(suspect, AuditVerdict::Watched, None, Some(reason));
+                }
+                None => left.push(suspect),
+            }
+        }
+        let mut exposed: Vec<(&Suspect, Observed)> = Vec::new();
+        let batches: Vec<&[&Suspect]> = left.chunks(BATCH).collect();
+        for (index, batch) in batches.iter().enumerate() {
+            let rest = u32::try_from(batches.len() - index - 1).unwrap_or(u32::MAX);
+            let name =
+                format!("2/3 probing {} suspects, batch {} of {}", left.len(), index + 1, batches.len());
+            self.progress.phase(&name, (CONFIRM + BATCH_OVERHEAD).saturating_mul(rest));
+            let probed = self.probe(batch, false)?;
+            for (place, &suspect) in batch.iter().enumerate() {
+                match probed.get(place).cloned() {
+                    Some(Probed::Observed(observed)) if observed.unwatched > 0 => {
+                        exposed.push((suspect, observed));
+                    }
+                    probed => self.judge(suspect, probed)?,
+                }
+            }
+        }
+        // Alone: what ran there only because a probe of ours on another function called it drops out.
+        for (index, (suspect, before)) in exposed.iter().enumerate() {
+            let rest = u32::try_from(exposed.len() - index - 1).unwrap_or(u32::MAX);
+            let name =
+                format!("3/3 confirming {} alone, {} of {}", suspect.function, index + 1, exposed.len());
+            self.progress.phase(&name, (CONFIRM + BATCH_OVERHEAD).saturating_mul(rest));
+            match self.probe(&[suspect], true)?.pop() {
+                Some(Probed::Observed(alone)) if alone.unwatched == 0 && alone.calls > 0 => {
+                    let reason = format!(
+                        "{} of {} calls ran with RCU off, and only while probes of ours sat on other functions",
+                        before.unwatched, before.calls
+                    );
+                    self.tell(suspect, AuditVerdict::Watched, Some(alone), Some(reason));
+                }
+                probed => self.judge(suspect, probed)?,
+            }
+        }
+        self.progress.wipe();
+        Ok(())
+    }
+
+    /// One batch; nothing once the end was asked for.
+    fn probe(&mut self, batch: &[&Suspect], tell: bool) -> Result<Vec<Probed>> {
+        if self.stop.is_asked() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<&str> = batch.iter().map(|suspect| suspect.function.as_str()).collect();
+        let Self { facts, symbols, stream, stop, progress, prober, .. } = self;
+        let mut show = |done, all, attaching: bool| {
+            progress.show(done, all, if attaching { "attaching" } else { "watching" });
+        };
+        let mut way = Way { stream, symbols, stop, tell, progress: &mut show };
+        let probed = prober.batch(facts, &names, CONFIRM, &mut way);
+        self.progress.wipe();
+        probed
+    }
+
+    fn judge(&mut self, suspect: &Suspect, probed: Option<Probed>) -> Result<()> {
+        match probed {
+            Some(Probed::Observed(observed)) if observed.unwatched > 0 => {
+                self.tell(suspect, AuditVerdict::Exposed, Some(observed), None);
+            }
+            Some(Probed::Observed(observed)) if observed.calls > 0 => {
+                self.resume.keep_watched(&suspect.function, observed.calls)?;
+                self.tell(suspect, AuditVerdict::Watched, Some(observed), None);
+            }
+            Some(Probed::Observed(observed)) => {
+                let reason = "nothing called it while its probe was there".to_owned();
+                self.tell(suspect, AuditVerdict::NotSeen, Some(observed), Some(reason));
+            }
+            Some(Probed::No(reason)) => self.tell(suspect, AuditVerdict::NotProbed, None, Some(reason)),
+            None => {
+                let reason = "the audit was ended before".to_owned();
+                self.tell(suspect, AuditVerdict::NotProbed, None, Some(reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(
+        &mut self,
+        suspect: &Suspect,
+        verdict: AuditVerdict,
+        observed: Option<Observed>,
+        reason: Option<String>,
+    ) {
+        let Suspect { function, module, traced, caller } = suspect.clone();
+        self.audited.push(AuditedFunction { function, module, verdict, traced, caller, observed, reason });
+    }
+
+    fn finish(mut self, traced: &Traced, started: u64) -> Result<Exit> {
+        let with = |verdict| self.audited.iter().filter(|audited| audited.verdict == verdict).count() as u64;
+        let totals = AuditTotals {
+            exposed: with(AuditVerdict::Exposed),
+            audited: traced.audited,
+            suspects: traced.suspects.len() as u64,
+            rcu_internal: with(AuditVerdict::RcuInternal),
+            unconfirmed: with(AuditVerdict::NotProbed) + with(AuditVerdict::NotSeen),
+            eqs_entries: traced.eqs_entries,
+            traced_calls: traced.calls,
+            gaps: traced.gaps,
+            way: if traced.closed.is_some() { "candidates" } else { "function_tracer" },
+        };
+        let ended = self.stop.is_asked();
+        let mut reasons = self.prober.sums.doubts();
+        if ended {
+            reasons.push("the audit was ended before its time; --resume FILE lets it go on".to_owned());
+        }
+        match &traced.closed {
+            Some(reason) => reasons.push(format!("only known candidates were probed: {reason}")),
+            None if traced.eqs_entries == 0 => {
+                reasons.push(
+                    "no CPU went idle while it was traced; audit a machine that is not busy".to_owned(),
+                );
+            }
+            None => {}
+        }
+        if !self.prober.calibration().eqs_seen {
+            reasons.push("no CPU was seen idle within 2 s, so nothing was judged".to_owned());
+        }
+        self.audited.sort_by(|a, b| {
+            let calls =
+                |audited: &AuditedFunction| audited.observed.as_ref().map_or(0, |seen| seen.unwatched);
+            a.verdict.cmp(&b.verdict).then(calls(b).cmp(&calls(a))).then(a.function.cmp(&b.function))
+        });
+        let told = std::mem::take(&mut self.audited)
+            .into_iter()
+            .map(|audited| Message::Audited(Box::new(audited)))
+            .chain([Message::AuditTotals(totals)])
+            .try_for_each(|message| self.stream.send(clock::now(), None, message));
+        let verdict = exit::judge(self.stream.worst(), self.args.verdict.fail_on, !reasons.is_empty());
+        let ended_by = if ended { "signal" } else { "end_of_audit" };
+        let Self { stream, prober, args, .. } = self;
+        told.map_err(anyhow::Error::new)
+            .and_then(|()| conclude(stream, &prober, verdict, reasons, started, ended_by, args.output.format))
+            .or_else(|error| closed(error, &prober))
+    }
+}
+
+/// The summary of a run that probed functions of its own choice.
+pub(crate) fn conclude(
+    mut stream: Stream,
+    prober: &Prober,
+    verdict: RunVerdict,
+    reasons: Vec<String>,
+    started: u64,
+    ended_by: &'static str,
+    format: Format,
+) -> Result<Exit> {
+    let exit = Exit::of_run(verdict, false).in_format(format);
+    let (user_cpu_seconds, max_resident_bytes) = clock::own_cost()?;
+    let sums = &prober.sums;
+    let summary = Summary {
+        verdict,
+        exit_code: exit.code(),
+        reasons,
+        elapsed_ns: clock::now().0.saturating_sub(started).to_string(),
+        ended_by,
+        totals: sums.totals,
+        findings: sums.findings.clone(),
+        rules: sums.rules(),
+        guards: Vec::new(),
+        transitions: None,
+        books: sums.books.clone(),
+        cost: Cost { user_cpu_seconds, max_resident_bytes, ..Cost::default() },
+        child: None,
+    };
+    stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
+    stream.finish()?;
+    Ok(exit)
+}

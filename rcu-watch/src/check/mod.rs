@@ -1,0 +1,11 @@
+//! `check`: before somebody patches or traces a function, is there evidence against it?
+//!
+//! ```text
+//! FUNC... | PATCH.ko -> functions -> what is known (no probe) -> what is seen (the audit's prober) -> answers
+//! ```
+//! [`patch`] reads a livepatch's ELF before it is loaded, [`answer`] judges; both are pure. [`run`] asks the
+//! running kernel.
+
+pub mod answer;
+pub mod patch;
+pub mod run;

@@ -1,0 +1,190 @@
+//! A check from what was named to the exit code.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::answer::{Known, answer, known, refuses, symbols};
+use super::patch;
+use crate::audit::consent;
+use crate::audit::prober::{BATCH, Probed, Prober, Way};
+use crate::audit::progress::Progress;
+use crate::audit::run::{conclude, header, plan_of};
+use crate::audit::stop::Stop;
+use crate::cli::args::CheckArgs;
+use crate::cli::exit::Exit;
+use crate::cli::value::FailOn;
+use crate::kernel::Facts;
+use crate::kernel::mount::Tree;
+use crate::kernel::symbol::SymbolTable;
+use crate::report::audit::{CheckAnswer, CheckedFunction};
+use crate::report::summary::RunVerdict;
+use crate::report::{Baseline, Message, Stream};
+use crate::session::clock;
+use crate::session::start::header_of;
+use crate::session::summary::refusal;
+use crate::sink;
+
+/// A function that was asked about.
+struct Asked {
+    function: String,
+    object: String,
+    /// The file that changes it.
+    patch: Option<String>,
+}
+
+/// What was named: module files as what they patch, all else as functions.
+fn asked(targets: &[String]) -> Result<Vec<Asked>> {
+    let mut asked = Vec::new();
+    for target in targets {
+        let is_file = target.contains('/') || target.ends_with(".ko") || target.contains(".ko.");
+        if !is_file {
+            asked.push(Asked { function: target.clone(), object: "vmlinux".to_owned(), patch: None });
+            continue;
+        }
+        let bytes = fs::read(target).with_context(|| format!("cannot read {target}"))?;
+        let functions = patch::functions(&bytes).with_context(|| format!("cannot check {target}"))?;
+        let name = Path::new(target).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        asked.extend(functions.into_iter().map(|patch::PatchedFunction { object, function }| Asked {
+            function,
+            object,
+            patch: Some(name.clone()),
+        }));
+    }
+    Ok(asked)
+}
+
+/// Runs `check`.
+///
+/// # Errors
+/// Where a file cannot be read as a livepatch, or nobody may be asked.
+pub fn run(args: &CheckArgs) -> Result<Exit> {
+    let asked = asked(&args.targets)?;
+    let tree = Tree::live();
+    let mut facts = Facts::probe();
+    let names: BTreeSet<String> =
+        asked.iter().map(|asked| asked.function.clone()).chain(symbols().map(str::to_owned)).collect();
+    facts.learn(&tree, &names);
+    let plan = plan_of(&facts, Vec::new());
+    let known: Vec<Known> = asked.iter().map(|asked| known(&facts, &asked.object, &asked.function)).collect();
+    let open: Vec<usize> =
+        (0..asked.len()).filter(|&index| !matches!(known[index], Known::Final(..))).collect();
+    let obstacle = if args.no_probe {
+        Some("--no-probe".to_owned())
+    } else {
+        plan.refusals.first().map(ToString::to_string)
+    };
+    let observe = !open.is_empty() && obstacle.is_none();
+    if observe && !consent::ask(&cost(args, &asked, &open), args.yes)? {
+        return Ok(Exit::Clean);
+    }
+    let mut stream = Stream::new(sink::open(&args.output, FailOn::Warning)?, Baseline::default());
+    let started = clock::now();
+    let mut seen: Vec<Option<Probed>> = vec![None; asked.len()];
+    let mut prober = None;
+    let mut stop = Stop::new().context("cannot catch SIGINT and SIGTERM")?;
+    if observe {
+        let mut probing = Prober::start(&facts, &plan.cpus)?;
+        let header = header(&facts, &plan, &Err(crate::kernel::support::Reason::new("")), &probing, "check");
+        let header = crate::report::Header { blind_spots: Vec::new(), ..header };
+        stream.send(clock::now(), None, Message::Header(Box::new(header)))?;
+        let table = SymbolTable::load(Path::new("/proc/kallsyms")).context("cannot read /proc/kallsyms")?;
+        let mut progress = Progress::new("check");
+        for batch in open.chunks(BATCH) {
+            let what = if batch.len() == 1 { "function" } else { "functions" };
+            progress.phase(&format!("observing {} {what}", batch.len()), std::time::Duration::ZERO);
+            let names: Vec<&str> = batch.iter().map(|&index| asked[index].function.as_str()).collect();
+            let mut show = |done, all, _| progress.show(done, all, "");
+            let mut way = Way {
+                stream: &mut stream,
+                symbols: &table,
+                stop: &mut stop,
+                tell: true,
+                progress: &mut show,
+            };
+            let probed = probing.batch(&facts, &names, args.duration, &mut way)?;
+            progress.wipe();
+            for (&index, probed) in batch.iter().zip(probed) {
+                seen[index] = Some(probed);
+            }
+        }
+        prober = Some(probing);
+    } else {
+        let header = header_of(&facts, &plan, "check");
+        stream.send(clock::now(), None, Message::Header(Box::new(header)))?;
+    }
+    let why = obstacle.as_deref().unwrap_or("the check was ended before");
+    let mut answers = Vec::new();
+    for ((asked, known), seen) in asked.iter().zip(&known).zip(&seen) {
+        let (observed, why) = match seen {
+            Some(Probed::Observed(observed)) => (Some(observed), ""),
+            Some(Probed::No(reason)) => (None, reason.as_str()),
+            None => (None, why),
+        };
+        let (answer, because) = answer(known, observed.ok_or(why));
+        answers.push(answer);
+        let checked = CheckedFunction {
+            function: asked.function.clone(),
+            patch: asked.patch.clone(),
+            object: asked.object.clone(),
+            answer,
+            refuses: refuses(answer),
+            because,
+            observed: observed.cloned(),
+        };
+        stream.send(clock::now(), None, Message::Checked(Box::new(checked)))?;
+    }
+    let mut reasons = prober.as_ref().map_or_else(Vec::new, |prober| prober.sums.doubts());
+    reasons.extend(doubt(&answers));
+    if prober.as_ref().is_some_and(|prober| !prober.calibration().eqs_seen) {
+        reasons.push("no CPU was seen idle within 2 s, so nothing that was seen could be judged".to_owned());
+    }
+    let verdict = match (answers.iter().any(|&answer| refuses(answer)), reasons.is_empty()) {
+        (true, _) => RunVerdict::Findings,
+        (false, true) => RunVerdict::Clean,
+        // Nothing but the kernel stood in the way.
+        (false, false) if !plan.refusals.is_empty() && !args.no_probe => RunVerdict::Unsupported,
+        (false, false) => RunVerdict::Inconclusive,
+    };
+    let ended_by = if stop.is_asked() { "signal" } else { "end_of_check" };
+    match prober {
+        Some(prober) => conclude(stream, &prober, verdict, reasons, started.0, ended_by, args.output.format),
+        None => {
+            let exit = Exit::of_run(verdict, false).in_format(args.output.format);
+            let mut summary = refusal(reasons);
+            summary.verdict = verdict;
+            summary.exit_code = exit.code();
+            summary.ended_by = ended_by;
+            stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
+            stream.finish()?;
+            Ok(exit)
+        }
+    }
+}
+
+/// What was asked and could not be answered.
+fn doubt(answers: &[CheckAnswer]) -> Option<String> {
+    let open = |answer: &&CheckAnswer| matches!(answer, CheckAnswer::NotFound | CheckAnswer::Unknown);
+    match answers.iter().filter(open).count() {
+        0 => None,
+        1 => Some("1 function could not be judged".to_owned()),
+        count => Some(format!("{count} functions could not be judged")),
+    }
+}
+
+fn cost(args: &CheckArgs, asked: &[Asked], open: &[usize]) -> Vec<String> {
+    let names: Vec<&str> = open.iter().take(8).map(|&index| asked[index].function.as_str()).collect();
+    let more = if open.len() > names.len() { ", ..." } else { "" };
+    vec![
+        format!(
+            "rcu-watch check puts a probe of its own on {} for {:.0} s: {}{more}",
+            if open.len() == 1 { "1 function".to_owned() } else { format!("{} functions", open.len()) },
+            args.duration.as_secs_f64(),
+            names.join(", ")
+        ),
+        "if one of them runs with RCU off, that probe is itself the hazard; --no-probe only says what is known"
+            .to_owned(),
+    ]
+}

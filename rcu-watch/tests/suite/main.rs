@@ -3,6 +3,7 @@
 //! After a wanted change of an output run with `RCU_WATCH_BLESS=1` and read the diff of tests/golden.
 
 mod cli;
+mod corpus;
 mod dmesg;
 mod docs;
 mod golden;

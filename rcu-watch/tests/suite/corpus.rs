@@ -1,0 +1,79 @@
+//! Recordings of stock kernels, made in the lab, and what replaying them must say: to the byte.
+//!
+//! After a wanted change run with `RCU_WATCH_BLESS=1` and read the diff of tests/corpus.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rcu_watch::cli::args::Format;
+use rcu_watch::cli::value::FailOn;
+use rcu_watch::recording::play::{Terms, play};
+use rcu_watch::report::{Baseline, Envelope, Stream};
+use rcu_watch::session::listener::Filter;
+use rcu_watch::sink::Sink;
+
+fn corpus() -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+    let mut files: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rec"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn replaying_the_corpus_says_what_it_always_said() {
+    let files = corpus();
+    assert_eq!(files.len(), 4, "{files:?}");
+    for file in files {
+        let out = Command::new(env!("CARGO_BIN_EXE_rcu-watch"))
+            .args(["replay", "--format", "json"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        // Each holds a self-test's finding.
+        assert_eq!(
+            out.status.code(),
+            Some(2),
+            "{}: {}",
+            file.display(),
+            String::from_utf8_lossy(&out.stderr)
+        );
+        let golden = file.with_extension("ndjson");
+        if std::env::var_os("RCU_WATCH_BLESS").is_some() {
+            fs::write(&golden, &out.stdout).unwrap();
+        }
+        let expected = fs::read(&golden).unwrap();
+        assert!(
+            out.stdout == expected,
+            "{} differs:\n{}",
+            golden.display(),
+            String::from_utf8_lossy(&out.stdout)
+        );
+    }
+}
+
+struct Silent;
+
+impl Sink for Silent {
+    fn message(&mut self, _envelope: &Envelope) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_recording_of_any_length_never_panics() {
+    for file in corpus() {
+        let bytes = fs::read(&file).unwrap();
+        let step = bytes.len() / 200 + 1;
+        for len in (0..bytes.len()).step_by(step) {
+            let terms = Terms { fail_on: FailOn::Error, filter: Filter::default(), format: Format::Json };
+            let stream = Stream::new(Box::new(Silent), Baseline::default());
+            let _ = play(&bytes[..len], stream, &terms);
+        }
+    }
+}

@@ -19,7 +19,7 @@ use crate::core::units::CpuId;
 /// What went wrong between us and the kernel's BPF.
 #[derive(Debug, thiserror::Error)]
 pub enum BpfError {
-    #[error("cannot load the BPF object; `rcu-watch doctor` says what is missing")]
+    #[error("cannot load the BPF object; `rcu-watch probes` says what is missing")]
     Load(#[from] aya::EbpfError),
     #[error("cannot read the kernel's BTF; rcu-watch needs CONFIG_DEBUG_INFO_BTF")]
     Btf(#[from] aya::BtfError),

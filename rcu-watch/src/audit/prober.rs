@@ -22,7 +22,6 @@ use crate::kernel::candidate::Function;
 use crate::kernel::facts::FtraceValidation;
 use crate::kernel::layout::Layout;
 use crate::kernel::points;
-use crate::kernel::support::Support;
 use crate::kernel::symbol::SymbolTable;
 use crate::report::audit::Observed;
 use crate::report::finding::StateReport;
@@ -55,8 +54,18 @@ const UNWATCHED: [RuleId; 4] =
 #[derive(Clone, Debug)]
 pub enum Probed {
     Observed(Observed),
-    /// Why no probe sits on it.
+    /// Why none is to sit on it.
     No(String),
+    /// Why the kernel refused one that it should have allowed.
+    Refused(String),
+}
+
+/// Why there is no probe.
+enum NoProbe {
+    /// None is to sit there.
+    Unfit(String),
+    /// One should have been possible.
+    Refused(String),
 }
 
 /// What the batches came to.
@@ -67,6 +76,8 @@ pub struct Sums {
     pub findings: Vec<FindingTotal>,
     /// What makes the run inconclusive.
     pub reasons: Vec<String>,
+    /// Probes that the kernel refused.
+    refused: usize,
     rules: [RuleCount; RuleId::ALL.len()],
 }
 
@@ -148,11 +159,13 @@ impl Prober {
         }
         let seconds = start.elapsed().as_secs_f64();
         batch.finish(way, &mut self.sums)?;
+        self.sums.refused += attached.iter().filter(|one| matches!(one, Err(NoProbe::Refused(_)))).count();
         Ok(attached
             .into_iter()
             .map(|attached| match attached {
                 Ok(id) => Probed::Observed(batch.observed(id, seconds)),
-                Err(reason) => Probed::No(reason),
+                Err(NoProbe::Unfit(reason)) => Probed::No(reason),
+                Err(NoProbe::Refused(reason)) => Probed::Refused(reason),
             })
             .collect())
     }
@@ -182,19 +195,19 @@ struct Batch {
 }
 
 impl Batch {
-    fn attach(&mut self, facts: &Facts, name: &str) -> Result<ProbeId, String> {
+    fn attach(&mut self, facts: &Facts, name: &str) -> Result<ProbeId, NoProbe> {
         let site = facts.handled.site(name);
         let function = Function { name, site };
-        let mut error = None;
         let mut mechanisms = Vec::new();
-        match function.fentry(facts, false) {
-            Support::Yes => mechanisms.push(Mechanism::Fentry),
-            Support::No(reason) => error = Some(reason.to_string()),
+        if function.fentry(facts, false).is_yes() {
+            mechanisms.push(Mechanism::Fentry);
         }
         match function.kprobe(facts) {
             Ok(mechanism) => mechanisms.push(mechanism),
-            Err(reason) => error = Some(reason.to_string()),
+            Err(reason) if mechanisms.is_empty() => return Err(NoProbe::Unfit(reason.to_string())),
+            Err(_) => {}
         }
+        let mut refusal = String::new();
         let is_livepatched = site.is_some_and(crate::kernel::attribution::Site::is_livepatched);
         for mechanism in mechanisms {
             let probe = Probe {
@@ -217,10 +230,10 @@ impl Batch {
                     self.probes.push(RunningProbe { id, probe });
                     return Ok(id);
                 }
-                Err(refusal) => error = Some(format!("{:#}", anyhow::Error::new(refusal))),
+                Err(error) => refusal = first_line(&format!("{:#}", anyhow::Error::new(error))),
             }
         }
-        Err(error.unwrap_or_else(|| "no probe can sit on it".to_owned()))
+        Err(NoProbe::Refused(refusal))
     }
 
     fn drain(&mut self, way: &mut Way<'_>) -> Result<usize> {
@@ -309,6 +322,12 @@ impl Batch {
     }
 }
 
+/// Of an error that brings the verifier's log with it.
+fn first_line(error: &str) -> String {
+    let line = error.lines().next().unwrap_or_default();
+    line.split(" Verifier output").next().unwrap_or(line).to_owned()
+}
+
 /// Sends findings, and keeps the first state of each probe.
 struct Heard<'a> {
     stream: &'a mut Stream,
@@ -378,9 +397,31 @@ impl Sums {
         if self.totals.lost > 0 {
             doubts.push(format!("{} records were lost", self.totals.lost));
         }
+        if self.refused > 0 {
+            doubts.push(format!("the kernel refused {} probes", self.refused));
+        }
         if self.totals.undecodable > 0 {
             doubts.push(format!("{} records could not be decoded", self.totals.undecodable));
         }
         doubts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_without_the_verifiers_log() {
+        let error =
+            "program x: BPF_PROG_LOAD returned EACCES. Verifier output: 0: (b7) r2\n1: (85) call\n: EACCES";
+        assert_eq!(first_line(error), "program x: BPF_PROG_LOAD returned EACCES.");
+        assert_eq!(first_line("busy"), "busy");
+    }
+
+    #[test]
+    fn a_refused_probe_casts_doubt_on_a_clean_run() {
+        assert!(Sums::default().doubts().is_empty());
+        assert_eq!(Sums { refused: 2, ..Sums::default() }.doubts(), ["the kernel refused 2 probes"]);
     }
 }

@@ -304,7 +304,9 @@ impl Audit<'_> {
                 let reason = "nothing called it while its probe was there".to_owned();
                 self.tell(suspect, AuditVerdict::NotSeen, Some(observed), Some(reason));
             }
-            Some(Probed::No(reason)) => self.tell(suspect, AuditVerdict::NotProbed, None, Some(reason)),
+            Some(Probed::No(reason) | Probed::Refused(reason)) => {
+                self.tell(suspect, AuditVerdict::NotProbed, None, Some(reason));
+            }
             None => {
                 let reason = "the audit was ended before".to_owned();
                 self.tell(suspect, AuditVerdict::NotProbed, None, Some(reason));

@@ -120,7 +120,7 @@ pub fn run(args: &CheckArgs) -> Result<Exit> {
     for ((asked, known), seen) in asked.iter().zip(&known).zip(&seen) {
         let (observed, why) = match seen {
             Some(Probed::Observed(observed)) => (Some(observed), ""),
-            Some(Probed::No(reason)) => (None, reason.as_str()),
+            Some(Probed::No(reason) | Probed::Refused(reason)) => (None, reason.as_str()),
             None => (None, why),
         };
         let (answer, because) = answer(known, observed.ok_or(why));

@@ -57,10 +57,15 @@ impl Session {
         let mut reasons = self.unmet_requirements(&terms.require, &rules);
         let unmet = reasons.clone();
         if totals.lost > 0 {
-            reasons.push(format!("{} records were lost; enlarge the ring with --ring-bytes", totals.lost));
+            let records = if totals.lost == 1 { "record was" } else { "records were" };
+            reasons.push(format!("{} {records} lost; enlarge the ring with --ring-bytes", totals.lost));
         }
         if totals.missed > 0 {
-            reasons.push(format!("{} runs were skipped by the kernel's recursion guard", totals.missed));
+            let runs = if totals.missed == 1 { "run was" } else { "runs were" };
+            reasons.push(format!(
+                "{} {runs} skipped by the kernel's recursion guard; run it again",
+                totals.missed
+            ));
         }
         if totals.undecodable > 0 {
             reasons.push(format!("{} records could not be decoded", totals.undecodable));

@@ -67,7 +67,7 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 0 },
+            Expect::Unbroken { run: "watch" },
             Expect::Stream { run: "watch" },
             Expect::NoFinding { run: "watch" },
             Expect::Hits { run: "watch", point: "ftrace_function", at_least: 100 },

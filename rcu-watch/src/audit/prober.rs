@@ -29,6 +29,7 @@ use crate::report::summary::{Book, FindingTotal, RuleCoverage, RuleStatus, Total
 use crate::report::{FindingReport, Message, ProbeError, Stream};
 use crate::session::books::Books;
 use crate::session::start::{load_calibrated, model};
+use crate::session::summary::findings;
 use crate::session::{RunningProbe, clock};
 
 /// Between two looks at the ring.
@@ -287,20 +288,7 @@ impl Batch {
             sum.judged += count.judged;
             sum.fired += if tell { count.fired } else { 0 };
         }
-        for total in self.pipeline.totals().iter().filter(|_| tell) {
-            let probe = self.pipeline.probe(total.probe);
-            sums.findings.push(FindingTotal {
-                id: self.first_id + total.id,
-                rule: total.verdict.rule,
-                severity: total.verdict.severity,
-                function: probe.map_or_else(String::new, |probe| probe.symbol.clone()),
-                handlers: probe.map_or_else(Vec::new, |probe| probe.handlers.clone()),
-                count: total.count,
-                fingerprint: total.fingerprint.clone(),
-                synthetic: total.synthetic,
-                known: false,
-            });
-        }
+        sums.findings.extend(findings(&self.pipeline, self.first_id, |_| tell));
     }
 
     fn observed(&self, id: ProbeId, seconds: f64) -> Observed {

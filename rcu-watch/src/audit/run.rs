@@ -14,7 +14,7 @@ use super::stop::Stop;
 use super::suspect::Suspect;
 use super::trace::{BUFFER_KIB, Traced, Tracer, candidates};
 use crate::cli::args::{AuditArgs, Format, VerdictArgs};
-use crate::cli::exit::{self, Exit, Unsupported};
+use crate::cli::exit::{self, Exit};
 use crate::core::units::CpuId;
 use crate::kernel::facts::FtraceValidation;
 use crate::kernel::mount::Tree;
@@ -26,8 +26,8 @@ use crate::report::header::Header;
 use crate::report::summary::{Cost, RunVerdict, Summary};
 use crate::report::{Message, Stream};
 use crate::session::clock;
+use crate::session::refusal::{refuse, refuse_if_unsupported};
 use crate::session::start::{header_of, layout_report};
-use crate::session::summary::refusal;
 
 /// How long a probe stays on a suspect.
 const CONFIRM: Duration = Duration::from_secs(3);
@@ -39,26 +39,6 @@ pub(crate) fn plan_of(facts: &Facts, cpus: Vec<CpuId>) -> AttachPlan {
     let plan = select(facts, &Request { cpus, ..Request::default() });
     // Probes are chosen later: the plan's own are those of a watch.
     AttachPlan { cpus: plan.cpus, refusals: plan.refusals, ..AttachPlan::default() }
-}
-
-/// Says that nothing can be done here, in the stream too.
-///
-/// # Errors
-/// Always: the refusal itself.
-pub(crate) fn refuse(
-    stream: &mut Stream,
-    format: Format,
-    header: Header,
-    doing: &str,
-    refusals: &[Reason],
-) -> Result<Exit> {
-    let reasons: Vec<String> = refusals.iter().map(ToString::to_string).collect();
-    if format != Format::Text {
-        stream.send(clock::now(), None, Message::Header(Box::new(header)))?;
-        stream.send(clock::now(), None, Message::Summary(Box::new(refusal(reasons.clone()))))?;
-        stream.finish()?;
-    }
-    Err(Unsupported(format!("cannot {doing} this kernel:\n  {}", reasons.join("\n  "))).into())
 }
 
 /// Runs `audit`.
@@ -73,7 +53,8 @@ pub fn run(args: &AuditArgs) -> Result<Exit> {
     if !plan.refusals.is_empty() {
         let mut stream = crate::sink::stream(&args.output, &verdict)?;
         let header = header_of(&facts, &plan, "audit");
-        return refuse(&mut stream, args.output.format, header, "audit", &plan.refusals);
+        let reasons = plan.refusals.iter().map(ToString::to_string).collect();
+        return Err(refuse(&mut stream, args.output.format, header, "audit", reasons));
     }
     let tracer = Tracer::find(&tree, &facts);
     let subject = Subject {
@@ -89,7 +70,10 @@ pub fn run(args: &AuditArgs) -> Result<Exit> {
     let symbols = SymbolTable::load(Path::new("/proc/kallsyms")).context("cannot read /proc/kallsyms")?;
     let mut stop = Stop::new().context("cannot catch SIGINT and SIGTERM")?;
     let mut progress = Progress::new("audit");
-    let prober = Prober::start(&facts, &plan.cpus)?;
+    let prober = Prober::start(&facts, &plan.cpus).map_err(|error| {
+        let header = header_of(&facts, &plan, "audit");
+        refuse_if_unsupported(&mut stream, args.output.format, header, error)
+    })?;
     stream.send(
         clock::now(),
         None,

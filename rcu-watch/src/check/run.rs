@@ -23,8 +23,8 @@ use crate::report::audit::{CheckAnswer, CheckedFunction};
 use crate::report::summary::RunVerdict;
 use crate::report::{Baseline, Message, Stream};
 use crate::session::clock;
+use crate::session::refusal::{refusal, refuse_if_unsupported};
 use crate::session::start::header_of;
-use crate::session::summary::refusal;
 use crate::sink;
 
 /// A function that was asked about.
@@ -86,7 +86,10 @@ pub fn run(args: &CheckArgs) -> Result<Exit> {
     let mut prober = None;
     let mut stop = Stop::new().context("cannot catch SIGINT and SIGTERM")?;
     if observe {
-        let mut probing = Prober::start(&facts, &plan.cpus)?;
+        let mut probing = Prober::start(&facts, &plan.cpus).map_err(|error| {
+            let header = header_of(&facts, &plan, "check");
+            refuse_if_unsupported(&mut stream, args.output.format, header, error)
+        })?;
         let header = header(&facts, &plan, &Err(crate::kernel::support::Reason::new("")), &probing, "check");
         let header = crate::report::Header { blind_spots: Vec::new(), ..header };
         stream.send(clock::now(), None, Message::Header(Box::new(header)))?;

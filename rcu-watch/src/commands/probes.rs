@@ -11,8 +11,8 @@ use crate::report::header::Proof;
 use crate::report::summary::RunVerdict;
 use crate::report::{Baseline, Message, Stream};
 use crate::session::clock;
+use crate::session::refusal::refusal;
 use crate::session::start::{header_of, layout_report};
-use crate::session::summary::refusal;
 use crate::sink;
 
 pub fn run(args: &ProbesArgs) -> Result<Exit> {

@@ -3,13 +3,14 @@
 use anyhow::{Context as _, Result};
 
 use crate::cli::args::{Format, WatchArgs};
-use crate::cli::exit::{Exit, Unsupported};
+use crate::cli::exit::Exit;
 use crate::kernel::{Facts, Request, select};
-use crate::report::{Message, Stream};
+use crate::report::Stream;
 use crate::session::child::RunningCommand;
+use crate::session::refusal::refuse;
+use crate::session::run;
 use crate::session::start::{header_of, start};
-use crate::session::summary::{Terms, refusal};
-use crate::session::{clock, run};
+use crate::session::summary::Terms;
 use crate::sink;
 
 pub fn run(args: &WatchArgs) -> Result<Exit> {
@@ -24,13 +25,9 @@ pub(super) fn run_into(args: &WatchArgs, mut stream: Stream) -> Result<Exit> {
     let request = Request::from(&args.scope);
     let plan = select(&facts, &request);
     if !plan.refusals.is_empty() {
-        let reasons: Vec<String> = plan.refusals.iter().map(ToString::to_string).collect();
-        if args.output.format != Format::Text {
-            stream.send(clock::now(), None, Message::Header(Box::new(header_of(&facts, &plan, "watch"))))?;
-            stream.send(clock::now(), None, Message::Summary(Box::new(refusal(reasons.clone()))))?;
-            stream.finish()?;
-        }
-        return Err(Unsupported(format!("cannot watch this kernel:\n  {}", reasons.join("\n  "))).into());
+        let reasons = plan.refusals.iter().map(ToString::to_string).collect();
+        let header = header_of(&facts, &plan, "watch");
+        return Err(refuse(&mut stream, args.output.format, header, "watch", reasons));
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

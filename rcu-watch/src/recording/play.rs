@@ -193,7 +193,7 @@ fn finish(
         elapsed_ns: end.elapsed_ns,
         ended_by: "end_of_file",
         totals,
-        findings: summary::findings(&pipeline, &terms.filter),
+        findings: summary::findings(&pipeline, 0, |rule| terms.filter.tells(rule)),
         rules: coverage::report(&pipeline),
         guards: summary::guards(&pipeline),
         books,

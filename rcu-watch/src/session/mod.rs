@@ -10,6 +10,7 @@ pub mod coverage;
 mod duty;
 pub mod listener;
 pub mod proof;
+pub mod refusal;
 pub mod run;
 pub mod start;
 pub mod summary;

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 
 use super::books::Books;
 use super::listener::Filter;
+use super::refusal::refuse_if_unsupported;
 use super::symbols::Symbols;
 use super::watch::Watch;
 use super::{RunningProbe, Session, clock, proof};
@@ -29,14 +30,20 @@ use rcu_watch_common::slot;
 ///
 /// # Errors
 /// [`Unsupported`] where this kernel or these privileges do not allow it, with all that stands in the way.
-pub fn start(facts: &Facts, plan: &AttachPlan, stream: Stream, args: &WatchArgs) -> Result<Session> {
+pub fn start(facts: &Facts, plan: &AttachPlan, mut stream: Stream, args: &WatchArgs) -> Result<Session> {
     let mut layout = *facts.layout.as_ref().map_err(|error| Unsupported(error.to_string()))?;
     let options = StreamOptions {
         // A picture needs the transitions that are as they should be, too.
         emit_at_rest: args.stream == StreamKind::All || args.extra.perfetto.is_some() || args.extra.draw,
         ring_bytes: args.ring_bytes.unwrap_or(StreamOptions::default().ring_bytes),
     };
-    let (mut programs, reader, calibration) = load_calibrated(&mut layout, options, &plan.cpus)?;
+    let loaded = load_calibrated(&mut layout, options, &plan.cpus);
+    let (mut programs, reader, calibration) = loaded.map_err(|error| {
+        let mut header = header_of(facts, plan, "watch");
+        header.layout = Some(layout_report(&layout, false, Vec::new()));
+        header.plan = plan.report(|_| (None, Proof::NotAttached));
+        refuse_if_unsupported(&mut stream, args.output.format, header, error)
+    })?;
     programs.watch_only(&plan.cpus)?;
     let started = clock::now();
     let (cpu_seconds_at_start, _) = clock::own_cost()?;
@@ -96,6 +103,16 @@ pub(crate) fn load_calibrated(layout: &mut Layout, options: StreamOptions, cpus:
             load_once(layout, options, cpus)?.map_err(|_| unknown_layout(&contradiction))
         }
     }
+}
+
+/// Loads, calibrates and lets go again: the layout that proved right, and what was seen.
+///
+/// # Errors
+/// [`Unsupported`] where this kernel does not allow it, or contradicts the layout.
+pub fn calibrate(facts: &Facts, cpus: &[CpuId]) -> Result<(Layout, Calibration)> {
+    let mut layout = *facts.layout.as_ref().map_err(|error| Unsupported(error.to_string()))?;
+    let (_, _, calibration) = load_calibrated(&mut layout, StreamOptions::default(), cpus)?;
+    Ok((layout, calibration))
 }
 
 pub(crate) type Loaded = (Programs, Reader, Calibration);

@@ -5,18 +5,18 @@ use std::time::Duration;
 use anyhow::Result;
 use rcu_watch_common::slot;
 
-use super::listener::Filter;
 use super::run::EndedBy;
 use super::{Session, clock, coverage};
 use crate::cli::exit::{self, Exit};
 use crate::cli::value::{FailOn, Requirement};
+use crate::core::finding::RuleId;
 use crate::core::pipeline::Pipeline;
 use crate::core::probe::Point;
 use crate::core::units::{CpuId, ProbeId};
 use crate::recording::part::End;
 use crate::report::Message;
 use crate::report::summary::{
-    CommandStatus, Cost, FindingTotal, GuardTotal, RuleCoverage, RuleStatus, RunVerdict, Summary, Totals,
+    CommandStatus, Cost, FindingTotal, GuardTotal, RuleCoverage, RuleStatus, Summary,
 };
 
 /// A program that was running when it was detached is done by then.
@@ -87,7 +87,7 @@ impl Session {
             elapsed_ns: elapsed_ns.to_string(),
             ended_by: ended_by.name(),
             totals,
-            findings: findings(pipeline, &self.filter),
+            findings: findings(pipeline, 0, |rule| self.filter.tells(rule)),
             rules,
             guards: guards(pipeline),
             books: self.books.report(&self.probes, delivered),
@@ -173,13 +173,14 @@ impl Session {
 }
 
 /// Every kind of finding that is told, with its exact count.
+/// `first_id` is added to the ids: a stream of several pipelines numbers through.
 #[must_use]
-pub fn findings(pipeline: &Pipeline, filter: &Filter) -> Vec<FindingTotal> {
-    let told = pipeline.totals().iter().filter(|total| filter.tells(total.verdict.rule));
+pub fn findings(pipeline: &Pipeline, first_id: u32, tells: impl Fn(RuleId) -> bool) -> Vec<FindingTotal> {
+    let told = pipeline.totals().iter().filter(|total| tells(total.verdict.rule));
     told.map(|total| {
         let probe = pipeline.probe(total.probe);
         FindingTotal {
-            id: total.id,
+            id: first_id + total.id,
             rule: total.verdict.rule,
             severity: total.verdict.severity,
             function: probe.map_or_else(String::new, |probe| probe.symbol.clone()),
@@ -200,26 +201,6 @@ pub fn guards(pipeline: &Pipeline) -> Vec<GuardTotal> {
     counts
         .map(|count| GuardTotal { guard: count.guard.name(), protects: count.protects, fails: count.fails })
         .collect()
-}
-
-/// What a run that was refused leaves behind in the stream.
-#[must_use]
-pub fn refusal(reasons: Vec<String>) -> Summary {
-    Summary {
-        verdict: RunVerdict::Unsupported,
-        exit_code: Exit::Unsupported.code(),
-        reasons,
-        elapsed_ns: "0".to_owned(),
-        ended_by: "refusal",
-        totals: Totals::default(),
-        findings: Vec::new(),
-        rules: Vec::new(),
-        guards: Vec::new(),
-        books: Vec::new(),
-        cost: Cost::default(),
-        child: None,
-        transitions: None,
-    }
 }
 
 fn list(cpus: &[CpuId]) -> String {

@@ -1,0 +1,136 @@
+//! A run that cannot be: said in the stream too, so that a missing summary means that a run was cut short.
+
+use anyhow::Error;
+
+use super::clock;
+use crate::cli::args::Format;
+use crate::cli::exit::{Exit, Unsupported};
+use crate::report::Message;
+use crate::report::header::Header;
+use crate::report::stream::Stream;
+use crate::report::summary::{Cost, RunVerdict, Summary, Totals};
+
+/// Says `header` and a summary with the reasons; people get them as the error that comes back.
+pub fn refuse(
+    stream: &mut Stream,
+    format: Format,
+    header: Header,
+    doing: &str,
+    reasons: Vec<String>,
+) -> Error {
+    let error = Unsupported(format!("cannot {doing} this kernel:\n  {}", reasons.join("\n  ")));
+    tell(stream, format, header, reasons).err().unwrap_or_else(|| error.into())
+}
+
+/// The same for what was found out later than the plan; other errors are passed on as they are.
+pub fn refuse_if_unsupported(stream: &mut Stream, format: Format, header: Header, error: Error) -> Error {
+    if Exit::of_error(&error) != Exit::Unsupported {
+        return error;
+    }
+    tell(stream, format, header, vec![format!("{error:#}")]).err().unwrap_or(error)
+}
+
+fn tell(stream: &mut Stream, format: Format, header: Header, reasons: Vec<String>) -> anyhow::Result<()> {
+    // On a terminal the error says it all.
+    if format == Format::Text {
+        return Ok(());
+    }
+    stream.send(clock::now(), None, Message::Header(Box::new(header)))?;
+    stream.send(clock::now(), None, Message::Summary(Box::new(refusal(reasons))))?;
+    Ok(stream.finish()?)
+}
+
+/// The summary of what was refused before anything ran.
+#[must_use]
+pub fn refusal(reasons: Vec<String>) -> Summary {
+    Summary {
+        verdict: RunVerdict::Unsupported,
+        exit_code: Exit::Unsupported.code(),
+        reasons,
+        elapsed_ns: "0".to_owned(),
+        ended_by: "refusal",
+        totals: Totals::default(),
+        findings: Vec::new(),
+        rules: Vec::new(),
+        guards: Vec::new(),
+        books: Vec::new(),
+        cost: Cost::default(),
+        child: None,
+        transitions: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::io::{self, Write};
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::core::units::Nanos;
+    use crate::report::header::{Clock, Kernel};
+    use crate::report::{Baseline, SCHEMA};
+    use crate::sink::json::Json;
+
+    #[derive(Clone, Default)]
+    struct Written(Rc<RefCell<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.borrow_mut().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn header() -> Header {
+        Header {
+            schema: SCHEMA,
+            tool: "rcu-watch",
+            version: "0",
+            command: "watch".to_owned(),
+            host: String::new(),
+            boot_id: String::new(),
+            kernel: Kernel { release: String::new(), machine: String::new() },
+            clock: Clock { name: "CLOCK_MONOTONIC", realtime_offset_ns: Nanos(0).to_string() },
+            layout: None,
+            cpus: Vec::new(),
+            plan: Vec::new(),
+            handlers: Vec::new(),
+            other_instances: Vec::new(),
+            blind_spots: Vec::new(),
+        }
+    }
+
+    fn types(refuse: impl FnOnce(&mut Stream) -> Error) -> (Vec<String>, String) {
+        let written = Written::default();
+        let mut stream = Stream::new(Box::new(Json::new(written.clone())), Baseline::default());
+        let error = refuse(&mut stream);
+        let text = String::from_utf8(written.0.borrow().clone()).unwrap();
+        let of = |line: &str| -> String {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["type"].as_str().unwrap().to_owned()
+        };
+        (text.lines().map(of).collect(), error.to_string())
+    }
+
+    #[test]
+    fn what_calibration_refuses_has_a_header_and_a_summary() {
+        let contradicted = || Unsupported("cannot judge this kernel: S=0x11".to_owned()).into();
+        let (types, error) =
+            types(|stream| refuse_if_unsupported(stream, Format::Json, header(), contradicted()));
+        assert_eq!(types, ["header", "summary"]);
+        assert_eq!(error, "cannot judge this kernel: S=0x11");
+    }
+
+    #[test]
+    fn what_broke_is_no_refusal() {
+        let (types, error) = types(|stream| {
+            refuse_if_unsupported(stream, Format::Json, header(), anyhow::anyhow!("the disk is full"))
+        });
+        assert!(types.is_empty());
+        assert_eq!(error, "the disk is full");
+    }
+}

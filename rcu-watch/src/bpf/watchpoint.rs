@@ -114,6 +114,15 @@ impl Programs {
     }
 }
 
+/// Whether a CPU has a hardware breakpoint to spare: tried on a word of our own, and never switched on.
+///
+/// # Errors
+/// What stands in the way, in words.
+pub fn try_own(cpu: CpuId) -> Result<(), &'static str> {
+    static WORD: u32 = 0;
+    open(cpu, (&raw const WORD).addr() as u64).map(drop).map_err(|error| reason(&error))
+}
+
 fn open(cpu: CpuId, address: u64) -> io::Result<OwnedFd> {
     // SAFETY: plain integers, for which zero is a value.
     let mut attr: perf_event_attr = unsafe { std::mem::zeroed() };

@@ -65,6 +65,8 @@ pub enum Command {
     Record(RecordArgs),
     /// Judge a recording again, on any machine
     Replay(ReplayArgs),
+    /// Say what this kernel and these privileges allow, and what to do about the rest
+    Doctor(DoctorArgs),
     /// Show a live picture of each CPU
     Top(TopArgs),
     /// Find every traceable function that this kernel runs with RCU off
@@ -118,6 +120,12 @@ pub struct WatchArgs {
     /// Watch while this command runs
     #[arg(last = true, value_name = "CMD", help_heading = "Options")]
     pub child: Vec<OsString>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Args, Clone, Debug)]

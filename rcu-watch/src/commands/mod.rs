@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod completions;
 mod dmesg;
+mod doctor;
 mod explain;
 mod man;
 mod probes;
@@ -23,6 +24,7 @@ pub fn run(command: &Command) -> Result<Exit> {
         Command::Probes(args) => probes::run(args),
         Command::Record(args) => record::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Top(args) => top::run(args),
         Command::Audit(args) => audit::run(args),
         Command::Check(args) => check::run(args),

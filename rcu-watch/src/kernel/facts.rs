@@ -19,7 +19,7 @@ use crate::kernel::privilege::{Capability, Privileges};
 use crate::kernel::program::{self, Programs};
 use crate::kernel::support::{Listing, Reason, Support};
 use crate::kernel::symbol::Wanted;
-use crate::kernel::{cpu, points};
+use crate::kernel::{cpu, diagnosis, points};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -186,6 +186,7 @@ impl Sources {
         let names: BTreeSet<String> = points::functions()
             .chain(feature::SYMBOLS.iter().copied())
             .chain(layout::SYMBOLS.iter().copied())
+            .chain(diagnosis::SYMBOLS)
             .map(str::to_owned)
             .chain(handled.sites.iter().map(|site| site.function.clone()))
             .chain(more.iter().cloned())

@@ -11,6 +11,7 @@ pub mod btf;
 pub mod calibrate;
 pub mod candidate;
 pub mod cpu;
+pub mod diagnosis;
 pub mod facts;
 pub mod feature;
 pub mod ftrace;

@@ -45,7 +45,9 @@ pub enum Lockdown {
     Integrity,
     /// Not even BPF may read kernel memory.
     Confidentiality,
-    /// The file is not there: built without it, or securityfs is not mounted.
+    /// The file is not there although securityfs is mounted: built without it.
+    Absent,
+    /// securityfs is not mounted.
     Unknown,
 }
 
@@ -56,12 +58,20 @@ pub struct Privileges {
     /// 1: addresses need CAP_SYSLOG; 2: nobody sees them.
     pub kptr_restrict: Option<i32>,
     pub perf_event_paranoid: Option<i32>,
+    /// The highest capability that this kernel knows.
+    pub last_capability: u32,
 }
 
 impl Privileges {
     #[must_use]
     pub const fn new(effective: u64) -> Self {
-        Self { effective, lockdown: Lockdown::None, kptr_restrict: Some(0), perf_event_paranoid: Some(2) }
+        Self {
+            effective,
+            lockdown: Lockdown::None,
+            kptr_restrict: Some(0),
+            perf_event_paranoid: Some(2),
+            last_capability: 40,
+        }
     }
 
     #[must_use]
@@ -76,7 +86,10 @@ impl Privileges {
             None => ControlFlow::Continue(()),
         });
         let number = |path| first_line(&tree.path(path)).ok()?.parse().ok();
-        let lockdown = first_line(&tree.path("/sys/kernel/security/lockdown")).unwrap_or_default();
+        let securityfs = tree.path("/sys/kernel/security");
+        let lockdown = first_line(&securityfs.join("lockdown")).unwrap_or_default();
+        // Only a file system that is mounted there has files there.
+        let is_mounted = std::fs::read_dir(&securityfs).is_ok_and(|mut files| files.next().is_some());
         Self {
             effective,
             lockdown: if lockdown.contains("[confidentiality]") {
@@ -85,9 +98,15 @@ impl Privileges {
                 Lockdown::Integrity
             } else if lockdown.contains("[none]") {
                 Lockdown::None
+            } else if is_mounted {
+                Lockdown::Absent
             } else {
                 Lockdown::Unknown
             },
+            last_capability: first_line(&tree.path("/proc/sys/kernel/cap_last_cap"))
+                .ok()
+                .and_then(|last| last.parse().ok())
+                .unwrap_or(Capability::Bpf.bit()),
             kptr_restrict: number("/proc/sys/kernel/kptr_restrict"),
             perf_event_paranoid: number("/proc/sys/kernel/perf_event_paranoid"),
         }
@@ -96,6 +115,12 @@ impl Privileges {
     #[must_use]
     pub const fn has(&self, capability: Capability) -> bool {
         self.effective & (1 << capability.bit()) != 0
+    }
+
+    /// Whether this kernel has CAP_BPF and CAP_PERFMON of their own.
+    #[must_use]
+    pub const fn are_split(&self) -> bool {
+        self.last_capability >= Capability::Bpf.bit()
     }
 
     /// CAP_SYS_ADMIN stands in for the younger ones that were split from it.

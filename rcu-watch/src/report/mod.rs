@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod baseline;
+pub mod check;
 pub mod finding;
 pub mod header;
 pub mod plan;
@@ -24,6 +25,7 @@ use crate::core::units::{CpuId, Nanos};
 
 pub use audit::{AuditTotals, AuditedFunction, CheckedFunction};
 pub use baseline::Baseline;
+pub use check::Check;
 pub use finding::{FindingReport, Repeat};
 pub use header::Header;
 pub use plan::{HandlersChanged, PlanChange};
@@ -68,6 +70,8 @@ pub enum Message {
     Lost(Lost),
     Missed(Missed),
     ProbeError(ProbeError),
+    /// Of `doctor`.
+    Check(Check),
     Heartbeat(Heartbeat),
     /// `audit`: one suspect.
     Audited(Box<AuditedFunction>),

@@ -5,6 +5,7 @@
 
 mod attribution;
 mod btf;
+mod diagnosis;
 mod layout;
 mod plan;
 

@@ -30,7 +30,7 @@ pub(super) fn lines(header: &Header, verbose: bool) -> Vec<String> {
     lines
 }
 
-fn title(header: &Header) -> String {
+pub(super) fn title(header: &Header) -> String {
     let layout = match &header.layout {
         Some(Layout { generation, calibrated: true, .. }) => format!("layout {generation} calibrated"),
         Some(Layout { generation, .. }) => format!("layout {generation} not calibrated"),

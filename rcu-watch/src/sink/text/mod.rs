@@ -6,6 +6,7 @@
 
 mod audit;
 mod block;
+mod check;
 mod finding;
 mod phrase;
 mod plan;
@@ -41,6 +42,8 @@ enum Kind {
     Log,
     /// A table of functions, which says more than the findings that it rests on.
     Table,
+    /// What this kernel allows: nothing ran either.
+    Doctor,
 }
 
 pub struct Text<Out, Err> {
@@ -54,6 +57,8 @@ pub struct Text<Out, Err> {
     next_status_s: u64,
     /// What a table ends with, after all else.
     last_lines: Vec<String>,
+    /// Of the last line of `doctor`.
+    group: &'static str,
 }
 
 impl<Out: Write, Err: Write> Text<Out, Err> {
@@ -68,6 +73,7 @@ impl<Out: Write, Err: Write> Text<Out, Err> {
             status_shown: false,
             next_status_s: status::EVERY_S,
             last_lines: Vec::new(),
+            group: "",
         }
     }
 
@@ -108,6 +114,18 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
         let style = self.style;
         let at = (envelope.ts_ns, envelope.cpu);
         match &envelope.message {
+            Message::Header(header) if header.command == "doctor" => {
+                self.kind = Kind::Doctor;
+                self.say(&[block::title(header)])
+            }
+            Message::Check(found) => {
+                let is_first = self.group != found.group;
+                self.group = found.group;
+                self.say(&check::lines(found, is_first, style))
+            }
+            Message::Summary(summary) if self.kind == Kind::Doctor => {
+                self.say(&check::verdict(summary, style))
+            }
             Message::Header(header) if header.command == "probes" => {
                 self.kind = Kind::Plan;
                 self.about(&block::lines(header, verbose))?;

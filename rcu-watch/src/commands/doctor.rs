@@ -1,0 +1,80 @@
+//! `rcu-watch doctor`: what this kernel, its configuration and this process's privileges allow, and what to
+//! do about what is missing. Where the programs load, the layout is calibrated too; nothing stays attached.
+
+use anyhow::{Result, bail};
+
+use crate::bpf::watchpoint::try_own;
+use crate::cli::args::{DoctorArgs, Format};
+use crate::cli::exit::Exit;
+use crate::cli::value::FailOn;
+use crate::kernel::calibrate::Calibration;
+use crate::kernel::diagnosis::{self, diagnose};
+use crate::kernel::{Facts, Request, select};
+use crate::report::check::{Check, CheckState};
+use crate::report::header::Proof;
+use crate::report::summary::RunVerdict;
+use crate::report::{Baseline, Message, Stream};
+use crate::session::clock;
+use crate::session::refusal::refusal;
+use crate::session::start::{calibrate, header_of, layout_report};
+use crate::sink;
+
+pub fn run(args: &DoctorArgs) -> Result<Exit> {
+    if args.output.format == Format::Ktap {
+        bail!("doctor judges no rule, so it has no KTAP; take -f text or -f json");
+    }
+    let mut stream = Stream::new(sink::open(&args.output, FailOn::Error)?, Baseline::default());
+    let facts = Facts::probe();
+    let plan = select(&facts, &Request::default());
+    let mut reasons: Vec<String> = plan.refusals.iter().map(ToString::to_string).collect();
+    let mut checks = diagnose(&facts);
+    if let Some(&cpu) = plan.cpus.first() {
+        let row = diagnosis::watchpoint(&facts, try_own(cpu));
+        let last = checks.iter().rposition(|check| check.group == row.group);
+        checks.insert(last.map_or(checks.len(), |index| index + 1), row);
+    }
+    let mut header = header_of(&facts, &plan, "doctor");
+    header.plan = plan.report(|_| (None, Proof::NotAttached));
+    header.layout = facts.layout.as_ref().ok().map(|layout| layout_report(layout, false, Vec::new()));
+    let (state, detail, remedy) = if reasons.is_empty() {
+        match calibrate(&facts, &plan.cpus) {
+            Ok((layout, Calibration { eqs_seen, sentences, .. })) => {
+                let detail = sentences.join("; ");
+                header.layout = Some(layout_report(&layout, true, sentences));
+                if eqs_seen {
+                    (CheckState::Ok, detail, None)
+                } else {
+                    let remedy = "run it again when some CPU is idle".to_owned();
+                    (CheckState::Lacking, format!("{detail}; no CPU was seen idle within 2 s"), Some(remedy))
+                }
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                reasons.push(error.clone());
+                (CheckState::Blocking, error, None)
+            }
+        }
+    } else {
+        (CheckState::Unknown, "not tried: see what says NO".to_owned(), None)
+    };
+    checks.push(Check {
+        group: "state",
+        name: "calibration".to_owned(),
+        state,
+        detail,
+        needs: Vec::new(),
+        remedy,
+    });
+    stream.send(clock::now(), None, Message::Header(Box::new(header)))?;
+    for check in checks {
+        stream.send(clock::now(), None, Message::Check(check))?;
+    }
+    let exit = if reasons.is_empty() { Exit::Clean } else { Exit::Unsupported };
+    let mut summary = refusal(reasons);
+    summary.verdict = if exit == Exit::Clean { RunVerdict::Clean } else { RunVerdict::Unsupported };
+    summary.exit_code = exit.code();
+    summary.ended_by = "diagnosis";
+    stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
+    stream.finish()?;
+    Ok(exit)
+}

@@ -158,11 +158,14 @@ pub struct ReplayArgs {
     pub verdict: VerdictArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Write a trace for ui.perfetto.dev as well
+    #[arg(long, value_name = "FILE")]
+    pub perfetto: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]
 pub struct TopArgs {
-    /// Show a recorded stream instead: the output of `rcu-watch -f json --stream all`
+    /// Show a recording instead, or the output of `rcu-watch -f json --stream all`
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
     /// Stop after this long: 30s, 5m, 500ms; a bare number is seconds

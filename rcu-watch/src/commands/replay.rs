@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read};
 
 use anyhow::{Context as _, Result};
 
-use crate::cli::args::{ReplayArgs, StreamKind};
+use crate::cli::args::{ExtraArgs, ReplayArgs, StreamKind};
 use crate::cli::exit::Exit;
 use crate::recording::play::{Terms, play};
 use crate::session::listener::Filter;
@@ -23,6 +23,7 @@ pub fn run(args: &ReplayArgs) -> Result<Exit> {
         filter: Filter { rules: args.rule.clone(), snapshots: args.stream == StreamKind::All },
         format: args.output.format,
     };
-    let stream = sink::stream(&args.output, &args.verdict)?;
+    let mut stream = sink::stream(&args.output, &args.verdict)?;
+    sink::attach(&mut stream, &ExtraArgs { perfetto: args.perfetto.clone(), ..ExtraArgs::default() })?;
     play(input, stream, &terms).with_context(|| format!("cannot replay {}", args.file.display()))
 }

@@ -1,16 +1,22 @@
 //! The live picture: a run whose output is a terminal, or a recorded one played again.
 
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal as _};
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _};
+use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::cli::args::{ColorChoice, ExtraArgs, Format, OutputArgs, StreamKind, TopArgs, WatchArgs};
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, is_closed_pipe};
+use crate::cli::value::FailOn;
 use crate::commands::watch;
+use crate::recording::MAGIC;
+use crate::recording::play::{Terms, play};
 use crate::report::{Baseline, Stream};
+use crate::session::listener::Filter;
 use crate::sink;
 use crate::top::screen::Screen;
 use crate::top::sink::Shared;
@@ -21,19 +27,34 @@ pub fn run(args: &TopArgs) -> Result<Exit> {
         bail!("top needs a terminal; `rcu-watch` prints the same to a file or a pipe");
     }
     match &args.replay {
-        Some(path) => {
-            let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-            let shared = Shared::default();
-            let screen = Screen::open(shared.clone()).context("cannot take the terminal")?;
-            let played = replay::play(BufReader::new(file), &shared);
-            while played.is_ok() && !shared.quit.load(std::sync::atomic::Ordering::Relaxed) {
-                thread::sleep(Duration::from_millis(50));
-            }
-            screen.close();
-            played.with_context(|| format!("cannot read {}", path.display()))?;
-            Ok(Exit::Clean)
-        }
+        Some(path) => replayed(path),
         None => live(args),
+    }
+}
+
+fn replayed(path: &Path) -> Result<Exit> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut input = BufReader::new(file);
+    let is_recording = input.fill_buf()?.starts_with(&MAGIC);
+    let shared = Shared::default();
+    let screen = Screen::open(shared.clone()).context("cannot take the terminal")?;
+    let played = if is_recording {
+        let stream = Stream::new(Box::new(replay::Paced::new(shared.clone())), Baseline::default());
+        let filter = Filter { rules: Vec::new(), snapshots: false };
+        play(input, stream, &Terms { fail_on: FailOn::Never, filter, format: Format::Text }).map(drop)
+    } else {
+        replay::play(input, &shared).map_err(Into::into)
+    };
+    // The last picture stays until the viewer has seen enough.
+    while played.is_ok() && !shared.quit.load(Ordering::Relaxed) {
+        thread::sleep(Duration::from_millis(50));
+    }
+    screen.close();
+    match played {
+        Err(error) if !is_closed_pipe(&error) => {
+            Err(error.context(format!("cannot replay {}", path.display())))
+        }
+        _ => Ok(Exit::Clean),
     }
 }
 

@@ -1,6 +1,8 @@
-//! A recorded stream as if it were live: the NDJSON of `rcu-watch -f json --stream all`, at its own pace.
+//! A run of before as if it were live, at its own pace: a recording of `rcu-watch record`, or the NDJSON of
+//! `rcu-watch -f json --stream all`.
 //!
-//! Reads lines as data of unknown origin: what a line does not have is not drawn, and nothing is refused.
+//! A recording goes through the whole pipeline again, into [`Paced`]. Lines are read as data of unknown
+//! origin: what a line does not have is not drawn, and nothing is refused.
 
 use std::io::{self, BufRead};
 use std::sync::atomic::Ordering;
@@ -12,9 +14,9 @@ use serde_json::Value;
 use crate::core::finding::{RuleId, Severity};
 use crate::core::probe::Point;
 use crate::core::units::{CpuId, Nanos};
-use crate::report::Heartbeat;
 use crate::report::header::BlindSpot;
-use crate::sink::Seen;
+use crate::report::{Envelope, Heartbeat, Message};
+use crate::sink::{Seen, Sink};
 use crate::top::picture::{Kind, Picture};
 use crate::top::sink::Shared;
 use crate::top::strip::Strip;
@@ -91,6 +93,59 @@ pub fn play(input: impl BufRead, shared: &Shared) -> io::Result<()> {
     }
     shared.with(|picture| picture.ended.get_or_insert_with(|| "cut short".to_owned()).truncate(40));
     Ok(())
+}
+
+/// The sink of a recording that is played again: holds each message and record back until its time has come.
+pub struct Paced {
+    shared: Shared,
+    last: Nanos,
+    counter: Counter,
+}
+
+impl Paced {
+    #[must_use]
+    pub fn new(shared: Shared) -> Self {
+        Self { shared, last: Nanos(0), counter: Counter::default() }
+    }
+
+    /// Waits for `ts`; an error once the viewer has quit.
+    fn until(&mut self, ts: Nanos) -> io::Result<()> {
+        let last = self.last;
+        self.last = last.max(ts);
+        if last.0 > 0 {
+            wait(Duration::from_nanos(ts.0.saturating_sub(last.0)).min(LONGEST), &self.shared);
+        }
+        if self.shared.quit.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if let Some(beat) = self.counter.tick(ts) {
+            self.shared.with(|picture| picture.status(beat));
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Paced {
+    fn message(&mut self, envelope: &Envelope) -> io::Result<()> {
+        match &envelope.message {
+            Message::Header(_) => self.counter = Counter { start: envelope.ts_ns, ..Counter::default() },
+            Message::Finding(_) => self.counter.beat.findings += 1,
+            Message::Repeat(repeat) => self.counter.beat.findings += repeat.count,
+            Message::Lost(lost) => self.counter.beat.lost += lost.count,
+            Message::Missed(missed) => self.counter.beat.missed += missed.count,
+            _ => {}
+        }
+        self.until(envelope.ts_ns)?;
+        self.shared.with(|picture| picture.message(envelope));
+        Ok(())
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>) -> io::Result<()> {
+        self.until(seen.ts)?;
+        self.counter.count(seen.point);
+        self.shared.with(|picture| picture.observe(seen));
+        Ok(())
+    }
 }
 
 fn wait(mut time: Duration, shared: &Shared) {

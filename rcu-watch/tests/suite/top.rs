@@ -1,12 +1,15 @@
 //! The screen of `top`, as text: what a viewer sees of a run, live and replayed.
 
+use std::sync::atomic::Ordering;
+
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use rcu_watch::core::probe::Point;
 use rcu_watch::core::units::{CpuId, Nanos};
 use rcu_watch::report::finding::{NmiNestingReport, StateReport, TaskReport};
 use rcu_watch::report::{Envelope, Heartbeat, Message, SnapshotReport};
-use rcu_watch::sink::Seen;
+use rcu_watch::sink::{Seen, Sink as _};
+use rcu_watch::top::sink::Shared;
 use rcu_watch::top::view::Panel;
 use rcu_watch::top::{Picture, View, draw, replay};
 
@@ -165,4 +168,18 @@ fn a_replayed_stream_gives_the_live_picture() {
         screen.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(below_title(&replayed), below_title(&live()));
+}
+
+#[test]
+fn a_recording_feeds_the_picture_until_the_viewer_quits() {
+    let shared = Shared::default();
+    let mut paced = replay::Paced::new(shared.clone());
+    let mut said = envelopes().into_iter();
+    let header = said.next().expect("the header");
+    paced.message(&header).expect("the viewer is there");
+    paced.message(&said.next().expect("a finding")).expect("the viewer is there");
+    assert_eq!(shared.with(|picture| picture.findings.len()), 1);
+    shared.quit.store(true, Ordering::Relaxed);
+    let error = paced.message(&said.next().expect("a heartbeat")).expect_err("the viewer left");
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
 }

@@ -21,7 +21,9 @@ pub(super) fn lines(check: &Check, is_first: bool, style: Style) -> Vec<String> 
         needs => style.faint(&format!(" (takes {})", needs.join(", "))),
     };
     let remedy = check.remedy.as_ref().map_or_else(String::new, |remedy| format!(" -> {remedy}"));
-    lines.push(format!("  {state} {:26} {}{needs}{remedy}", check.name, check.detail));
+    // Options have long names, and there is nothing that stands beside them.
+    let width = if check.group == "configuration" { 39 } else { 26 };
+    lines.push(format!("  {state} {:width$} {}{needs}{remedy}", check.name, check.detail));
     lines
 }
 

@@ -15,6 +15,7 @@ pub mod matrix;
 mod module;
 mod qemu;
 mod scenario;
+mod schema;
 mod screen;
 pub mod suite;
 
@@ -119,6 +120,7 @@ impl Run {
             return self.run_command(image, &programs, accel);
         }
         let mut code = 0;
+        let mut streams = Vec::new();
         for job in suite::jobs(&image, &scenarios, self.cpus) {
             let mut guest = job.guest(self.memory, &self.append)?;
             guest.modules.extend(self.modules(&image)?);
@@ -128,6 +130,11 @@ impl Run {
                 outcome.say();
                 code = if outcome.is_met() { code } else { NOT_MET };
             }
+            streams.extend(schema::keep(&record, &job.image.name)?);
+        }
+        if let Err(error) = schema::check(&streams) {
+            say(&format!("NOT MET: a stream is not what docs/schema.json says: {error:#}"));
+            code = NOT_MET;
         }
         Ok(code)
     }
@@ -252,7 +259,17 @@ pub fn test_all() -> Result<Tally> {
     }
     let Some(first) = jobs.first() else { return Ok(tally) };
     let accel = Accel::probe(&first.image.vmlinuz)?;
-    let outcomes = suite::run_all(jobs, &programs(None)?, accel, MEMORY_MIB)?;
+    let (outcomes, streams) = suite::run_all(jobs, &programs(None)?, accel, MEMORY_MIB)?;
+    match schema::check(&streams) {
+        Ok(()) => {
+            say(&format!("ok: {} streams are what docs/schema.json says", streams.len()));
+            tally.passed += 1;
+        }
+        Err(error) => {
+            say(&format!("FAILED: a stream is not what docs/schema.json says: {error:#}"));
+            tally.failed += 1;
+        }
+    }
     tally.passed += outcomes.iter().filter(|outcome| outcome.is_met()).count();
     tally.failed += outcomes.iter().filter(|outcome| !outcome.is_met()).count();
     Ok(tally)

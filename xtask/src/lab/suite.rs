@@ -1,6 +1,7 @@
 //! Scenarios on kernels: grouped so that as many as can share a boot do, played, judged, and reported.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use super::console::{BootRecord, Output};
 use super::kernel::Image;
 use super::module;
 use super::scenario::Scenario;
+use super::schema;
 use super::screen::Screen;
 use crate::process::say;
 
@@ -94,8 +96,14 @@ impl Job {
     }
 }
 
-/// Several boots beside each other, as many as there are processors: an emulated guest uses one.
-pub fn run_all(jobs: Vec<Job>, programs: &Programs, accel: Accel, memory_mib: u32) -> Result<Vec<Outcome>> {
+/// Several boots beside each other, as many as there are processors: an emulated guest uses one. With the outcomes come
+/// the files of the streams that the guests sent.
+pub fn run_all(
+    jobs: Vec<Job>,
+    programs: &Programs,
+    accel: Accel,
+    memory_mib: u32,
+) -> Result<(Vec<Outcome>, Vec<PathBuf>)> {
     let workers = thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
     // Guests first, one after the other: building a module is no work for two at once.
     let mut guests = Vec::new();
@@ -105,8 +113,9 @@ pub fn run_all(jobs: Vec<Job>, programs: &Programs, accel: Accel, memory_mib: u3
     guests.reverse();
     let queue = Mutex::new(guests);
     let next = || queue.lock().ok()?.pop();
-    let worker = || -> Result<Vec<Outcome>> {
+    let worker = || -> Result<(Vec<Outcome>, Vec<PathBuf>)> {
         let mut outcomes = Vec::new();
+        let mut streams = Vec::new();
         while let Some((guest, job)) = next() {
             let start = Instant::now();
             let title = guest.title(accel);
@@ -116,8 +125,9 @@ pub fn run_all(jobs: Vec<Job>, programs: &Programs, accel: Accel, memory_mib: u3
             let judged = job.judge(&record);
             judged.iter().for_each(Outcome::say);
             outcomes.extend(judged);
+            streams.extend(schema::keep(&record, &job.image.name)?);
         }
-        Ok(outcomes)
+        Ok((outcomes, streams))
     };
     let results = thread::scope(|scope| {
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
@@ -126,11 +136,13 @@ pub fn run_all(jobs: Vec<Job>, programs: &Programs, accel: Accel, memory_mib: u3
             .map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a lab thread panicked"))))
             .collect::<Vec<_>>()
     });
-    let mut outcomes = Vec::new();
+    let mut all = (Vec::new(), Vec::new());
     for result in results {
-        outcomes.extend(result?);
+        let (outcomes, streams) = result?;
+        all.0.extend(outcomes);
+        all.1.extend(streams);
     }
-    Ok(outcomes)
+    Ok(all)
 }
 
 impl Outcome {
@@ -175,8 +187,6 @@ fn tails(commands: &BTreeMap<String, Output>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::super::scenario::catalog;
     use super::*;
 

@@ -22,18 +22,56 @@ Exit codes: 0 no finding, 1 error, 2 findings, 3 inconclusive, 4 not supported h
 
 const AUDIT_NOTES: &str = "\
 Says first what it will do to this machine and asks; without a terminal it needs --yes.
-Exit codes: 0 none exposed, 2 some are, 3 inconclusive, 1 error, 4 not supported here
 
-  rcu-watch audit --yes -f json | jq -r 'select(.type == \"audited\" and .data.verdict == \"exposed\") | .data.function'
-  rcu-watch audit --function 'acpi_*' --resume audit.state";
+Examples:
+  rcu-watch audit --function 'acpi_*' --resume audit.state
+  rcu-watch audit --yes -f json | jq -r 'select(.data.verdict == \"exposed\") | .data.function'
+
+Exit codes: 0 none exposed, 1 error, 2 some are, 3 inconclusive, 4 not supported here";
 
 const CHECK_NOTES: &str = "\
-A probe is placed on each function that is not refused at once. On a terminal rcu-watch asks first; elsewhere
-it needs --yes. Run what calls the functions meanwhile: evidence is what was seen.
-Exit codes: 0 no evidence against any, 2 some must or can not be hooked, 3 inconclusive, 1 error, 4 not supported
+A probe is placed on each function that is not refused at once. On a terminal rcu-watch asks
+first; elsewhere it needs --yes. Run what calls the functions meanwhile: evidence is what was seen.
 
+Examples:
   rcu-watch check --yes ./my-livepatch.ko && insmod ./my-livepatch.ko
-  rcu-watch check --no-probe arch_cpu_idle";
+  rcu-watch check --no-probe arch_cpu_idle
+
+Exit codes: 0 no evidence against any, 1 error, 2 some must or can not be hooked,
+            3 inconclusive, 4 not supported here";
+
+const DOCTOR_NOTES: &str = "\
+Where nothing stands in the way it also loads the programs, reads the state, and lets go again.
+
+Examples:
+  rcu-watch doctor -f json | jq -r 'select(.type == \"check\") | .data | \"\\(.state) \\(.name)\"'
+
+Exit codes: 0 this kernel can be watched, 1 error, 4 it cannot: what says NO, says why";
+
+const RECORD_NOTES: &str = "\
+Examples:
+  rcu-watch record -d 30s break.rec
+  rcu-watch record -d 30s --stream all run.rec   with idle, irqs and NMIs, for pictures";
+
+const REPLAY_NOTES: &str = "\
+Examples:
+  rcu-watch replay break.rec --fail-on warning
+  rcu-watch replay run.rec --perfetto run.pftrace   draws what `record --stream all` kept";
+
+const TOP_NOTES: &str = "\
+Examples:
+  rcu-watch top --exposed
+  rcu-watch top --replay run.rec    draws what `record --stream all` kept
+
+Keys: q quit, space pause, tab or 1-5 panel, up/down CPUs, +/- time, ? help";
+
+const DMESG_NOTES: &str = "\
+Examples:
+  rcu-watch dmesg
+  rcu-watch dmesg -f ktap console.log
+  cat /sys/fs/pstore/dmesg-* | rcu-watch dmesg -
+
+Exit codes: 0 no finding, 1 error, 2 findings, 4 the kernel's log is closed to this process";
 
 /// Watch a live kernel for code that runs where RCU is not watching.
 #[derive(Debug, Parser)]
@@ -62,12 +100,16 @@ pub enum Command {
     /// Print the attach plan for this kernel, with reasons; attach nothing
     Probes(ProbesArgs),
     /// Watch, and keep every record in a file for `replay`
+    #[command(after_help = RECORD_NOTES)]
     Record(RecordArgs),
     /// Judge a recording again, on any machine
+    #[command(after_help = REPLAY_NOTES)]
     Replay(ReplayArgs),
     /// Say what this kernel and these privileges allow, and what to do about the rest
+    #[command(after_help = DOCTOR_NOTES)]
     Doctor(DoctorArgs),
     /// Show a live picture of each CPU
+    #[command(after_help = TOP_NOTES)]
     Top(TopArgs),
     /// Find every traceable function that this kernel runs with RCU off
     #[command(after_help = AUDIT_NOTES)]
@@ -76,6 +118,7 @@ pub enum Command {
     #[command(after_help = CHECK_NOTES)]
     Check(CheckArgs),
     /// Find this class of kernel splats in a log: dmesg's, a CI job's, pstore's
+    #[command(after_help = DMESG_NOTES)]
     Dmesg(DmesgArgs),
     /// Print a rule's page, or the list of rules
     Explain {
@@ -118,7 +161,7 @@ pub struct WatchArgs {
     #[command(flatten)]
     pub extra: ExtraArgs,
     /// Watch while this command runs
-    #[arg(last = true, value_name = "CMD", help_heading = "Options")]
+    #[arg(last = true, value_name = "CMD", help_heading = "Options", hide_short_help = true)]
     pub child: Vec<OsString>,
 }
 
@@ -165,7 +208,7 @@ pub struct ReplayArgs {
 
 #[derive(Args, Clone, Debug)]
 pub struct TopArgs {
-    /// Show a recording instead, or the output of `rcu-watch -f json --stream all`
+    /// Show a recording, or a stream of `-f json --stream all`, at its own pace
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
     /// Stop after this long: 30s, 5m, 500ms; a bare number is seconds
@@ -231,8 +274,14 @@ pub struct DmesgArgs {
 /// What counts.
 #[derive(Args, Clone, Debug)]
 pub struct VerdictArgs {
-    /// Exit 2 from this severity on: info, warning, error, never
-    #[arg(long, value_name = "SEVERITY", default_value = "error", hide_possible_values = true)]
+    /// Exit 2 from this severity on: info, warning, error (default), never
+    #[arg(
+        long,
+        value_name = "SEVERITY",
+        default_value = "error",
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
     pub fail_on: FailOn,
     /// Let findings that are in this earlier NDJSON not count
     #[arg(long, value_name = "FILE", hide_short_help = true)]
@@ -242,8 +291,14 @@ pub struct VerdictArgs {
 /// What counts for a command that looks for exposed functions: these are warnings, and what was asked for.
 #[derive(Args, Clone, Debug)]
 pub struct StrictVerdictArgs {
-    /// Exit 2 from this severity on: info, warning, error, never
-    #[arg(long, value_name = "SEVERITY", default_value = "warning", hide_possible_values = true)]
+    /// Exit 2 from this severity on: info, warning (default), error, never
+    #[arg(
+        long,
+        value_name = "SEVERITY",
+        default_value = "warning",
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
     pub fail_on: FailOn,
     /// Let findings that are in this earlier NDJSON not count
     #[arg(long, value_name = "FILE")]
@@ -275,8 +330,14 @@ pub struct ScopeArgs {
     /// Use fentry even where it keeps livepatches from being loaded meanwhile
     #[arg(long, hide_short_help = true)]
     pub allow_fentry: bool,
-    /// See idle and irq entry: off, sample (1 % of the time), always
-    #[arg(long, value_name = "WHEN", default_value = "off", hide_possible_values = true)]
+    /// See idle and irq entry: off (default), sample (1 % of time), always
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "off",
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
     pub watchpoints: WatchpointMode,
 }
 
@@ -284,8 +345,8 @@ pub struct ScopeArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// text for people, json (one object a line), ktap for test harnesses
-    #[arg(short, long, default_value = "text", hide_possible_values = true)]
+    /// text (default), json (one object a line), ktap (for test harnesses)
+    #[arg(short, long, default_value = "text", hide_possible_values = true, hide_default_value = true)]
     pub format: Format,
     /// Write there instead of standard output
     #[arg(short, long, value_name = "FILE")]
@@ -387,6 +448,19 @@ mod tests {
     #[test]
     fn short_help_fits_a_screen() {
         let help = Cli::command().term_width(100).render_help().to_string();
-        assert!(help.lines().count() <= 52, "{}\n{help}", help.lines().count());
+        assert!(help.lines().count() <= 48, "{}\n{help}", help.lines().count());
+    }
+
+    #[test]
+    fn no_line_of_any_short_help_is_wrapped() {
+        let mut root = Cli::command().term_width(1000);
+        root.build();
+        let helps = std::iter::once(&mut root.clone())
+            .chain(root.get_subcommands_mut())
+            .map(|command| command.render_help().to_string())
+            .collect::<Vec<_>>();
+        for line in helps.iter().flat_map(|help| help.lines()) {
+            assert!(line.chars().count() <= 100, "{line}");
+        }
     }
 }

@@ -9,6 +9,7 @@ mod docs;
 mod golden;
 mod paper;
 mod perfetto;
+mod pipelines;
 mod properties;
 mod sample;
 mod top;

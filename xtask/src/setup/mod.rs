@@ -39,7 +39,7 @@ struct Need {
     by_hand: &'static str,
 }
 
-static NEEDS: [Need; 7] = [
+static NEEDS: [Need; 8] = [
     Need {
         purpose: For::Build,
         what: "a C linker with a static C library",
@@ -95,6 +95,14 @@ static NEEDS: [Need; 7] = [
         is_there: || cargo_has("clippy"),
         packages: &["rust-web-clippy"],
         by_hand: "rustup component add clippy",
+    },
+    Need {
+        purpose: For::Checks,
+        what: "jq",
+        why: "the pipelines that the README prints are run",
+        is_there: || on_path("jq"),
+        packages: &["jq"],
+        by_hand: "install jq",
     },
 ];
 

@@ -50,6 +50,8 @@ pub struct Session {
     stream: Stream,
     filter: Filter,
     format: Format,
+    /// Somebody looks on: counts are told at once.
+    draws: bool,
     probes: Vec<RunningProbe>,
     cpus: Vec<CpuId>,
     /// Chosen CPUs on which this process may not run, so that nothing could be made to happen there.
@@ -120,6 +122,9 @@ impl Session {
     fn status(&mut self) -> Result<()> {
         self.follow_hotplug()?;
         self.tell_losses()?;
+        if self.draws {
+            self.tell_repeats()?;
+        }
         let now = self.progress()?;
         Ok(self.stream.status(&now)?)
     }

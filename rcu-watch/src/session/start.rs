@@ -56,6 +56,7 @@ pub fn start(facts: &Facts, plan: &AttachPlan, mut stream: Stream, args: &WatchA
         stream,
         filter: Filter { rules: args.rule.clone(), snapshots: args.stream == StreamKind::All },
         format: args.output.format,
+        draws: args.extra.draw,
         probes: Vec::new(),
         cpus: plan.cpus.clone(),
         closed_cpus: Vec::new(),

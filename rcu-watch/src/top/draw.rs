@@ -5,7 +5,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::border::{PLAIN, Set};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Borders, Paragraph};
+use ratatui::widgets::{Block, Borders, Paragraph, Wrap};
 
 use crate::core::finding::Severity;
 use crate::top::picture::Picture;
@@ -34,7 +34,8 @@ pub fn draw(frame: &mut Frame<'_>, picture: &Picture, view: &View) {
     });
     let rule = Set { horizontal_top: if view.ascii { "-" } else { PLAIN.horizontal_top }, ..PLAIN };
     let block = Block::new().borders(Borders::TOP).border_set(rule).title(Line::from_iter(names));
-    frame.render_widget(Paragraph::new(lines(picture, view.panel)).block(block), panel);
+    let lines = Paragraph::new(lines(picture, view.panel)).wrap(Wrap { trim: false });
+    frame.render_widget(lines.block(block), panel);
     let keys = "q quit  space pause  tab panel  up/down CPUs  +/- time  ? help";
     frame.render_widget(Paragraph::new(keys).style(Style::new().add_modifier(Modifier::DIM)), foot);
 }
@@ -197,6 +198,7 @@ fn help() -> Vec<Line<'static>> {
         "q, Esc, Ctrl-C  end, with a summary       space, p   stop and go on drawing",
         "tab, 1 to 5     the panels                up, down   scroll the CPUs",
         "+, -            time in a column          a          plain ASCII, for a serial console",
+        "Ctrl-L          draw anew",
     ]
     .map(Line::from)
     .to_vec()

@@ -26,8 +26,8 @@ pub struct Picture {
     pub notes: VecDeque<String>,
     /// The run has ended; the picture stays.
     pub ended: Option<String>,
-    pub ts: Nanos,
-    started: Nanos,
+    /// Up to here every record was taken in.
+    taken: Nanos,
 }
 
 /// A kind of break, and how often it was seen.
@@ -55,9 +55,8 @@ pub struct Rates {
 
 impl Picture {
     pub fn message(&mut self, envelope: &Envelope) {
-        self.ts = self.ts.max(envelope.ts_ns);
         match &envelope.message {
-            Message::Header(header) => self.header(envelope.ts_ns, header),
+            Message::Header(header) => self.header(header),
             Message::Finding(finding) => self.finding(envelope.ts_ns, envelope.cpu, finding),
             Message::Repeat(repeat) => {
                 if let Some(kind) = self.findings.iter_mut().find(|kind| kind.id == repeat.id) {
@@ -81,17 +80,10 @@ impl Picture {
         }
     }
 
-    /// A stream begins.
-    pub(super) fn start(&mut self, ts: Nanos, title: String) {
-        self.started = ts;
-        self.title = title;
-    }
-
-    fn header(&mut self, ts: Nanos, header: &Header) {
+    fn header(&mut self, header: &Header) {
         let layout = header.layout.as_ref().map_or("unknown", |layout| layout.generation.as_str());
-        let title =
+        self.title =
             format!("{} {} on {}, layout {layout}", header.tool, header.version, header.kernel.release);
-        self.start(ts, title);
         self.cpus = header.cpus.iter().map(|&cpu| (cpu, Strip::default())).collect();
         self.handlers.clone_from(&header.handlers);
         self.blind_spots.clone_from(&header.blind_spots);
@@ -122,11 +114,12 @@ impl Picture {
     }
 
     pub fn observe(&mut self, seen: &Seen<'_>) {
-        self.ts = self.ts.max(seen.ts);
+        self.taken = self.taken.max(seen.ts);
         self.cpus.entry(seen.cpu).or_default().observe(seen);
     }
 
-    pub fn status(&mut self, now: &Heartbeat) {
+    /// How it goes; `taken`: no record from before is still on its way.
+    pub fn status(&mut self, taken: Nanos, now: &Heartbeat) {
         let ns = |beat: &Heartbeat| beat.elapsed_ns.parse::<u64>().unwrap_or(0);
         let passed = ns(now).saturating_sub(ns(&self.now));
         if passed > 0 {
@@ -140,11 +133,14 @@ impl Picture {
             };
         }
         self.now = now.clone();
-        // Time goes on where no record comes.
-        self.ts = self.ts.max(Nanos(self.started.0.saturating_add(ns(now))));
-        let ts = self.ts;
+        self.taken = self.taken.max(taken);
+    }
+
+    /// Lets time go on where no record came, so that all strips end at the same moment. Of a copy that is drawn:
+    /// in the picture itself each strip waits for its own next record.
+    pub fn settle(&mut self) {
         for strip in self.cpus.values_mut() {
-            strip.advance(ts);
+            strip.advance(self.taken);
         }
     }
 

@@ -119,7 +119,7 @@ impl Paced {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if let Some(beat) = self.counter.tick(ts) {
-            self.shared.with(|picture| picture.status(beat));
+            self.shared.with(|picture| picture.status(ts, beat));
         }
         Ok(())
     }
@@ -158,16 +158,15 @@ fn wait(mut time: Duration, shared: &Shared) {
 
 /// Takes one line into the picture.
 pub fn take(picture: &mut Picture, counter: &mut Counter, ts: Nanos, line: &Value) {
-    picture.ts = picture.ts.max(ts);
     let cpu = line["cpu"].as_u64().and_then(|cpu| u32::try_from(cpu).ok()).map(CpuId);
     let data = &line["data"];
     if let Some(beat) = counter.tick(ts) {
-        picture.status(beat);
+        picture.status(ts, beat);
     }
     match (text(&line["type"]), cpu) {
         ("header", _) => {
             *counter = Counter { start: ts, ..Counter::default() };
-            header(picture, ts, data);
+            header(picture, data);
         }
         ("snapshot", Some(cpu)) => {
             let name = text(&data["point"]);
@@ -196,15 +195,15 @@ pub fn take(picture: &mut Picture, counter: &mut Counter, ts: Nanos, line: &Valu
             counter.beat.missed += count(&data["count"]);
             picture.note(format!("missed {} runs of {}", count(&data["count"]), text(&data["symbol"])));
         }
-        ("heartbeat", _) => picture.status(counter.heartbeat(data)),
+        ("heartbeat", _) => picture.status(ts, counter.heartbeat(data)),
         ("summary", _) => picture.ended = Some(text(&data["ended_by"]).to_owned()),
         _ => {}
     }
 }
 
-fn header(picture: &mut Picture, ts: Nanos, data: &Value) {
+fn header(picture: &mut Picture, data: &Value) {
     let release = text(&data["kernel"]["release"]);
-    picture.start(ts, format!("{} {} on {release}, replayed", text(&data["tool"]), text(&data["version"])));
+    picture.title = format!("{} {} on {release}, replayed", text(&data["tool"]), text(&data["version"]));
     let cpus = data["cpus"].as_array().into_iter().flatten();
     picture.cpus =
         cpus.filter_map(|cpu| Some((CpuId(u32::try_from(cpu.as_u64()?).ok()?), Strip::default()))).collect();

@@ -63,6 +63,7 @@ fn show(shared: &Shared) -> io::Result<()> {
         if !view.paused {
             // A copy, so that a slow line holds up the drawing and not the run.
             frozen = shared.with(|picture| picture.clone());
+            frozen.settle();
         }
         terminal.draw(|frame| draw(frame, &frozen, &view))?;
         let next = Instant::now() + FRAME;
@@ -72,12 +73,18 @@ fn show(shared: &Shared) -> io::Result<()> {
             }
             match event::read()? {
                 Event::Key(key) if key.kind != KeyEventKind::Release => {
-                    if view.press(key, frozen.cpus.len()) == Action::Quit {
-                        return Ok(());
+                    match view.press(key, frozen.cpus.len()) {
+                        Action::Quit => return Ok(()),
+                        Action::DrawAnew => terminal.clear()?,
+                        Action::Stay => {}
                     }
                     break;
                 }
-                Event::Resize(..) => break,
+                // Whoever resized may have moved what was drawn.
+                Event::Resize(..) => {
+                    terminal.clear()?;
+                    break;
+                }
                 _ => {}
             }
         }

@@ -4,9 +4,14 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::core::units::Nanos;
 use crate::report::{Envelope, Heartbeat, Message};
+use crate::session::clock;
 use crate::sink::{Seen, Sink};
 use crate::top::picture::Picture;
+
+/// Longer than a record waits in the ring before it is looked for.
+const LAG_NS: u64 = 200_000_000;
 
 /// What the terminal's thread and the run share.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +68,8 @@ impl Sink for Top {
     }
 
     fn status(&mut self, now: &Heartbeat) -> io::Result<()> {
-        self.shared.with(|picture| picture.status(now));
+        let taken = Nanos(clock::now().0.saturating_sub(LAG_NS));
+        self.shared.with(|picture| picture.status(taken, now));
         self.check()
     }
 

@@ -45,6 +45,8 @@ pub struct View {
 pub enum Action {
     Stay,
     Quit,
+    /// The screen may not be what was drawn: a line of somebody else's, a terminal that was resized.
+    DrawAnew,
 }
 
 impl View {
@@ -58,6 +60,7 @@ impl View {
         match key.code {
             KeyCode::Char('q') | KeyCode::Esc => return Action::Quit,
             KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Action::Quit,
+            KeyCode::Char('l') if key.modifiers.contains(KeyModifiers::CONTROL) => return Action::DrawAnew,
             KeyCode::Char(' ' | 'p') => self.paused = !self.paused,
             KeyCode::Tab | KeyCode::Right => self.panel = Panel::ALL[(at + 1) % Panel::ALL.len()],
             KeyCode::BackTab | KeyCode::Left => {
@@ -94,6 +97,14 @@ mod tests {
         assert_eq!(press(&mut view, KeyCode::Char('c')), Action::Stay);
         let key = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
         assert_eq!(view.press(key, 2), Action::Quit);
+    }
+
+    #[test]
+    fn control_l_draws_anew_and_l_does_nothing() {
+        let mut view = View::default();
+        assert_eq!(press(&mut view, KeyCode::Char('l')), Action::Stay);
+        let key = KeyEvent::new(KeyCode::Char('l'), KeyModifiers::CONTROL);
+        assert_eq!(view.press(key, 2), Action::DrawAnew);
     }
 
     #[test]

@@ -94,13 +94,15 @@ fn live() -> Picture {
 fn feed(picture: &mut Picture, envelope: &Envelope) {
     picture.message(envelope);
     if let Message::Heartbeat(beat) = &envelope.message {
-        picture.status(beat);
+        picture.status(envelope.ts_ns, beat);
     }
 }
 
 fn screen(picture: &Picture, view: &View, width: u16, height: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("it is only memory");
-    terminal.draw(|frame| draw::draw(frame, picture, view)).expect("it is only memory");
+    let mut picture = picture.clone();
+    picture.settle();
+    terminal.draw(|frame| draw::draw(frame, &picture, view)).expect("it is only memory");
     let buffer = terminal.backend().buffer().clone();
     let row =
         |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned() + "\n";
@@ -114,6 +116,30 @@ fn a_busy_and_an_idle_cpu_with_a_break() {
     view.ascii = true;
     view.panel = Panel::Guards;
     assert_golden("top-ascii.txt", &screen(&live(), &view, 80, 16));
+}
+
+#[test]
+fn a_status_ahead_of_the_records_does_not_overwrite_them() {
+    let seen = |ms, cpu, point| Seen {
+        ts: at(ms),
+        cpu: CpuId(cpu),
+        point,
+        symbol: "",
+        watching: true,
+        hardirq: false,
+        nmi: false,
+        pid: 0,
+        arg: 1,
+    };
+    let mut picture = Picture::default();
+    picture.observe(&seen(0, 0, Point::Checkpoint));
+    // The run's clock is ahead of what was taken from the ring.
+    picture.status(at(900), &sample::heartbeat());
+    picture.observe(&seen(100, 0, Point::EqsEnter));
+    picture.observe(&seen(1000, 1, Point::Checkpoint));
+    picture.settle();
+    let share = picture.cpus[&CpuId(0)].columns(10, 10).iter().map(|bucket| bucket.eqs_ns).sum::<u64>();
+    assert_eq!(share, 900_000_000);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! program shared between contexts would lose the hit of the NMI that interrupts it.
 #![no_std]
 #![no_main]
+#![expect(clippy::needless_pass_by_value, reason = "the macros of aya-ebpf hand the context over by value")]
 
 mod emit;
 mod maps;

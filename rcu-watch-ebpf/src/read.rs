@@ -117,6 +117,10 @@ pub fn preempt_count(words: &Words) -> u64 {
 }
 
 /// A word of kernel memory, 0 where it cannot be read.
+#[cfg_attr(
+    not(target_arch = "bpf"),
+    expect(dead_code, reason = "only a BPF target has a context to read it by")
+)]
 #[inline(always)]
 pub fn kernel_word(address: u64) -> u64 {
     let mut word = 0u64;

@@ -16,7 +16,7 @@ use crate::setup::{self, For};
 type Check = fn() -> Result<()>;
 
 /// In the order in which a failure is cheapest to find.
-const CHECKS: [(&str, Check); 7] = [
+const CHECKS: [(&str, Check); 8] = [
     ("format", || run(cargo().args(["fmt", "--all", "--check"]))),
     ("core is pure", source::core_is_pure),
     ("file lengths", source::files_are_short),
@@ -24,6 +24,7 @@ const CHECKS: [(&str, Check); 7] = [
     ("lints", || {
         run(cargo().args(["clippy", "--quiet", "--locked", "--all-targets", "--", "-D", "warnings"]))
     }),
+    ("lints of the BPF programs", bpf_programs),
     ("unit tests", || run(cargo().args(["test", "--quiet", "--locked"]))),
     ("xtask's guest half", guest_half),
 ];
@@ -64,6 +65,20 @@ pub fn ci() -> Result<()> {
         bail!("{} of {} checks failed", tally.failed, CHECKS.len());
     }
     Ok(())
+}
+
+/// As if they were for this machine: clippy must be the compiler's own, and the compiler that knows BPF may come without.
+/// The feature that aya-ebpf uses is unstable; unwinding would want an item that programs without a standard library
+/// do not have.
+fn bpf_programs() -> Result<()> {
+    let target = crate::cache::target().join("bpf-lints");
+    let what = ["clippy", "--quiet", "--locked", "--package", "rcu-watch-ebpf", "--target-dir"];
+    run(cargo()
+        .args(what)
+        .arg(target)
+        .args(["--", "-D", "warnings"])
+        .env("RUSTC_BOOTSTRAP", "aya_ebpf")
+        .env("CARGO_PROFILE_DEV_PANIC", "abort"))
 }
 
 /// It is built without the host's dependencies; nothing but this proves that it can be.

@@ -69,6 +69,18 @@ pub fn markdown() -> String {
     out
 }
 
+/// The list of rules as the README has it.
+#[must_use]
+pub fn readme_table() -> String {
+    let mut out = "| rule | severity | a finding means |\n| --- | --- | --- |\n".to_owned();
+    for page in &PAGES {
+        let (code, name) = (page.rule.code(), page.rule.name());
+        let link = format!("docs/rules.md#{}-{name}", code.to_lowercase());
+        let _ = writeln!(out, "| [{code} {name}]({link}) | {} | {} |", page.severity, page.means);
+    }
+    out
+}
+
 fn sections(page: &Page) -> [(&'static str, &'static str); 5] {
     [
         ("Why it matters", page.matters),

@@ -1,6 +1,9 @@
 //! A trace as Perfetto's public schema reads it: the numbers below are those of the schema, written out here
 //! a second time and walked by hand, so that a wrong number in our own messages cannot hide.
 
+use std::collections::BTreeMap;
+use std::process::Command;
+
 use rcu_watch::core::probe::Point;
 use rcu_watch::core::units::{CpuId, Nanos};
 use rcu_watch::report::{Baseline, Stream};
@@ -116,7 +119,11 @@ fn trace() -> Vec<Vec<Field>> {
     if let Some(file) = std::env::var_os("RCU_WATCH_KEEP_TRACE") {
         std::fs::write(file, &bytes).expect("it can be kept");
     }
-    all(&fields(&bytes), schema::TRACE_PACKET).iter().map(|packet| fields(packet)).collect()
+    packets(&bytes)
+}
+
+fn packets(trace: &[u8]) -> Vec<Vec<Field>> {
+    all(&fields(trace), schema::TRACE_PACKET).iter().map(|packet| fields(packet)).collect()
 }
 
 #[test]
@@ -168,4 +175,32 @@ fn idle_and_irq_are_nested_slices_and_a_break_is_an_instant_with_arguments() {
         .collect();
     assert!(notes.contains(&(name("handlers"), name("lp_idle"))), "{notes:?}");
     assert!(notes.contains(&(name("N"), name("0x0"))), "{notes:?}");
+}
+
+#[test]
+fn replay_draws_the_recording_of_a_stock_kernel_with_every_slice_in_another_or_beside_it() {
+    let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/sid.rec");
+    let trace = concat!(env!("CARGO_TARGET_TMPDIR"), "/sid.pftrace");
+    let replayed = Command::new(env!("CARGO_BIN_EXE_rcu-watch"))
+        .args(["replay", recording, "--perfetto", trace])
+        .output()
+        .expect("the binary runs");
+    // It holds a self-test's finding.
+    assert_eq!(replayed.status.code(), Some(2), "{}", String::from_utf8_lossy(&replayed.stderr));
+    let packets = packets(&std::fs::read(trace).expect("it was written"));
+    let mut open: BTreeMap<u64, u64> = BTreeMap::new();
+    let (mut slices, mut instants) = (0, Vec::new());
+    for event in packets.iter().flat_map(|packet| all(packet, schema::PACKET_TRACK_EVENT)) {
+        let event = fields(&event);
+        let track = number(&event, schema::EVENT_TRACK_UUID).expect("every event is on a track");
+        let depth = open.entry(track).or_default();
+        match number(&event, schema::EVENT_TYPE) {
+            Some(schema::TYPE_SLICE_BEGIN) => (*depth, slices) = (*depth + 1, slices + 1),
+            Some(schema::TYPE_SLICE_END) => *depth = depth.checked_sub(1).expect("what ends has begun"),
+            _ => instants.extend(text(&event, schema::EVENT_NAME)),
+        }
+    }
+    assert!(slices > 100, "{slices} slices");
+    assert!(open.values().all(|&depth| depth <= 1), "still open at the end: {open:?}");
+    assert_eq!(instants, ["RW001 handler-unwatched rcuw_self_test"]);
 }

@@ -4,14 +4,16 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::{ContextKind, ContextValue};
 use rcu_watch::cli::args::Cli;
 use rcu_watch::cli::exit::{self, Exit};
+use rcu_watch::cli::value;
 use rcu_watch::commands;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(usage) => return usage_exit(&usage).into(),
+        Err(usage) => return usage_exit(usage).into(),
     };
     match commands::run(&cli.into_command()) {
         Ok(exit) => exit.into(),
@@ -25,8 +27,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// A mistyped command is an unexpected argument of `watch` to clap: the command that was meant is added.
+fn suggested(mut usage: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(typed)) = usage.get(ContextKind::InvalidArg)
+        && let Some(meant) = value::command(&typed.clone())
+    {
+        usage.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![meant]));
+    }
+    usage
+}
+
 /// Help and version are answers; anything else is a usage error, and 1 because 2 means findings.
-fn usage_exit(usage: &clap::Error) -> Exit {
+fn usage_exit(usage: clap::Error) -> Exit {
+    let usage = suggested(usage);
     // A reader that went away has seen enough of the help.
     let _ = usage.print();
     if usage.use_stderr() { Exit::Error } else { Exit::Clean }

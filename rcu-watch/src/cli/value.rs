@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::{CommandFactory as _, ValueEnum};
 
+use crate::cli::args::Cli;
 use crate::core::finding::{RuleId, Severity};
 use crate::core::probe::Point;
 use crate::core::units::CpuId;
@@ -95,14 +96,25 @@ fn rule_words() -> impl Iterator<Item = &'static str> {
     RuleId::ALL.iter().flat_map(|rule| [rule.code(), rule.name()])
 }
 
-fn unknown(what: &str, text: &str, known: impl Iterator<Item = &'static str>, remedy: &str) -> String {
-    let typed = text.to_ascii_lowercase();
-    let near = known
-        .map(|word| (strsim::jaro_winkler(&typed, &word.to_ascii_lowercase()), word))
+/// The command that was meant.
+#[must_use]
+pub fn command(typed: &str) -> Option<String> {
+    let root = Cli::command();
+    nearest(typed, root.get_subcommands().map(|command| command.get_name().to_owned()))
+}
+
+fn nearest<Word: AsRef<str>>(typed: &str, known: impl Iterator<Item = Word>) -> Option<Word> {
+    let typed = typed.to_ascii_lowercase();
+    known
+        .map(|word| (strsim::jaro_winkler(&typed, &word.as_ref().to_ascii_lowercase()), word))
         .filter(|&(likeness, _)| likeness > 0.8)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b));
-    match near {
-        Some((_, word)) => format!("no {what} is called `{text}`; did you mean {word}?"),
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, word)| word)
+}
+
+fn unknown(what: &str, text: &str, known: impl Iterator<Item = &'static str>, remedy: &str) -> String {
+    match nearest(text, known) {
+        Some(word) => format!("no {what} is called `{text}`; did you mean {word}?"),
         None => format!("no {what} is called `{text}`; {remedy}"),
     }
 }
@@ -187,6 +199,12 @@ mod tests {
         for text in ["", "a", "1-", "3-1", "0-4000000000", "1,,2"] {
             assert!(list(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_mistyped_command_is_answered_with_the_one_that_was_meant() {
+        assert_eq!(command("docter").as_deref(), Some("doctor"));
+        assert_eq!(command("--fomat"), None);
     }
 
     #[test]

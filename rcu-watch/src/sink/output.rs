@@ -92,7 +92,7 @@ impl Named<File> {
     fn create(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let out = File::create(path)
-            .with_context(|| format!("cannot create {name}; name a file that can be written with -o"))?;
+            .with_context(|| format!("cannot create {name}; name a file that can be written"))?;
         Ok(Self { name, out })
     }
 }
@@ -103,9 +103,9 @@ impl<W> Named<W> {
             // The caller looks for these two.
             io::ErrorKind::BrokenPipe | io::ErrorKind::Interrupted => return error,
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                "free space there, or name a file elsewhere with -o"
+                "free space there, or name a file elsewhere"
             }
-            _ => "name a file that can be written with -o",
+            _ => "name a file that can be written",
         };
         io::Error::new(error.kind(), format!("cannot write to {}: {error}; {remedy}", self.name))
     }

@@ -30,6 +30,13 @@ fn a_mistyped_rule_is_answered_with_the_one_that_was_meant() {
 }
 
 #[test]
+fn a_mistyped_command_is_answered_with_the_one_that_was_meant() {
+    let output = rcu_watch(&["docter"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("'doctor'"), "{}", stderr(&output));
+}
+
+#[test]
 fn help_and_version_are_answers() {
     for args in [&["-h"][..], &["--help"], &["-V"], &["watch", "-h"], &["probes", "--help"]] {
         let output = rcu_watch(args);

@@ -76,7 +76,7 @@ fn strips(picture: &Picture, view: &View, area: Rect) -> Vec<Line<'static>> {
     let column_s = (per_column as u64 * BUCKET_NS) as f64 / 1e9;
     let glyphs = Glyphs::new(view.ascii);
     let legend = format!(
-        "{:LABEL$}{column_s} s a column  {} watched  {} {} {} in part  {} EQS  i irq  N NMI  ! break",
+        "{:LABEL$}{column_s} s a column  {} watched  {} {} {} in part  {} EQS  i irq  N NMI  ! new break",
         "CPU  now       EQS", glyphs.0[0], glyphs.0[1], glyphs.0[2], glyphs.0[3], glyphs.0[4]
     );
     let mut lines = vec![Line::styled(legend, Style::new().add_modifier(Modifier::DIM))];

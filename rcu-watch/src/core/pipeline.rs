@@ -33,6 +33,9 @@ pub trait Listener {
     /// The first break of its kind.
     fn finding(&mut self, finding: &Finding<'_>);
 
+    /// A break of a kind that was heard of before.
+    fn again(&mut self, _rule: RuleId, _hit: &Hit<'_>) {}
+
     /// Records are missing before the one that comes next.
     fn gap(&mut self, _gap: Gap) {}
 
@@ -222,6 +225,8 @@ impl Pipeline {
                     guards,
                     fingerprint: &total.fingerprint,
                 });
+            } else {
+                listener.again(verdict.rule, &hit);
             }
         }
         Some(())

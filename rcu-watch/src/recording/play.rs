@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use anyhow::{Context as _, Result};
+use rcu_watch_common::slot;
 use serde::de::DeserializeOwned;
 
 use super::frame::{Frame, Frames, ReadError};
@@ -12,6 +13,7 @@ use crate::cli::args::Format;
 use crate::cli::exit::{self, Exit};
 use crate::cli::value::FailOn;
 use crate::core::decode::DecodeError;
+use crate::core::finding::RuleId;
 use crate::core::pipeline::{Finding, Listener, Pipeline};
 use crate::core::rules::Hit;
 use crate::core::units::Nanos;
@@ -119,13 +121,20 @@ impl Listener for Player<'_> {
         self.send(snapshot.ts, Some(snapshot.cpu), Message::Finding(Box::new(report)));
     }
 
+    fn again(&mut self, rule: RuleId, hit: &Hit<'_>) {
+        if self.filter.tells(rule) && self.error.is_none() {
+            self.error = self.stream.again(rule, &Seen::new(hit)).err();
+        }
+    }
+
     fn hit(&mut self, hit: &Hit<'_>, cpu_seq: u64) {
         let snapshot = hit.snapshot;
         if self.filter.snapshots {
             let report = SnapshotReport::new(hit, cpu_seq);
             self.send(snapshot.ts, Some(snapshot.cpu), Message::Snapshot(Box::new(report)));
         }
-        if self.error.is_none() {
+        // What a write of S meant hangs on who wrote it, and the addresses of that kernel's text are not recorded.
+        if self.error.is_none() && snapshot.probe.0 != slot::WATCH_STATE {
             self.error = self.stream.observe(&Seen::new(hit)).err();
         }
     }

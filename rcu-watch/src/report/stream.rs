@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::core::finding::Severity;
+use crate::core::finding::{RuleId, Severity};
 use crate::core::units::{CpuId, Nanos};
 use crate::report::{Baseline, Envelope, Heartbeat, Message};
 use crate::sink::{Seen, Sink};
@@ -51,6 +51,11 @@ impl Stream {
     /// One record as it came, for whoever draws or counts.
     pub fn observe(&mut self, seen: &Seen<'_>) -> io::Result<()> {
         self.sinks.iter_mut().try_for_each(|sink| sink.observe(seen))
+    }
+
+    /// A break of a kind that was told before, at its own time; no part of the stream, which counts repeats.
+    pub fn again(&mut self, rule: RuleId, seen: &Seen<'_>) -> io::Result<()> {
+        self.sinks.iter_mut().try_for_each(|sink| sink.again(rule, seen))
     }
 
     /// The numbers of now for a status line; no part of the stream, so as often as one likes.

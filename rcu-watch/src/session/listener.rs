@@ -92,6 +92,12 @@ impl Listener for Teller<'_> {
         self.send(finding.hit.snapshot, Message::Finding(Box::new(report)));
     }
 
+    fn again(&mut self, rule: RuleId, hit: &Hit<'_>) {
+        if self.filter.tells(rule) && self.error.is_none() {
+            self.error = self.stream.again(rule, &Seen::new(hit)).err();
+        }
+    }
+
     fn hit(&mut self, hit: &Hit<'_>, cpu_seq: u64) {
         if self.filter.snapshots {
             self.send(hit.snapshot, Message::Snapshot(Box::new(SnapshotReport::new(hit, cpu_seq))));

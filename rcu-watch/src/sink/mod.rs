@@ -13,6 +13,7 @@ pub mod text;
 
 use std::io;
 
+use crate::core::finding::RuleId;
 use crate::report::{Envelope, Heartbeat};
 
 pub use seen::Seen;
@@ -25,6 +26,11 @@ pub trait Sink {
 
     /// One record as it came, for sinks that draw or count; no part of the numbered stream.
     fn observe(&mut self, _seen: &Seen<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// A break of a kind that was told before, for sinks that draw.
+    fn again(&mut self, _rule: RuleId, _seen: &Seen<'_>) -> io::Result<()> {
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use std::io::{self, Write};
 
 use prost::Message as _;
 
+use crate::core::finding::RuleId;
 use crate::core::units::{CpuId, Nanos};
 use crate::report::{Envelope, FindingReport, Header, Message};
 use crate::sink::{Seen, Sink};
@@ -163,6 +164,14 @@ impl<W: Write> Sink for Perfetto<W> {
             }
             _ => Ok(()),
         }
+    }
+
+    fn again(&mut self, rule: RuleId, seen: &Seen<'_>) -> io::Result<()> {
+        let note = DebugAnnotation {
+            name: Some("again".to_owned()),
+            string_value: Some("the first of this name has the state and the stack".to_owned()),
+        };
+        self.instant(seen.ts, Some(seen.cpu), format!("{rule} {} {}", rule.name(), seen.symbol), vec![note])
     }
 
     fn observe(&mut self, seen: &Seen<'_>) -> io::Result<()> {

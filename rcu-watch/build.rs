@@ -11,8 +11,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use aya_build::{Package, Toolchain};
 
-/// The binary of rcu-watch-ebpf.
-const OBJECT: &str = "rcu-watch-bpf";
+/// The binaries of rcu-watch-ebpf: one for each transport.
+const OBJECTS: [&str; 2] = ["rcu-watch-bpf", "rcu-watch-bpf-perf"];
 const CHOICE: &str = "RCU_WATCH_BPF_TOOLCHAIN";
 
 /// How the chosen compiler gets its `core` for BPF.
@@ -51,7 +51,10 @@ fn main() -> Result<()> {
         Toolchain::Custom(&name),
     )
     .context("cannot build the BPF programs; `cargo xtask setup` installs what they need")?;
-    std::fs::copy(shared.join(OBJECT), out.join(OBJECT)).with_context(|| format!("cannot copy {OBJECT}"))?;
+    for object in OBJECTS {
+        std::fs::copy(shared.join(object), out.join(object))
+            .with_context(|| format!("cannot copy {object}"))?;
+    }
     Ok(())
 }
 

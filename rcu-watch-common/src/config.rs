@@ -43,6 +43,9 @@ pub struct StreamConfig {
     pub padding: u32,
 }
 
+/// In a question for a [`CalibrationSample`]: of whichever CPU answers.
+pub const ANY_CPU: u32 = u32::MAX;
+
 /// One CPU's words as the calibration programs read them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

@@ -23,5 +23,14 @@ pub const KPROBE: u32 = FENTRY + FENTRY_COUNT;
 /// How many functions can be watched by kprobe at a time.
 pub const KPROBE_COUNT: u32 = 64;
 
+/// First of the fexit programs for functions.
+pub const FEXIT: u32 = KPROBE + KPROBE_COUNT;
+/// How many functions' ends can be watched by fexit at a time.
+pub const FEXIT_COUNT: u32 = 8;
+/// First of the kretprobe programs for functions.
+pub const KRETPROBE: u32 = FEXIT + FEXIT_COUNT;
+/// How many functions' ends can be watched by kretprobe at a time.
+pub const KRETPROBE_COUNT: u32 = 8;
+
 /// Bound of every probe id.
-pub const COUNT: u32 = KPROBE + KPROBE_COUNT;
+pub const COUNT: u32 = KRETPROBE + KRETPROBE_COUNT;

@@ -1,12 +1,11 @@
 //! From a hit to a record, and the books of it: the only place that counts.
 //!
-//! `hits = at_rest + unstable + emitted`, and `emitted` counts a record before the ring buffer is asked for
+//! `hits = at_rest + unstable + emitted`, and `emitted` counts a record before the transport is asked for
 //! room, so that what it has none for is `lost`. No program runs twice at a time on one CPU (the kernel's
 //! recursion guard; `sched_switch`, `cpu_idle` and NMIs do not nest), so the counters need no atomics.
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::generated::{bpf_get_current_comm, bpf_get_stack};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use rcu_watch_common::counter::ProbeCounters;
@@ -14,8 +13,9 @@ use rcu_watch_common::record::{
     RecordHeader, STACK_FRAMES_MAX, SnapshotRecord, StackRecord, WIRE_VERSION, flag, kind,
 };
 
-use crate::maps::{EVENTS, LOSS, WANT_STACK, layout, stream};
+use crate::maps::{LOSS, WANT_STACK, layout, stream};
 use crate::read::{self, NMI_NESTING_REST, UNREAD, Words};
+use crate::transport;
 
 /// What a probe takes for the normal state of its CPU.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Rest {
     TaskOrCounted,
     /// An NMI that was counted as one.
     Counted,
+    /// RCU watches: all that is asked of whatever told it to.
+    Watching,
     /// Nothing: every hit is sent.
     Never,
 }
@@ -86,6 +88,7 @@ fn is_at_rest(rest: Rest, words: &Words, preempt_count: u64) -> bool {
     let task = in_kernel && words.nesting == 1 && words.nmi_nesting == NMI_NESTING_REST;
     match rest {
         Rest::Never => false,
+        Rest::Watching => is_watching(words, layout.rest_mask),
         Rest::Task => task,
         Rest::TaskOrCounted | Rest::Counted => {
             if preempt_count == UNREAD {
@@ -104,12 +107,17 @@ fn is_at_rest(rest: Rest, words: &Words, preempt_count: u64) -> bool {
 /// Whether M says that an irq or NMI was counted: on top of the kernel (even, above rest) or of an EQS (odd).
 #[inline(always)]
 fn is_counted(words: &Words, rest_mask: u32) -> bool {
-    // Of `rest_mask` only the watching bit is above the context bits.
-    let watching = words.state & rest_mask & !3 != 0 || (rest_mask <= 3 && words.state & rest_mask != 0);
+    let watching = is_watching(words, rest_mask);
     let odd = words.nmi_nesting & 1 == 1;
     let on_kernel = words.nesting == 1 && words.nmi_nesting > NMI_NESTING_REST && !odd;
     let on_eqs = words.nesting == 0 && words.nmi_nesting < NMI_NESTING_REST && odd;
     watching && (on_kernel || on_eqs)
+}
+
+/// Of `rest_mask` only the watching bit is above the context bits.
+#[inline(always)]
+fn is_watching(words: &Words, rest_mask: u32) -> bool {
+    words.state & rest_mask & !3 != 0 || (rest_mask <= 3 && words.state & rest_mask != 0)
 }
 
 #[inline(always)]
@@ -128,33 +136,29 @@ fn send(
 ) {
     let probe_seq = books.emitted;
     books.emitted += 1;
-    if takes_stack(probe) {
-        let Some(mut entry) = EVENTS.reserve::<StackRecord>(0) else {
-            books.lost += 1;
-            return;
-        };
-        let record = entry.as_mut_ptr();
-        // SAFETY: the ring buffer gave room for one StackRecord; every byte of it is written below, the
-        // frames by the helper or, where it fails, by nobody: zero length says that they mean nothing.
-        unsafe {
-            fill(&raw mut (*record).snapshot, kind::SNAPSHOT_WITH_STACK, size_of::<StackRecord>(), probe_seq);
-            describe(&raw mut (*record).snapshot, probe, words, preempt_count, hook);
-            (*record).frames_len_bytes =
-                bpf_get_stack(ctx, (&raw mut (*record).frames).cast(), (STACK_FRAMES_MAX * 8) as u32, 0);
-        }
-        entry.submit(wake_flags());
+    let sent = if takes_stack(probe) {
+        transport::send(ctx, probe, |record: *mut StackRecord| {
+            // SAFETY: room for one StackRecord; every byte of it is written, the frames by the helper or, where
+            // it fails, by nobody: zero length says that they mean nothing.
+            unsafe {
+                let snapshot = &raw mut (*record).snapshot;
+                fill(snapshot, kind::SNAPSHOT_WITH_STACK, size_of::<StackRecord>(), probe_seq);
+                describe(snapshot, probe, words, preempt_count, hook);
+                (*record).frames_len_bytes =
+                    bpf_get_stack(ctx, (&raw mut (*record).frames).cast(), (STACK_FRAMES_MAX * 8) as u32, 0);
+            }
+        })
     } else {
-        let Some(mut entry) = EVENTS.reserve::<SnapshotRecord>(0) else {
-            books.lost += 1;
-            return;
-        };
-        let record = entry.as_mut_ptr();
-        // SAFETY: room for one SnapshotRecord, and every byte of it is written.
-        unsafe {
-            fill(record, kind::SNAPSHOT, size_of::<SnapshotRecord>(), probe_seq);
-            describe(record, probe, words, preempt_count, hook);
-        }
-        entry.submit(wake_flags());
+        transport::send(ctx, probe, |record: *mut SnapshotRecord| {
+            // SAFETY: room for one SnapshotRecord, and every byte of it is written.
+            unsafe {
+                fill(record, kind::SNAPSHOT, size_of::<SnapshotRecord>(), probe_seq);
+                describe(record, probe, words, preempt_count, hook);
+            }
+        })
+    };
+    if !sent {
+        books.lost += 1;
     }
 }
 
@@ -169,17 +173,6 @@ fn takes_stack(probe: u32) -> bool {
             *want = 0;
         }
         wanted
-    }
-}
-
-/// A record wakes the reader only once it has much to read: a wake-up for each would end the idle period
-/// that is being watched, and the reader looks by itself ten times a second.
-#[inline(always)]
-fn wake_flags() -> u64 {
-    if EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= stream().wake_bytes {
-        u64::from(BPF_RB_FORCE_WAKEUP)
-    } else {
-        u64::from(BPF_RB_NO_WAKEUP)
     }
 }
 

@@ -13,6 +13,8 @@ mod emit;
 mod maps;
 mod probes;
 mod read;
+#[path = "transport/ring.rs"]
+mod transport;
 
 #[cfg(not(test))]
 #[panic_handler]

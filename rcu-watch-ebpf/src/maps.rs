@@ -1,18 +1,15 @@
-//! The maps and read-only globals that programs and loader share by name.
+//! The maps and read-only globals that programs and loader share by name, but for EVENTS, which belongs
+//! to the transport.
 //!
 //! Arrays only: on 5.10 a hash map has no protection against the NMI that interrupts its user.
 
 use core::ptr;
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, PerCpuArray};
 use rcu_watch_common::config::{CalibrationSample, CpuState, StateLayout, StreamConfig};
 use rcu_watch_common::counter::ProbeCounters;
 use rcu_watch_common::slot;
-
-/// Records on their way to user space. The loader sets the size.
-#[map]
-pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
 /// The books, by probe id.
 #[map]

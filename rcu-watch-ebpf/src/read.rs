@@ -1,16 +1,16 @@
 //! The only raw dereferences: this CPU's words, by the addresses that the loader found.
 //!
-//! S, N and M come from one `bpf_probe_read_kernel`. If an interrupt came in between, S has moved by the
+//! S, N and M come from one probe_read. If an interrupt came in between, S has moved by the
 //! time it is read again ([`is_stable`]): every transition steps S, and a balanced interrupt out of an EQS
 //! steps it twice.
 
 use core::ptr;
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use rcu_watch_common::config::{CpuState, STATE_BLOCK_BYTES, StateLayout};
 
 use crate::maps::{CPU, layout};
+use crate::transport::read_kernel;
 
 /// M at rest: `DYNTICK_IRQ_NONIDLE`, since 6.0 `CT_NESTING_IRQ_NONIDLE`, LONG_MAX/2 + 1.
 pub const NMI_NESTING_REST: u64 = 1 << 62;
@@ -34,9 +34,7 @@ pub struct Words {
 #[inline(always)]
 fn read<T: Copy>(address: u64, value: &mut T) -> bool {
     // SAFETY: the helper writes as many bytes as `T` has, and fails on an address that cannot be read.
-    unsafe {
-        bpf_probe_read_kernel(ptr::from_mut(value).cast(), size_of::<T>() as u32, address as *const _) == 0
-    }
+    unsafe { read_kernel(ptr::from_mut(value).cast(), size_of::<T>() as u32, address as *const _) == 0 }
 }
 
 /// Where the running CPU's per-CPU data starts; 0 where this CPU is not watched or that cannot be read.

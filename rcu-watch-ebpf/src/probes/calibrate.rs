@@ -4,7 +4,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
-use rcu_watch_common::config::CalibrationSample;
+use rcu_watch_common::config::{ANY_CPU, CalibrationSample};
 
 use crate::maps::{CALIBRATION, CALIBRATION_IRQ};
 use crate::read::{self, UNREAD, Words};
@@ -14,16 +14,39 @@ use crate::read::{self, UNREAD, Words};
 #[raw_tracepoint]
 pub fn rcuw_cal_read(ctx: RawTracePointContext) -> i32 {
     let cpu: u64 = ctx.arg(0);
-    let Some(sample) = CALIBRATION.get_ptr_mut(0) else { return 1 };
+    i32::from(!sample(cpu as u32))
+}
+
+/// Hook: `sched_switch`, while calibration lasts, on kernels where no raw tracepoint program can be run by hand.
+/// Context: the scheduler, of a task: at rest. Answers what user space asked for in `CALIBRATION`: a count of 0
+/// asks for the words of `cpu`, or of whichever CPU this is; reading what it has not leaves the question open.
+#[raw_tracepoint(tracepoint = "sched_switch")]
+pub fn rcuw_cal_switch(_ctx: RawTracePointContext) -> i32 {
+    let Some(question) = CALIBRATION.get_ptr_mut(0) else { return 0 };
+    // SAFETY: a map value. Two CPUs that answer at once both tell the truth, of the same CPU or of their own.
+    let (asked, cpu) = unsafe { ((*question).count == 0, (*question).cpu) };
+    if asked {
+        let own = cpu == ANY_CPU;
+        // SAFETY: no arguments, no side effects.
+        let running = unsafe { bpf_get_smp_processor_id() };
+        sample(if own { running } else { cpu });
+    }
+    0
+}
+
+/// Leaves the words of `cpu` in `CALIBRATION`; false where they could not be read, or were moving.
+#[inline(always)]
+fn sample(cpu: u32) -> bool {
+    let Some(sample) = CALIBRATION.get_ptr_mut(0) else { return false };
     let mut words = Words::default();
-    if !read::remote_words(cpu as u32, &mut words) {
-        return 2;
+    if !read::remote_words(cpu, &mut words) {
+        return false;
     }
     let preempt_count = read::preempt_count(&words);
     if preempt_count == UNREAD || !read::is_stable(&words) {
-        return 3;
+        return false;
     }
-    // SAFETY: a map value; user space runs one of these at a time.
+    // SAFETY: a map value; see the callers on who else writes it.
     unsafe {
         *sample = CalibrationSample {
             nesting: words.nesting,
@@ -31,12 +54,12 @@ pub fn rcuw_cal_read(ctx: RawTracePointContext) -> i32 {
             preempt_count,
             cpu_offset: words.cpu_offset,
             state: words.state,
-            cpu: cpu as u32,
+            cpu,
             count: (*sample).count + 1,
             pid: bpf_get_current_pid_tgid() as u32,
         };
     }
-    0
+    true
 }
 
 /// Hook: `local_timer_entry(int vector)`, while calibration lasts.

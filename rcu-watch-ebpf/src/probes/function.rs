@@ -1,4 +1,5 @@
-//! Functions that somebody has a handler on, and those that `--exposed` names: fentry and kprobe.
+//! Functions that somebody has a handler on, and those that `--exposed` names: fentry and kprobe; and the ends of
+//! those that tell RCU of an irq or NMI: fexit and kretprobe.
 //!
 //! A function gets a program of its own, compiled with its id: nothing has to be looked up on a hit, and the
 //! kernel's recursion guard, which is per program, never drops the hit on one function because of another.
@@ -6,8 +7,8 @@
 use core::ffi::c_void;
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::macros::{fentry, kprobe};
-use aya_ebpf::programs::{FEntryContext, ProbeContext};
+use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
+use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
 use rcu_watch_common::slot;
 
 use super::registers::registers;
@@ -23,6 +24,12 @@ fn function_by_fentry(ctx: *mut c_void, probe: u32) {
 #[inline(never)]
 fn function_by_kprobe(ctx: *mut c_void, probe: u32) {
     hit(ctx, probe, Rest::TaskOrCounted, &registers(ctx));
+}
+
+/// The part that all programs at a function's end share.
+#[inline(never)]
+fn end_of_function(ctx: *mut c_void, probe: u32) {
+    hit(ctx, probe, Rest::Watching, &Hook::default());
 }
 
 macro_rules! fentry_programs {
@@ -48,6 +55,40 @@ macro_rules! kprobe_programs {
             0
         }
     )*};
+}
+
+macro_rules! fexit_programs {
+    ($($name:ident = $slot:literal,)*) => {$(
+        /// Hook: the end of a function that told RCU of an irq or NMI. Sends: snapshots where RCU does not watch
+        /// all the same. Misses: as fentry.
+        #[fexit]
+        pub fn $name(ctx: FExitContext) -> i32 {
+            end_of_function(ctx.as_ptr(), slot::FEXIT + $slot);
+            0
+        }
+    )*};
+}
+
+macro_rules! kretprobe_programs {
+    ($($name:ident = $slot:literal,)*) => {$(
+        /// Hook: as fexit, where that is not to be had. Misses: as kprobe; and since 5.19 whatever is entered while
+        /// RCU does not watch (c0f3bb4054ef, "rethook: Reject getting a rethook if RCU is not watching").
+        #[kretprobe]
+        pub fn $name(ctx: RetProbeContext) -> u32 {
+            end_of_function(ctx.as_ptr(), slot::KRETPROBE + $slot);
+            0
+        }
+    )*};
+}
+
+fexit_programs! {
+    rcuw_fexit_00 = 0, rcuw_fexit_01 = 1, rcuw_fexit_02 = 2, rcuw_fexit_03 = 3,
+    rcuw_fexit_04 = 4, rcuw_fexit_05 = 5, rcuw_fexit_06 = 6, rcuw_fexit_07 = 7,
+}
+
+kretprobe_programs! {
+    rcuw_kret_00 = 0, rcuw_kret_01 = 1, rcuw_kret_02 = 2, rcuw_kret_03 = 3,
+    rcuw_kret_04 = 4, rcuw_kret_05 = 5, rcuw_kret_06 = 6, rcuw_kret_07 = 7,
 }
 
 #[rustfmt::skip]

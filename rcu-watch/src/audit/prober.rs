@@ -12,6 +12,7 @@ use rcu_watch_common::slot;
 
 use super::stop::Stop;
 use crate::bpf::{Programs, Reader, StreamOptions};
+use crate::cli::args::TransportChoice;
 use crate::core::finding::{RuleId, Severity};
 use crate::core::pipeline::{Finding, Listener, Pipeline, RuleCount};
 use crate::core::probe::{Mechanism, Point, Probe};
@@ -38,7 +39,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const SETTLE: Duration = Duration::from_millis(20);
 
 /// Many probes may fire in every interrupt.
-const OPTIONS: StreamOptions = StreamOptions { ring_bytes: 4 << 20, emit_at_rest: false };
+const RING_BYTES: u32 = 4 << 20;
 
 /// Functions that are probed at a time. On a kernel where one of them needs a kprobe all may.
 pub const BATCH: usize = if slot::FENTRY_COUNT < slot::KPROBE_COUNT {
@@ -86,6 +87,7 @@ pub struct Sums {
 pub struct Prober {
     layout: Layout,
     calibration: Calibration,
+    options: StreamOptions,
     /// Loaded to calibrate; the first batch uses them.
     loaded: Option<(Programs, Reader)>,
     cpus: Vec<CpuId>,
@@ -100,8 +102,11 @@ impl Prober {
     pub fn start(facts: &Facts, cpus: &[CpuId]) -> Result<Self> {
         let unsupported = |error: &dyn std::error::Error| crate::cli::exit::Unsupported(error.to_string());
         let mut layout = *facts.layout.as_ref().map_err(|error| unsupported(error))?;
-        let (programs, reader, calibration) = load_calibrated(&mut layout, OPTIONS, cpus)?;
+        let transport = facts.features.transport(TransportChoice::Auto).unwrap_or_default();
+        let options = StreamOptions { transport, ring_bytes: RING_BYTES, emit_at_rest: false };
+        let (programs, reader, calibration) = load_calibrated(&mut layout, options, cpus)?;
         Ok(Self {
+            options,
             layout,
             calibration,
             loaded: Some((programs, reader)),
@@ -133,7 +138,7 @@ impl Prober {
     ) -> Result<Vec<Probed>> {
         let (programs, reader) = match self.loaded.take() {
             Some(loaded) => loaded,
-            None => Programs::load(self.layout.state, OPTIONS)?,
+            None => Programs::load(self.layout.state, self.options)?,
         };
         let mut batch = Batch {
             programs,

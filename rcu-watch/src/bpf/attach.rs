@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use aya::Btf;
 use aya::programs::fentry::FEntryLinkId;
+use aya::programs::fexit::FExitLinkId;
 use aya::programs::kprobe::KProbeLinkId;
 use aya::programs::raw_trace_point::RawTracePointLinkId;
-use aya::programs::{FEntry, KProbe, RawTracePoint};
+use aya::programs::{FEntry, FExit, KProbe, RawTracePoint};
 use rcu_watch_common::slot;
 
 use super::{BpfError, Programs, failed, maps};
@@ -17,6 +18,18 @@ use crate::core::units::ProbeId;
 /// for by the grace period that frees it.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// Programs of a kind, for kprobes or for kretprobes.
+#[derive(Clone, Copy)]
+struct Kprobes {
+    first: u32,
+    count: u32,
+    prefix: &'static str,
+}
+
+const KPROBES: Kprobes = Kprobes { first: slot::KPROBE, count: slot::KPROBE_COUNT, prefix: "rcuw_kprobe_" };
+const KRETPROBES: Kprobes =
+    Kprobes { first: slot::KRETPROBE, count: slot::KRETPROBE_COUNT, prefix: "rcuw_kret_" };
+
 /// One attached probe.
 pub(super) struct Attached {
     pub(super) probe: ProbeId,
@@ -26,6 +39,7 @@ pub(super) struct Attached {
 
 enum Link {
     Fentry(FEntryLinkId),
+    Fexit(FExitLinkId),
     Kprobe(KProbeLinkId),
     /// `None` on all but one of the probes that share a program.
     RawTracepoint(Option<RawTracePointLinkId>),
@@ -48,7 +62,9 @@ impl Programs {
     ) -> Result<ProbeId, BpfError> {
         let (probe, program, link) = match mechanism {
             Mechanism::Fentry => self.attach_fentry(symbol)?,
-            Mechanism::KprobeFtrace | Mechanism::KprobeInt3 => self.attach_kprobe(symbol, offset)?,
+            Mechanism::Fexit => self.attach_fexit(symbol)?,
+            Mechanism::KprobeFtrace | Mechanism::KprobeInt3 => self.attach_kprobe(KPROBES, symbol, offset)?,
+            Mechanism::Kretprobe => self.attach_kprobe(KRETPROBES, symbol, offset)?,
             Mechanism::RawTracepoint => self.attach_raw_tracepoint(point, symbol)?,
             Mechanism::Watchpoint => (self.load_watchpoint()?, "rcuw_watch_s".to_owned(), Link::Watchpoint),
             Mechanism::PerfEvent => {
@@ -89,10 +105,40 @@ impl Programs {
         }
     }
 
-    fn attach_kprobe(&mut self, symbol: &str, offset: u64) -> Result<(ProbeId, String, Link), BpfError> {
-        let index = self.free_slot(slot::KPROBE, slot::KPROBE_COUNT)?;
-        maps::want_stack(&mut self.bpf, ProbeId(slot::KPROBE + index))?;
-        let name = format!("rcuw_kprobe_{index:02}");
+    fn attach_fexit(&mut self, symbol: &str) -> Result<(ProbeId, String, Link), BpfError> {
+        let index = self.free_slot(slot::FEXIT, slot::FEXIT_COUNT)?;
+        maps::want_stack(&mut self.bpf, ProbeId(slot::FEXIT + index))?;
+        let name = format!("rcuw_fexit_{index:02}");
+        if self.btf.is_none() {
+            self.btf = Some(Btf::from_sys_fs()?);
+        }
+        let Some(btf) = &self.btf else { return Err(BpfError::Missing("BTF".to_owned())) };
+        let program: &mut FExit = self
+            .bpf
+            .program_mut(&name)
+            .ok_or_else(|| BpfError::Missing(name.clone()))?
+            .try_into()
+            .map_err(failed(&name))?;
+        program.load(symbol, btf).map_err(failed(&name))?;
+        match program.attach() {
+            Ok(link) => Ok((ProbeId(slot::FEXIT + index), name, Link::Fexit(link))),
+            Err(source) => {
+                program.unload().map_err(failed(&name))?;
+                Err(BpfError::Program { program: name, source })
+            }
+        }
+    }
+
+    fn attach_kprobe(
+        &mut self,
+        programs: Kprobes,
+        symbol: &str,
+        offset: u64,
+    ) -> Result<(ProbeId, String, Link), BpfError> {
+        let Kprobes { first, count, prefix } = programs;
+        let index = self.free_slot(first, count)?;
+        maps::want_stack(&mut self.bpf, ProbeId(first + index))?;
+        let name = format!("{prefix}{index:02}");
         let program: &mut KProbe = self
             .bpf
             .program_mut(&name)
@@ -101,7 +147,7 @@ impl Programs {
             .map_err(failed(&name))?;
         program.load().map_err(failed(&name))?;
         match program.attach(symbol, offset) {
-            Ok(link) => Ok((ProbeId(slot::KPROBE + index), name, Link::Kprobe(link))),
+            Ok(link) => Ok((ProbeId(first + index), name, Link::Kprobe(link))),
             Err(source) => {
                 program.unload().map_err(failed(&name))?;
                 Err(BpfError::Program { program: name, source })
@@ -171,6 +217,10 @@ impl Programs {
         match link {
             Link::Fentry(link) => {
                 let program: &mut FEntry = program.try_into().map_err(failed(name))?;
+                program.detach(link).map_err(failed(name))
+            }
+            Link::Fexit(link) => {
+                let program: &mut FExit = program.try_into().map_err(failed(name))?;
                 program.detach(link).map_err(failed(name))
             }
             Link::Kprobe(link) => {

@@ -1,12 +1,15 @@
 //! Collects what calibration judges by: words in task context, of other CPUs, and of irqs from idle; and
 //! runs the self-test's program.
+//!
+//! Where the kernel runs no raw tracepoint program by hand, a checkpoint reads what is asked for.
 
 use std::time::{Duration, Instant};
 
 use aya::programs::raw_trace_point::RawTracePointLinkId;
-use aya::programs::{RawTracePointRunOptions, TestRun as _};
-use rcu_watch_common::config::CalibrationSample;
+use aya::programs::{ProgramError, RawTracePointRunOptions, TestRun as _};
+use rcu_watch_common::config::{ANY_CPU, CalibrationSample};
 
+use super::transport::Transport;
 use super::{BpfError, Programs, failed, maps};
 use crate::core::units::CpuId;
 use crate::kernel::calibrate::Samples;
@@ -20,8 +23,35 @@ const PAUSE: Duration = Duration::from_millis(5);
 const READS: usize = 100;
 
 const READ: &str = "rcuw_cal_read";
+const SWITCH: &str = "rcuw_cal_switch";
 const IRQ: &str = "rcuw_cal_irq";
+/// Between two looks at the answer of a checkpoint.
+const CHECKPOINT_PAUSE: Duration = Duration::from_micros(200);
+
 const SELF_TEST: &str = "rcuw_self_test";
+
+/// How calibration has a CPU's words read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// By a program that it runs by hand.
+    TestRun,
+    /// At the next checkpoint: raw tracepoint programs can be run by hand since 5.10
+    /// (1b4d60ec162f, "bpf: Enable BPF_PROG_TEST_RUN for raw_tracepoint").
+    Checkpoint,
+}
+
+impl Reads {
+    /// Kernels without a ring buffer cannot run these programs by hand either.
+    pub(super) const fn of(transport: Transport) -> Self {
+        match transport {
+            Transport::RingBuffer => Self::TestRun,
+            Transport::PerfEventArray => Self::Checkpoint,
+        }
+    }
+}
+
+/// The reading program, ready.
+struct Reading(Option<RawTracePointLinkId>);
 
 impl Programs {
     /// Reads the words in task context, then waits up to two seconds for an idle CPU (`is_eqs`) to be seen
@@ -34,8 +64,9 @@ impl Programs {
         cpus: &[CpuId],
         is_eqs: impl Fn(&CalibrationSample) -> bool,
     ) -> Result<Samples, BpfError> {
-        self.raw_tracepoint(READ)?.load().map_err(failed(READ))?;
-        let mut samples = Samples { task: self.read_cpu(own_cpu()?)?, ..Samples::default() };
+        let reading = self.start_reading()?;
+        let own = if reading.0.is_some() { CpuId(ANY_CPU) } else { own_cpu()? };
+        let mut samples = Samples { task: self.read_cpu(own)?, ..Samples::default() };
         let irq = self.attach_calibration_irq();
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -58,7 +89,7 @@ impl Programs {
         if let Ok(link) = irq {
             self.raw_tracepoint(IRQ)?.detach(link).map_err(failed(IRQ))?;
         }
-        self.raw_tracepoint(READ)?.unload().map_err(failed(READ))?;
+        self.stop_reading(reading)?;
         Ok(samples)
     }
 
@@ -69,8 +100,54 @@ impl Programs {
         program.attach("local_timer_entry").map_err(failed(IRQ))
     }
 
+    fn start_reading(&mut self) -> Result<Reading, BpfError> {
+        if self.reads == Reads::TestRun {
+            self.raw_tracepoint(READ)?.load().map_err(failed(READ))?;
+            match self.read_cpu(own_cpu()?) {
+                Ok(_) => return Ok(Reading(None)),
+                Err(error) if cannot_run(&error) => {
+                    self.raw_tracepoint(READ)?.unload().map_err(failed(READ))?;
+                    self.reads = Reads::Checkpoint;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let program = self.raw_tracepoint(SWITCH)?;
+        program.load().map_err(failed(SWITCH))?;
+        program.attach("sched_switch").map_err(failed(SWITCH)).map(|link| Reading(Some(link)))
+    }
+
+    fn stop_reading(&mut self, reading: Reading) -> Result<(), BpfError> {
+        let (name, link) = match reading.0 {
+            Some(link) => (SWITCH, Some(link)),
+            None => (READ, None),
+        };
+        let program = self.raw_tracepoint(name)?;
+        if let Some(link) = link {
+            program.detach(link).map_err(failed(name))?;
+        }
+        program.unload().map_err(failed(name))
+    }
+
+    /// `None` where no CPU came by a checkpoint while that CPU stood still.
+    fn read_at_checkpoint(&mut self, cpu: CpuId) -> Result<Option<CalibrationSample>, BpfError> {
+        maps::ask_calibration(&mut self.bpf, cpu.0)?;
+        for _ in 0..READS {
+            // Sleeping makes the checkpoint that is waited for.
+            std::thread::sleep(CHECKPOINT_PAUSE);
+            let answer = maps::calibration(&self.bpf)?;
+            if answer.count > 0 {
+                return Ok(Some(answer));
+            }
+        }
+        Ok(None)
+    }
+
     /// `None` where that CPU was in the middle of a transition.
     fn read_cpu(&mut self, cpu: CpuId) -> Result<Option<CalibrationSample>, BpfError> {
+        if self.reads == Reads::Checkpoint {
+            return self.read_at_checkpoint(cpu);
+        }
         let mut options = RawTracePointRunOptions::new();
         options.args[0] = u64::from(cpu.0);
         let result = self.raw_tracepoint(READ)?.test_run(options).map_err(failed(READ))?;
@@ -83,10 +160,10 @@ impl Programs {
         if let Some(&(_, offset)) = self.cpu_offsets.iter().find(|(of, _)| *of == cpu) {
             return Ok(offset);
         }
-        self.raw_tracepoint(READ)?.load().map_err(failed(READ))?;
+        let reading = self.start_reading()?;
         // A CPU in the middle of a transition is read again.
         let read = (0..READS).find_map(|_| self.read_cpu(cpu).transpose()).transpose();
-        self.raw_tracepoint(READ)?.unload().map_err(failed(READ))?;
+        self.stop_reading(reading)?;
         let offset = read?.ok_or_else(unread)?.cpu_offset;
         self.cpu_offsets.push((cpu, offset));
         Ok(offset)
@@ -105,6 +182,14 @@ impl Programs {
         program.unload().map_err(failed(SELF_TEST))?;
         run.map(|_| ())
     }
+}
+
+/// Whether the kernel has no way to run such a program by hand.
+fn cannot_run(error: &BpfError) -> bool {
+    /// `ENOTSUPP` of include/linux/errno.h, which kernels before 5.10 let through.
+    const ENOTSUPP: i32 = 524;
+    let BpfError::Program { source: ProgramError::SyscallError(call), .. } = error else { return false };
+    matches!(call.io_error.raw_os_error(), Some(ENOTSUPP | libc::EOPNOTSUPP | libc::EINVAL))
 }
 
 fn own_cpu() -> Result<CpuId, BpfError> {

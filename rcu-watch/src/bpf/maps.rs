@@ -1,6 +1,6 @@
 //! The maps by name, typed: the only place in user space that spells their names.
 
-use aya::maps::{Array, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf};
+use aya::maps::{Array, Map, MapError, PerCpuArray, PerCpuValues};
 use aya::{Ebpf, Pod};
 use rcu_watch_common::config::{CalibrationSample, CpuState};
 use rcu_watch_common::counter::ProbeCounters;
@@ -27,14 +27,13 @@ const CPU: &str = "CPU";
 const CALIBRATION: &str = "CALIBRATION";
 const CALIBRATION_IRQ: &str = "CALIBRATION_IRQ";
 
-fn at(map: &'static str) -> impl Fn(MapError) -> BpfError {
+pub(super) fn at(map: &'static str) -> impl Fn(MapError) -> BpfError {
     move |source| BpfError::Map { map, source }
 }
 
-/// The ring buffer, taken out of the object.
-pub fn take_events(bpf: &mut Ebpf) -> Result<RingBuf<MapData>, BpfError> {
-    let map = bpf.take_map(EVENTS).ok_or_else(|| BpfError::Missing(EVENTS.to_owned()))?;
-    RingBuf::try_from(map).map_err(at(EVENTS))
+/// The transport's map, taken out of the object.
+pub fn take_events(bpf: &mut Ebpf) -> Result<Map, BpfError> {
+    bpf.take_map(EVENTS).ok_or_else(|| BpfError::Missing(EVENTS.to_owned()))
 }
 
 /// The counters of one probe on every possible CPU, by CPU number.
@@ -50,6 +49,14 @@ pub fn want_stack(bpf: &mut Ebpf, probe: ProbeId) -> Result<(), BpfError> {
     let map = bpf.map_mut(WANT_STACK).ok_or_else(|| BpfError::Missing(WANT_STACK.to_owned()))?;
     let mut map: Array<_, u32> = Array::try_from(map).map_err(at(WANT_STACK))?;
     map.set(probe.0, 1, 0).map_err(at(WANT_STACK))
+}
+
+/// Asks for the words of `cpu`, or of [`rcu_watch_common::config::ANY_CPU`].
+pub fn ask_calibration(bpf: &mut Ebpf, cpu: u32) -> Result<(), BpfError> {
+    let map = bpf.map_mut(CALIBRATION).ok_or_else(|| BpfError::Missing(CALIBRATION.to_owned()))?;
+    let mut map: Array<_, MapValue<CalibrationSample>> = Array::try_from(map).map_err(at(CALIBRATION))?;
+    let question = CalibrationSample { cpu, ..CalibrationSample::default() };
+    map.set(0, MapValue(question), 0).map_err(at(CALIBRATION))
 }
 
 /// What the calibration program read last.

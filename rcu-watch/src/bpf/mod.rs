@@ -9,10 +9,12 @@ pub mod maps;
 pub mod object;
 pub mod reader;
 pub mod stats;
+pub mod transport;
 pub mod watchpoint;
 
 pub use object::{Programs, StreamOptions};
 pub use reader::Reader;
+pub use transport::Transport;
 
 use crate::core::units::CpuId;
 
@@ -37,6 +39,12 @@ pub enum BpfError {
     },
     #[error("the BPF object has no {0}; this build of rcu-watch is broken")]
     Missing(String),
+    #[error("cannot open the perf buffer of cpu {cpu}; choose a smaller --ring-bytes")]
+    PerfBuffer {
+        cpu: u32,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("all {0} programs for functions are in use; name fewer functions with --function")]
     OutOfSlots(u32),
     #[error("no program for {symbol} by this mechanism; this build of rcu-watch is broken")]

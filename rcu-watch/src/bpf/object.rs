@@ -5,18 +5,18 @@ use rcu_watch_common::config::{StateLayout, StreamConfig};
 
 use super::BpfError;
 use super::attach::Attached;
+use super::calibrate::Reads;
 use super::maps::{self, MapValue};
 use super::reader::Reader;
+use super::transport::Transport;
 use super::watchpoint::Watchpoints;
 use crate::core::units::CpuId;
-
-/// The compiled programs of `rcu-watch-ebpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rcu-watch-bpf"));
 
 /// How the stream from the programs is to run.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamOptions {
-    /// Size of the ring buffer in bytes: a power of two, and at least a page.
+    pub transport: Transport,
+    /// Size of the ring buffer in bytes: a power of two, and at least a page. Perf buffers share it.
     pub ring_bytes: u32,
     /// Send snapshots at rest too.
     pub emit_at_rest: bool,
@@ -24,7 +24,7 @@ pub struct StreamOptions {
 
 impl Default for StreamOptions {
     fn default() -> Self {
-        Self { ring_bytes: 1 << 20, emit_at_rest: false }
+        Self { transport: Transport::default(), ring_bytes: 1 << 20, emit_at_rest: false }
     }
 }
 
@@ -38,13 +38,15 @@ pub struct Programs {
     /// Where each CPU's per-CPU data starts, as far as calibration read it.
     pub(super) cpu_offsets: Vec<(CpuId, u64)>,
     pub(super) watchpoints: Watchpoints,
+    /// Whether calibration reads at checkpoints, or by programs that it runs itself.
+    pub(super) reads: Reads,
 }
 
 impl Programs {
     /// Makes the maps and sets the globals; verifies and attaches nothing.
     ///
     /// # Errors
-    /// Where the kernel refuses: no BPF, no privileges, no ring buffer.
+    /// Where the kernel refuses: no BPF, no privileges, no such transport.
     pub fn load(layout: StateLayout, options: StreamOptions) -> Result<(Self, Reader), BpfError> {
         let global = MapValue(layout);
         let stream = MapValue(StreamConfig {
@@ -52,12 +54,13 @@ impl Programs {
             emit_at_rest: u32::from(options.emit_at_rest),
             padding: 0,
         });
-        let mut bpf = EbpfLoader::new()
-            .override_global(maps::LAYOUT, &global, true)
-            .override_global(maps::STREAM, &stream, true)
-            .map_max_entries(maps::EVENTS, options.ring_bytes)
-            .load(OBJECT)?;
-        let reader = Reader::new(maps::take_events(&mut bpf)?);
+        let mut loader = EbpfLoader::new();
+        loader.override_global(maps::LAYOUT, &global, true).override_global(maps::STREAM, &stream, true);
+        if options.transport == Transport::RingBuffer {
+            loader.map_max_entries(maps::EVENTS, options.ring_bytes);
+        }
+        let mut bpf = loader.load(options.transport.object())?;
+        let reader = options.transport.open(&mut bpf, options.ring_bytes)?;
         let programs = Self {
             bpf,
             btf: None,
@@ -65,6 +68,7 @@ impl Programs {
             layout,
             cpu_offsets: Vec::new(),
             watchpoints: Watchpoints::default(),
+            reads: Reads::of(options.transport),
         };
         Ok((programs, reader))
     }

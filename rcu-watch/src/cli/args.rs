@@ -327,7 +327,7 @@ pub struct ScopeArgs {
     /// Probe idle functions that nobody else hooks: itself a hazard
     #[arg(long)]
     pub exposed: bool,
-    /// Use fentry even where it keeps livepatches from being loaded meanwhile
+    /// Use fentry for what takes no kprobe even where it keeps livepatches from being loaded meanwhile
     #[arg(long, hide_short_help = true)]
     pub allow_fentry: bool,
     /// See idle and irq entry: off (default), sample (1 % of time), always
@@ -339,6 +339,15 @@ pub struct ScopeArgs {
         hide_default_value = true
     )]
     pub watchpoints: WatchpointMode,
+    /// How records leave the kernel: auto, ring (BPF ring buffer), perf (perf event array)
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "auto",
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
+    pub transport: TransportChoice,
 }
 
 /// Where and how to say it.
@@ -402,6 +411,14 @@ pub enum WatchpointMode {
     Off,
     Sample,
     Always,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TransportChoice {
+    #[default]
+    Auto,
+    Ring,
+    Perf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -235,6 +235,7 @@ fn header() -> Header {
         kernel: Kernel { release: String::new(), machine: String::new() },
         clock: Clock { name: "kernel log", realtime_offset_ns: "0".to_owned() },
         layout: None,
+        transport: None,
         cpus: Vec::new(),
         plan: Vec::new(),
         handlers: Vec::new(),

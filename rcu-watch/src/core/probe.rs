@@ -12,7 +12,9 @@ pub enum Point {
     IrqEnter,
     IrqExit,
     NmiEnter,
+    NmiExit,
     IstEnter,
+    IstExit,
     PatchedFunction,
     KlpTransition,
     FtraceFunction,
@@ -29,7 +31,9 @@ impl Point {
         Self::IrqEnter,
         Self::IrqExit,
         Self::NmiEnter,
+        Self::NmiExit,
         Self::IstEnter,
+        Self::IstExit,
         Self::PatchedFunction,
         Self::KlpTransition,
         Self::FtraceFunction,
@@ -47,7 +51,9 @@ impl Point {
             Self::IrqEnter => "irq_enter",
             Self::IrqExit => "irq_exit",
             Self::NmiEnter => "nmi_enter",
+            Self::NmiExit => "nmi_exit",
             Self::IstEnter => "ist_enter",
+            Self::IstExit => "ist_exit",
             Self::PatchedFunction => "patched_function",
             Self::KlpTransition => "klp_transition",
             Self::FtraceFunction => "ftrace_function",
@@ -64,10 +70,14 @@ impl Point {
 #[serde(rename_all = "snake_case")]
 pub enum Mechanism {
     Fentry,
+    /// At the function's end.
+    Fexit,
     /// On an ftrace site: runs in the context of the function itself.
     KprobeFtrace,
     /// Anywhere else: through int3, or a jump once the kernel has optimised it.
     KprobeInt3,
+    /// At the function's end.
+    Kretprobe,
     RawTracepoint,
     Watchpoint,
     PerfEvent,
@@ -79,8 +89,10 @@ impl Mechanism {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fentry => "fentry",
+            Self::Fexit => "fexit",
             Self::KprobeFtrace => "kprobe_ftrace",
             Self::KprobeInt3 => "kprobe_int3",
+            Self::Kretprobe => "kretprobe",
             Self::RawTracepoint => "raw_tracepoint",
             Self::Watchpoint => "watchpoint",
             Self::PerfEvent => "perf_event",

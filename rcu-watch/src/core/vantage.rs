@@ -39,7 +39,11 @@ impl Vantage {
     #[must_use]
     pub fn of(kernel: &KernelModel, probe: &Probe, snapshot: &Snapshot<'_>) -> Self {
         match probe.mechanism {
-            Mechanism::Fentry | Mechanism::KprobeFtrace | Mechanism::RawTracepoint => Self::Direct,
+            Mechanism::Fentry
+            | Mechanism::Fexit
+            | Mechanism::KprobeFtrace
+            | Mechanism::Kretprobe
+            | Mechanism::RawTracepoint => Self::Direct,
             Mechanism::Watchpoint => Self::Exception(Entry::Ist),
             Mechanism::PerfEvent => Self::Exception(Entry::Nmi),
             Mechanism::KprobeInt3 => of_int3_kprobe(kernel, &snapshot.rcu),

@@ -29,6 +29,8 @@ pub enum ProgramKind {
 
 /// `BPF_TRACE_FENTRY` of `enum bpf_attach_type`.
 const TRACE_FENTRY: u32 = 24;
+/// `BPF_MAP_TYPE_PERF_EVENT_ARRAY` of `enum bpf_map_type`.
+const PERF_EVENT_ARRAY: u32 = 4;
 /// `BPF_MAP_TYPE_RINGBUF` of `enum bpf_map_type`.
 const RING_BUFFER: u32 = 27;
 
@@ -78,6 +80,20 @@ pub fn try_ring_buffer() -> io::Result<()> {
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     let page = u32::try_from(page).map_err(io::Error::other)?;
     Attr::new().u32(0, RING_BUFFER).u32(12, page).call_for_fd(command::MAP_CREATE, 72).map(drop)
+}
+
+/// Creates the smallest perf event array and drops it.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn try_perf_event_array() -> io::Result<()> {
+    Attr::new()
+        .u32(0, PERF_EVENT_ARRAY)
+        .u32(4, 4)
+        .u32(8, 4)
+        .u32(12, 1)
+        .call_for_fd(command::MAP_CREATE, 28)
+        .map(drop)
 }
 
 /// Loads the smallest program of this kind and drops it. `target` is the BTF id of the function that a

@@ -5,7 +5,11 @@
 
 use std::io;
 
-use crate::kernel::bpf_call::{ProgramKind, lift_memory_limit, try_program, try_ring_buffer};
+use crate::bpf::Transport;
+use crate::cli::args::TransportChoice;
+use crate::kernel::bpf_call::{
+    ProgramKind, lift_memory_limit, try_perf_event_array, try_program, try_ring_buffer,
+};
 use crate::kernel::btf::Found;
 use crate::kernel::mount::Tree;
 use crate::kernel::privilege::{Capability, Lockdown, Privileges};
@@ -33,6 +37,7 @@ pub struct Features {
     /// Loading programs at all.
     pub bpf: Support,
     pub ring_buffer: Support,
+    pub perf_event_array: Support,
     pub raw_tracepoint: Support,
     pub fentry: Support,
     pub kprobe: Support,
@@ -48,11 +53,30 @@ impl Features {
         Self {
             bpf: Support::Yes,
             ring_buffer: Support::Yes,
+            perf_event_array: Support::Yes,
             raw_tracepoint: Support::Yes,
             fentry: Support::Yes,
             kprobe: Support::Yes,
             kprobe_on_ftrace: Support::Yes,
             perf_event: Support::Yes,
+        }
+    }
+
+    /// How records leave this kernel: by the ring buffer where it has one, unless something else is asked for.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn transport(&self, choice: TransportChoice) -> Result<Transport, Reason> {
+        let way = |transport, support: &Support| match support {
+            Support::Yes => Ok(transport),
+            Support::No(reason) => Err(reason.clone()),
+        };
+        let ring = || way(Transport::RingBuffer, &self.ring_buffer);
+        let perf = || way(Transport::PerfEventArray, &self.perf_event_array);
+        match choice {
+            TransportChoice::Ring => ring(),
+            TransportChoice::Perf => perf(),
+            TransportChoice::Auto => ring().or_else(|reason| perf().map_err(|_| reason)),
         }
     }
 
@@ -98,6 +122,7 @@ impl Features {
                 }
                 other => other,
             },
+            perf_event_array: outcome("perf event arrays", try_perf_event_array(), privileges),
             fentry: fentry(symbols, btf, privileges),
             kprobe: kprobe(tree, symbols)
                 .and(|| needs("kprobe", trial(ProgramKind::Kprobe, None), "CONFIG_BPF_EVENTS")),

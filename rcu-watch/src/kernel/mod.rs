@@ -17,6 +17,7 @@ pub mod feature;
 pub mod ftrace;
 pub mod kprobe;
 pub mod layout;
+pub mod legacy;
 pub mod line;
 pub mod livepatch;
 pub mod mount;

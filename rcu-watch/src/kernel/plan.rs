@@ -1,5 +1,6 @@
 //! The attach plan: what is watched by what, what was passed over, and what stays unseen.
 
+use crate::bpf::Transport;
 use crate::core::probe::{Mechanism, Point, Probe};
 use crate::core::units::{CpuId, ProbeId};
 use crate::kernel::support::Reason;
@@ -43,6 +44,8 @@ pub struct Requirement {
 
 #[derive(Clone, Debug, Default)]
 pub struct AttachPlan {
+    /// How records leave the kernel.
+    pub transport: Transport,
     pub cpus: Vec<CpuId>,
     pub probes: Vec<PlannedProbe>,
     pub rows: Vec<PlannedRow>,

@@ -6,6 +6,7 @@
 
 use crate::core::finding::RuleId;
 use crate::core::probe::Point;
+use crate::kernel::legacy;
 
 /// What a candidate sits on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +53,9 @@ pub const IDLE_VICTIMS: &[&str] = &[
     "spec_ctrl_current",
 ];
 
-/// Functions whose job is to run while RCU is not watching.
-pub const RCU_INTERNAL: &[&str] = &["rcu_idle_exit", "rcu_irq_enter_irqson", "ct_irq_enter_irqson"];
+/// Functions whose job is to run while RCU is not watching, but for those that tell it of irqs and NMIs
+/// ([`legacy::TRANSITIONS`]).
+pub const RCU_INTERNAL: &[&str] = &["rcu_idle_exit"];
 
 /// Functions that probes themselves use, or that nest in everything: a probe there could call itself.
 const HANDS_OFF: &[&str] = &[
@@ -100,7 +102,7 @@ pub fn runs_in_eqs(function: &str) -> bool {
 
 #[must_use]
 pub fn is_rcu_internal(function: &str) -> bool {
-    RCU_INTERNAL.contains(&function)
+    RCU_INTERNAL.contains(&function) || legacy::is_way_in(function)
 }
 
 /// Whether rcu-watch keeps away from a function whoever else is on it.
@@ -134,7 +136,10 @@ pub fn functions() -> impl Iterator<Item = &'static str> {
         On::Function(name) => Some(*name),
         On::Tracepoint(_) => None,
     });
-    of_rows.chain(IDLE_VICTIMS.iter().copied()).chain(RCU_INTERNAL.iter().copied())
+    of_rows
+        .chain(IDLE_VICTIMS.iter().copied())
+        .chain(RCU_INTERNAL.iter().copied())
+        .chain(legacy::TRANSITIONS.iter().map(|one| one.function))
 }
 
 /// Every tracepoint that the table names.

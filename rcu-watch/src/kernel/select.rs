@@ -6,7 +6,7 @@
 
 use rcu_watch_common::slot;
 
-use crate::cli::args::{ScopeArgs, WatchpointMode};
+use crate::cli::args::{ScopeArgs, TransportChoice, WatchpointMode};
 use crate::cli::glob::Glob;
 use crate::cli::value;
 use crate::core::probe::{Mechanism, Point, Probe};
@@ -15,6 +15,7 @@ use crate::kernel::attribution::Site;
 use crate::kernel::candidate::{self, Function};
 use crate::kernel::facts::{Facts, FtraceValidation};
 use crate::kernel::layout::Layout;
+use crate::kernel::legacy;
 use crate::kernel::plan::{AttachPlan, PlannedProbe, PlannedRow, Requirement};
 use crate::kernel::points::{self, On, Row};
 use crate::kernel::support::{Reason, Support};
@@ -40,6 +41,7 @@ pub struct Request {
     /// Use fentry also where it excludes livepatches.
     pub allow_fentry: bool,
     pub watchpoints: WatchpointMode,
+    pub transport: TransportChoice,
 }
 
 impl From<&ScopeArgs> for Request {
@@ -51,6 +53,7 @@ impl From<&ScopeArgs> for Request {
             exposed: scope.exposed,
             allow_fentry: scope.allow_fentry,
             watchpoints: scope.watchpoints,
+            transport: scope.transport,
         }
     }
 }
@@ -65,12 +68,14 @@ impl Request {
 #[must_use]
 pub fn select(facts: &Facts, request: &Request) -> AttachPlan {
     let mut planner = Planner { facts, request, plan: AttachPlan::default(), quiet_sites: 0 };
-    planner.plan.refusals = refusals(facts);
+    planner.plan.refusals = refusals(facts, request);
+    planner.plan.transport = facts.features.transport(request.transport).unwrap_or_default();
     planner.cpus();
     for row in points::ROWS {
         planner.row(row);
     }
     watchpoint::plan(&mut planner);
+    legacy::plan(&mut planner);
     planner.sites();
     planner.idle_victims();
     planner.requirements();
@@ -79,14 +84,18 @@ pub fn select(facts: &Facts, request: &Request) -> AttachPlan {
 }
 
 /// Why nothing can be watched on this kernel; empty where something can.
-fn refusals(facts: &Facts) -> Vec<Reason> {
+fn refusals(facts: &Facts, request: &Request) -> Vec<Reason> {
     let mut reasons: Vec<Reason> = Vec::new();
     let mut add = |reason: Reason| {
         if !reasons.contains(&reason) {
             reasons.push(reason);
         }
     };
-    for support in [&facts.features.bpf, &facts.features.ring_buffer, &facts.features.raw_tracepoint] {
+    let transport = match facts.features.transport(request.transport) {
+        Ok(_) => Support::Yes,
+        Err(reason) => Support::No(reason),
+    };
+    for support in [&facts.features.bpf, &transport, &facts.features.raw_tracepoint] {
         if let Some(reason) = support.reason() {
             add(reason.clone());
         }
@@ -117,9 +126,9 @@ pub(super) struct Planner<'a> {
 }
 
 /// A mechanism and what it would sit on.
-struct Chosen {
-    mechanism: Mechanism,
-    symbol: String,
+pub(super) struct Chosen {
+    pub(super) mechanism: Mechanism,
+    pub(super) symbol: String,
 }
 
 impl Planner<'_> {
@@ -140,7 +149,7 @@ impl Planner<'_> {
     }
 
     /// Adds the probe; returns its index.
-    fn add(&mut self, point: Point, chosen: Chosen, site: Option<&Site>) -> usize {
+    pub(super) fn add(&mut self, point: Point, chosen: Chosen, site: Option<&Site>) -> usize {
         let function = &chosen.symbol;
         let is_function = chosen.mechanism != Mechanism::RawTracepoint;
         self.plan.probes.push(PlannedProbe {
@@ -207,7 +216,11 @@ impl Planner<'_> {
         }
     }
 
-    fn try_function(&self, function: Function<'_>, passed_over: &mut Vec<PassedOver>) -> Option<Chosen> {
+    pub(super) fn try_function(
+        &self,
+        function: Function<'_>,
+        passed_over: &mut Vec<PassedOver>,
+    ) -> Option<Chosen> {
         let symbol = function.name.to_owned();
         let mut pass_over = |mechanism, reason: String| {
             passed_over.push(PassedOver { mechanism, symbol: symbol.clone(), reason });
@@ -215,15 +228,23 @@ impl Planner<'_> {
         let in_use = |what: &str, count| {
             format!("all {count} {what} programs are in use; name fewer functions with --function")
         };
+        let is_kprobe = |m| matches!(m, Mechanism::KprobeFtrace | Mechanism::KprobeInt3);
+        let kprobe = function.kprobe(self.facts);
         match function.fentry(self.facts, self.request.allow_fentry) {
+            // Allowed, but it costs a livepatch: only what takes no kprobe is worth that.
+            Support::Yes if self.facts.fentry_excludes_livepatch && kprobe.is_ok() => {
+                pass_over(
+                    Mechanism::Fentry,
+                    "a kprobe sees it too, and does not keep livepatches out".to_owned(),
+                );
+            }
             Support::Yes if self.count(|m| m == Mechanism::Fentry) < slot::FENTRY_COUNT => {
                 return Some(Chosen { mechanism: Mechanism::Fentry, symbol });
             }
             Support::Yes => pass_over(Mechanism::Fentry, in_use("fentry", slot::FENTRY_COUNT)),
             Support::No(reason) => pass_over(Mechanism::Fentry, reason.to_string()),
         }
-        let is_kprobe = |m| matches!(m, Mechanism::KprobeFtrace | Mechanism::KprobeInt3);
-        match function.kprobe(self.facts) {
+        match kprobe {
             Ok(mechanism) if self.count(is_kprobe) < slot::KPROBE_COUNT => Some(Chosen { mechanism, symbol }),
             Ok(mechanism) => {
                 pass_over(mechanism, in_use("kprobe", slot::KPROBE_COUNT));
@@ -410,7 +431,8 @@ impl Planner<'_> {
         }
         watchpoint::blind_spots(self);
         for (point, reason) in points::NOT_WATCHED {
-            if watchpoint::POINTS.contains(point) {
+            let is_seen = self.plan.rows.iter().any(|row| row.point == *point && row.chosen.is_some());
+            if is_seen || watchpoint::POINTS.contains(point) {
                 continue;
             }
             let (what, reason) = (point.name().to_owned(), (*reason).to_owned());

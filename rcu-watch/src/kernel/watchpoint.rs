@@ -91,6 +91,10 @@ fn choose_cpus(planner: &mut Planner<'_>) {
 
 /// What stays unseen with and without watchpoints.
 pub(super) fn blind_spots(planner: &mut Planner<'_>) {
+    let is_hooked = |row: &PlannedRow| POINTS.contains(&row.point) && row.chosen.is_some();
+    if planner.plan.watchpoint_cpus.is_empty() && planner.plan.rows.iter().any(is_hooked) {
+        return;
+    }
     let spot = if planner.plan.watchpoint_cpus.is_empty() {
         let reason = objection(planner);
         BlindSpot {

@@ -63,6 +63,7 @@ impl Start {
             kernel: self.kernel.clone(),
             clock: Clock { name: "CLOCK_MONOTONIC", realtime_offset_ns: self.realtime_offset_ns.clone() },
             layout: self.layout.clone(),
+            transport: None,
             cpus: self.cpus.clone(),
             plan: self.plan.clone(),
             handlers: self.handlers.clone(),

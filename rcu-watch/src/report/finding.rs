@@ -182,7 +182,7 @@ fn without_our_own(mut stack: Vec<Frame>, mechanism: Mechanism) -> Vec<Frame> {
     let is_program = |symbol: &str| symbol.starts_with("bpf_prog_") && symbol.contains("_rcuw_");
     match stack.iter().position(|frame| frame.symbol.as_deref().is_some_and(is_program)) {
         Some(program) => {
-            let trampoline = usize::from(mechanism == Mechanism::Fentry);
+            let trampoline = usize::from(matches!(mechanism, Mechanism::Fentry | Mechanism::Fexit));
             stack.drain(..(program + 1 + trampoline).min(stack.len()));
             stack
         }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bpf::Transport;
 use crate::core::probe::{Handler, Mechanism, Point};
 use crate::core::units::{Address, CpuId, ProbeId};
 
@@ -21,6 +22,9 @@ pub struct Header {
     /// Absent where no kernel was probed far enough to know it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layout: Option<Layout>,
+    /// How records leave the kernel. Absent where none do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport: Option<Transport>,
     pub cpus: Vec<CpuId>,
     pub plan: Vec<PlannedPoint>,
     /// Sites that somebody else's handlers sat on at start.

@@ -96,6 +96,7 @@ mod tests {
             kernel: Kernel { release: String::new(), machine: String::new() },
             clock: Clock { name: "CLOCK_MONOTONIC", realtime_offset_ns: Nanos(0).to_string() },
             layout: None,
+            transport: None,
             cpus: Vec::new(),
             plan: Vec::new(),
             handlers: Vec::new(),

@@ -4,6 +4,7 @@
 //! looked at ten times a second, and sooner once it is a quarter full.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -72,9 +73,11 @@ async fn run_to_end(
 ) -> Result<EndedBy> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
-    // SAFETY: an owned descriptor, which stays open and the same for as long as it is registered.
-    let ring = unsafe { AsyncFd::register_with_interest(session.reader.ring_fd()?, Interest::READABLE) }
-        .context("cannot wait for the ring buffer")?;
+    let ring = session.reader.ring_fd()?.map(|ring| {
+        // SAFETY: an owned descriptor, which stays open and the same for as long as it is registered.
+        unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
+    });
+    let ring = ring.transpose().context("cannot wait for the ring buffer")?;
     let end = duration.map(|duration| Instant::now() + duration);
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -97,14 +100,26 @@ async fn run_to_end(
                 session.turn_watchpoints()?;
                 session.drain(BATCH)?;
             }
-            ready = ring.readable() => {
-                ready.context("cannot wait for the ring buffer")?.clear_ready();
+            ready = filled(ring.as_ref()) => {
+                ready?;
                 session.drain(BATCH)?;
             }
         }
         if limit.is_some_and(|limit| session.told >= limit) {
             return Ok(EndedBy::Limit);
         }
+    }
+}
+
+/// Returns when a program says that the ring buffer fills; never where there is no descriptor to say it.
+async fn filled(ring: Option<&AsyncFd<OwnedFd>>) -> Result<()> {
+    match ring {
+        Some(ring) => ring
+            .readable()
+            .await
+            .context("cannot wait for the ring buffer")
+            .map(|mut ready| ready.clear_ready()),
+        None => std::future::pending().await,
     }
 }
 

@@ -33,6 +33,7 @@ use rcu_watch_common::slot;
 pub fn start(facts: &Facts, plan: &AttachPlan, mut stream: Stream, args: &WatchArgs) -> Result<Session> {
     let mut layout = *facts.layout.as_ref().map_err(|error| Unsupported(error.to_string()))?;
     let options = StreamOptions {
+        transport: plan.transport,
         // A picture needs the transitions that are as they should be, too.
         emit_at_rest: args.stream == StreamKind::All || args.extra.perfetto.is_some() || args.extra.draw,
         ring_bytes: args.ring_bytes.unwrap_or(StreamOptions::default().ring_bytes),
@@ -44,7 +45,8 @@ pub fn start(facts: &Facts, plan: &AttachPlan, mut stream: Stream, args: &WatchA
         header.plan = plan.report(|_| (None, Proof::NotAttached));
         refuse_if_unsupported(&mut stream, args.output.format, header, error)
     })?;
-    programs.watch_only(&plan.cpus)?;
+    // Nothing is counted before everything is attached: books of an entry and its exit start at once.
+    programs.watch_only(&[])?;
     let started = clock::now();
     let (cpu_seconds_at_start, _) = clock::own_cost()?;
     let mut session = Session {
@@ -68,6 +70,7 @@ pub fn start(facts: &Facts, plan: &AttachPlan, mut stream: Stream, args: &WatchA
         watch: Watch::default(),
     };
     let (attached, unseen) = session.attach(plan);
+    session.programs.watch_only(&plan.cpus)?;
     session.closed_cpus = proof::walk(&plan.cpus).context("cannot walk over the CPUs to prove the probes")?;
     session.books.update(&session.programs, &session.probes)?;
     session.send_header(facts, plan, &layout, &calibration, &attached, unseen)?;
@@ -273,6 +276,7 @@ pub fn header_of(facts: &Facts, plan: &AttachPlan, command: &str) -> Header {
         kernel: Kernel { release: facts.release.clone(), machine: facts.machine.clone() },
         clock: Clock { name: "CLOCK_MONOTONIC", realtime_offset_ns: clock::realtime_offset_ns().to_string() },
         layout: None,
+        transport: plan.refusals.is_empty().then_some(plan.transport),
         cpus: plan.cpus.clone(),
         plan: Vec::new(),
         handlers: facts

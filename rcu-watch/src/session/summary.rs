@@ -40,7 +40,10 @@ impl Session {
         let mut told = self.tell_losses();
         let bpf_run_seconds = self.bpf_run_seconds();
         let probes: Vec<ProbeId> = self.probes.iter().map(|running| running.id).collect();
+        // Nothing is counted from here on, however long it takes until everything is detached.
+        let stopped = self.programs.watch_only(&[]);
         let grace = self.programs.detach_all()?;
+        stopped?;
         std::thread::sleep(grace.max(SETTLE));
         while told.is_ok() && self.drain(usize::MAX)? > 0 {}
         told = told.and_then(|()| self.tell_losses());
@@ -69,6 +72,9 @@ impl Session {
         }
         if totals.undecodable > 0 {
             reasons.push(format!("{} records could not be decoded", totals.undecodable));
+        }
+        if let Some(refused) = self.reader.refused().filter(|&refused| refused > totals.lost) {
+            reasons.push(format!("perf says that {refused} records were lost, the books {}", totals.lost));
         }
         reasons.extend(self.books.imbalances(delivered));
         let worst = self.stream.worst();

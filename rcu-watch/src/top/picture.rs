@@ -82,9 +82,8 @@ impl Picture {
 
     fn header(&mut self, header: &Header) {
         let layout = header.layout.as_ref().map_or("unknown", |layout| layout.generation.as_str());
-        let replayed = if header.command == "replay" { ", replayed" } else { "" };
-        let Header { tool, version, kernel, .. } = header;
-        self.title = format!("{tool} {version} on {}, layout {layout}{replayed}", kernel.release);
+        self.title =
+            format!("{} {} on {}, layout {layout}", header.tool, header.version, header.kernel.release);
         self.cpus = header.cpus.iter().map(|&cpu| (cpu, Strip::default())).collect();
         self.handlers.clone_from(&header.handlers);
         self.blind_spots.clone_from(&header.blind_spots);
@@ -111,15 +110,6 @@ impl Picture {
         self.notes.push_back(note);
         if self.notes.len() > NOTES {
             self.notes.pop_front();
-        }
-    }
-
-    /// One more of a kind that is known.
-    pub fn again(&mut self, rule: RuleId, seen: &Seen<'_>) {
-        let is_it = |kind: &&mut Kind| kind.rule == rule && kind.function == seen.symbol;
-        if let Some(kind) = self.findings.iter_mut().find(is_it) {
-            kind.count += 1;
-            kind.last = seen.ts;
         }
     }
 

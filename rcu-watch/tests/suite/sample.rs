@@ -65,6 +65,7 @@ pub fn header(command: &str) -> Header {
             calibrated: true,
             calibration: vec!["cpu0 in task context: W=1 N=0x1 M=0x4000000000000002".into()],
         }),
+        transport: None,
         cpus: vec![CpuId(0), CpuId(1)],
         plan: vec![
             patched_site(),

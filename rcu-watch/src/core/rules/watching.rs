@@ -43,7 +43,7 @@ pub(super) fn judge(hit: &Hit<'_>, verdicts: &mut Verdicts) {
         return;
     }
     if let Some(kind) = ran {
-        fire(hit, verdicts, RuleId::HandlerUnwatched, Severity::Error, ran_because(kind));
+        fire(hit, verdicts, RuleId::HandlerUnwatched, Severity::Error, ran_because(hit, kind));
     }
     if livepatch_refused {
         fire(
@@ -89,7 +89,13 @@ fn tells_exposure(hit: &Hit<'_>) -> bool {
     !hit.probe.is_rcu_internal
         && !matches!(
             hit.probe.point,
-            Point::IrqEnter | Point::IrqExit | Point::NmiEnter | Point::IstEnter | Point::Checkpoint
+            Point::IrqEnter
+                | Point::IrqExit
+                | Point::NmiEnter
+                | Point::NmiExit
+                | Point::IstEnter
+                | Point::IstExit
+                | Point::Checkpoint
         )
 }
 
@@ -105,7 +111,10 @@ fn is_refused(hit: &Hit<'_>, handler: &Handler) -> bool {
             && handler.kind != HandlerKind::Bpf)
 }
 
-const fn ran_because(kind: HandlerKind) -> &'static str {
+fn ran_because(hit: &Hit<'_>, kind: HandlerKind) -> &'static str {
+    if hit.probe.is_rcu_internal {
+        return "the handler ran on the way into an irq, NMI or exception, before RCU was told of it";
+    }
     match kind {
         HandlerKind::Livepatch => "the livepatch's replacement ran with RCU not watching",
         HandlerKind::FtraceOps => "the ftrace handler ran with RCU not watching",

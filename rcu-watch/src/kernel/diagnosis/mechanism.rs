@@ -10,6 +10,7 @@ const GROUP: &str = "mechanism";
 pub(super) fn checks(facts: &Facts) -> Vec<Check> {
     let features = &facts.features;
     let no_function_probe = !features.fentry.is_yes() && !features.kprobe.is_yes();
+    let no_transport = !features.ring_buffer.is_yes() && !features.perf_event_array.is_yes();
     // kernel/bpf/syscall.c:bpf_prog_load: every program of ours is of a kind that also wants CAP_PERFMON.
     let program = [Capability::Bpf, Capability::Perfmon];
     let row = |name, support, purpose, needed, needs: &[Capability]| Check {
@@ -18,7 +19,20 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
     };
     vec![
         row("BPF", &features.bpf, "programs load", true, &program),
-        row("ring buffer", &features.ring_buffer, "records come through it", true, &[Capability::Bpf]),
+        row(
+            "ring buffer",
+            &features.ring_buffer,
+            "records come through it",
+            no_transport,
+            &[Capability::Bpf],
+        ),
+        row(
+            "perf event array",
+            &features.perf_event_array,
+            "records come through it where there is no ring buffer",
+            no_transport,
+            &program,
+        ),
         row("raw tracepoint", &features.raw_tracepoint, "context switches, idle, NMIs", true, &program),
         row("fentry", &features.fentry, "functions with handlers", no_function_probe, &program),
         row("kprobe", &features.kprobe, "functions where fentry cannot be", no_function_probe, &program),

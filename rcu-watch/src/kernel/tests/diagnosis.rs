@@ -52,7 +52,7 @@ fn what_blocks_is_what_the_planner_refuses_by() {
     let no = |why: &str| Support::No(Reason::with_remedy(why, "run as root"));
     let spoilt: [fn(&mut Facts, Support); 5] = [
         |facts, no| facts.features.bpf = no,
-        |facts, no| facts.features.ring_buffer = no,
+        |facts, no| (facts.features.ring_buffer, facts.features.perf_event_array) = (no.clone(), no),
         |facts, no| facts.features.raw_tracepoint = no,
         |facts, no| (facts.features.fentry, facts.features.kprobe) = (no.clone(), no),
         |facts, _| {

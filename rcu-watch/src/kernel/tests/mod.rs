@@ -7,6 +7,7 @@ mod attribution;
 mod btf;
 mod diagnosis;
 mod layout;
+mod legacy;
 mod plan;
 
 use std::path::Path;

@@ -89,17 +89,30 @@ fn watching(plan: &[PlannedPoint], cpus: usize) -> String {
         parts.push(group("idle functions", &victims));
     }
     let others = plan.iter().filter(|point| !is_handler(point) && point.point != Point::IdleVictim);
+    let mut by_point: Vec<(Point, Vec<Proof>)> = Vec::new();
     for point in attached(others) {
         let proof = point.chosen.as_ref().map_or(Proof::NotAttached, |chosen| chosen.proof);
-        parts.push(match proof {
-            Proof::Failed => format!("{} FAILED to attach", point.point.name()),
-            _ => format!("{} {cpus}/{cpus} {}", point.point.name(), proven(proof)),
-        });
+        match by_point.iter_mut().find(|(other, _)| *other == point.point) {
+            Some((_, proofs)) => proofs.push(proof),
+            None => by_point.push((point.point, vec![proof])),
+        }
     }
+    parts.extend(by_point.into_iter().map(|(point, proofs)| of_point(point, &proofs, cpus)));
     if parts.is_empty() {
         parts.push("nothing".to_owned());
     }
     format!("watching: {}", parts.join("; "))
+}
+
+/// A point may have several probes: what is wrong with one is said, and one that fires proves the point.
+fn of_point(point: Point, proofs: &[Proof], cpus: usize) -> String {
+    let name = point.name();
+    let has = |proof: Proof| proofs.contains(&proof);
+    match [Proof::Failed, Proof::Silent, Proof::Proven].into_iter().find(|proof| has(*proof)) {
+        Some(Proof::Failed) => format!("{name} FAILED to attach"),
+        Some(proof) => format!("{name} {cpus}/{cpus} {}", proven(proof)),
+        None => format!("{name} {cpus}/{cpus} {}", proven(Proof::Unproven)),
+    }
 }
 
 fn attached<'a>(points: impl Iterator<Item = &'a PlannedPoint>) -> impl Iterator<Item = &'a PlannedPoint> {

@@ -1,0 +1,23 @@
+//! The same programs for kernels without a BPF ring buffer: all that differs is the way out.
+//!
+//! A second object, because every map of an object is made when it is loaded, used or not.
+#![no_std]
+#![no_main]
+
+mod emit;
+mod maps;
+mod probes;
+mod read;
+#[path = "transport/perf.rs"]
+mod transport;
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+// The kernel reads this section as the programs' licence.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

@@ -1,0 +1,136 @@
+//! The way of the records to user space: what it needs of the kernel, and how it is made.
+//!
+//! Two objects from one source, since every map of an object is made when it is loaded: one with a ring buffer,
+//! one with a perf event array for kernels that have none.
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use aya::Ebpf;
+use aya::maps::{Map, MapData};
+use aya_obj::generated::{bpf_attr, bpf_cmd};
+use perf_event::events::Software;
+use perf_event::{Builder, SampleFlag, Sampler};
+use serde::Serialize;
+
+use super::reader::Reader;
+use super::{BpfError, maps};
+
+/// The compiled programs of `rcu-watch-ebpf`.
+static RING: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rcu-watch-bpf"));
+static PERF: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rcu-watch-bpf-perf"));
+
+/// Pages of a CPU's perf buffer at most: what `kernel.perf_event_mlock_kb` allows without more being asked.
+const PAGES_MAX: usize = 128;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// One BPF ring buffer.
+    #[default]
+    RingBuffer,
+    /// A perf buffer for each CPU.
+    PerfEventArray,
+}
+
+impl Transport {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RingBuffer => "ring_buffer",
+            Self::PerfEventArray => "perf_event_array",
+        }
+    }
+
+    pub(super) const fn object(self) -> &'static [u8] {
+        match self {
+            Self::RingBuffer => RING,
+            Self::PerfEventArray => PERF,
+        }
+    }
+
+    /// The reader's end. `bytes` is shared by all buffers.
+    pub(super) fn open(self, bpf: &mut Ebpf, bytes: u32) -> Result<Reader, BpfError> {
+        let events = maps::take_events(bpf)?;
+        match self {
+            Self::RingBuffer => Ok(Reader::ring(events.try_into().map_err(maps::at(maps::EVENTS))?)),
+            Self::PerfEventArray => open_buffers(events, bytes),
+        }
+    }
+}
+
+/// Opens a buffer for each online CPU and tells the map. aya's own would wake the reader for every record, and a
+/// wake-up is an interrupt that ends the idle period under watch, whose end is the next record.
+fn open_buffers(events: Map, bytes: u32) -> Result<Reader, BpfError> {
+    let Map::PerfEventArray(events) = events else {
+        return Err(BpfError::Missing("perf event array".to_owned()));
+    };
+    let cpus = aya::util::online_cpus()
+        .map_err(|(_, source)| BpfError::Syscall { call: "reading the online CPUs", source })?;
+    // SAFETY: sysconf has no memory arguments.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+    let size = page * pages_of(bytes as usize, page, cpus.len());
+    let mut buffers = Vec::with_capacity(cpus.len());
+    for cpu in cpus {
+        let buffer = open_buffer(cpu, size).map_err(|source| BpfError::PerfBuffer { cpu, source })?;
+        set(&events, cpu, &buffer)?;
+        buffers.push(buffer);
+    }
+    Ok(Reader::perf(events, buffers))
+}
+
+fn open_buffer(cpu: u32, size: usize) -> io::Result<Sampler> {
+    Builder::new(Software::BPF_OUTPUT)
+        .any_pid()
+        .one_cpu(cpu as usize)
+        .include_kernel()
+        .sample(SampleFlag::RAW)
+        .sample_period(1)
+        // Never: the reader looks by itself.
+        .wakeup_watermark(size)
+        .enabled(true)
+        .build()?
+        .sampled(size)
+}
+
+/// `map[cpu] = buffer`, which aya offers for its own buffers only.
+fn set(events: &MapData, cpu: u32, buffer: &Sampler) -> Result<(), BpfError> {
+    let value = buffer.as_raw_fd();
+    // SAFETY: plain integers and arrays of them, for which zero is a value.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.__bindgen_anon_2.map_fd = events.fd().as_fd().as_raw_fd().cast_unsigned();
+    attr.__bindgen_anon_2.key = (&raw const cpu) as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = (&raw const value) as u64;
+    // SAFETY: `attr` is a bpf_attr of the size given, and the map's keys and values are 4 bytes each.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, bpf_cmd::BPF_MAP_UPDATE_ELEM, &raw mut attr, size_of::<bpf_attr>())
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(BpfError::Syscall { call: "bpf(BPF_MAP_UPDATE_ELEM)", source: io::Error::last_os_error() })
+    }
+}
+
+/// Pages of each CPU's buffer: a power of two, as perf wants it.
+fn pages_of(bytes: usize, page: usize, cpus: usize) -> usize {
+    let share = bytes / page / cpus.max(1);
+    let pages = share.checked_next_power_of_two().unwrap_or(PAGES_MAX);
+    pages.clamp(1, PAGES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cpus_buffer_is_a_power_of_two_of_pages() {
+        assert_eq!(pages_of(1 << 20, 4096, 2), 128);
+        assert_eq!(pages_of(1 << 20, 4096, 3), 128);
+        assert_eq!(pages_of(1 << 20, 4096, 512), 1);
+        assert_eq!(pages_of(4096, 4096, 2), 1);
+        assert_eq!(pages_of(1 << 30, 4096, 1), PAGES_MAX);
+        assert_eq!(pages_of(5 * 4096, 4096, 1), 8);
+    }
+}

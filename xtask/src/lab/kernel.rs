@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, bail};
 
 use super::apt::{Apt, unpack_matching};
+use super::legacy;
 use super::matrix::{self, Kernel, Source};
 use crate::cache;
 use crate::process::say;
@@ -48,9 +49,12 @@ pub fn find(name: &str) -> Result<Image> {
         return fetch(kernel)
             .map_err(|error| Unavailable { kernel: name.to_owned(), why: format!("{error:#}") }.into());
     }
+    if name == legacy::NAME {
+        return legacy::find();
+    }
     let vmlinuz = PathBuf::from(name);
     if !vmlinuz.is_file() {
-        bail!("no kernel {name}; give {} or the path of a bzImage", matrix::names());
+        bail!("no kernel {name}; give {}|{} or the path of a bzImage", matrix::names(), legacy::NAME);
     }
     let file = vmlinuz.file_name().unwrap_or_default().to_string_lossy();
     let release = file.strip_prefix("vmlinuz-").unwrap_or(&file).to_owned();

@@ -11,6 +11,7 @@ mod busybox;
 mod console;
 mod initramfs;
 pub mod kernel;
+mod legacy;
 pub mod matrix;
 mod module;
 mod qemu;
@@ -49,13 +50,18 @@ const MEMORY_MIB: u32 = 1024;
 pub enum Lab {
     /// Boot a kernel and run scenarios, or a command of your own
     Run(Run),
+    /// Build a kernel of our own, once: legacy, where RCU's old entry functions can be hooked (20 minutes)
+    Kernel {
+        #[arg(value_parser = [legacy::NAME])]
+        name: String,
+    },
     /// The kernels and scenarios that there are
     List,
 }
 
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Kernel: 5.10, 6.1, 6.12, sid, or the path of a bzImage
+    /// Kernel: 5.10, 6.1, 6.12, sid, legacy (see `lab kernel`), or the path of a bzImage
     #[arg(long, default_value = "6.1")]
     kernel: String,
     /// Scenario to play, any number of times; all that say something on the kernel where neither is given
@@ -94,6 +100,7 @@ pub struct Run {
 pub fn main(lab: &Lab) -> ExitCode {
     let outcome = match lab {
         Lab::Run(run) => run.run(),
+        Lab::Kernel { .. } => legacy::build().map(|_| 0),
         Lab::List => list(),
     };
     outcome.map_or_else(|error| failure(&error), ExitCode::from)
@@ -155,7 +162,7 @@ impl Run {
 
     /// Those named, or all that say something on this kernel; on a kernel that is only a file, all.
     fn scenarios(&self) -> Result<Vec<&'static Scenario>> {
-        let known = matrix::find(&self.kernel).is_some();
+        let known = matrix::find(&self.kernel).is_some() || self.kernel == legacy::NAME;
         let suits = |scenario: &Scenario| !known || scenario.kernels.contains(&self.kernel.as_str());
         if self.scenario.is_empty() {
             return Ok(catalog::all().filter(|scenario| suits(scenario)).collect());

@@ -22,6 +22,8 @@ pub enum For {
     Lab,
     /// Format and lint.
     Checks,
+    /// Build a kernel from source; no other command needs it.
+    Kernel,
 }
 
 impl For {
@@ -39,7 +41,7 @@ struct Need {
     by_hand: &'static str,
 }
 
-static NEEDS: [Need; 8] = [
+static NEEDS: [Need; 9] = [
     Need {
         purpose: For::Build,
         what: "a C linker with a static C library",
@@ -103,6 +105,19 @@ static NEEDS: [Need; 8] = [
         is_there: || on_path("jq"),
         packages: &["jq"],
         by_hand: "install jq",
+    },
+    Need {
+        purpose: For::Kernel,
+        what: "what builds a kernel",
+        why: "the legacy kernel is built from Debian's source",
+        is_there: || {
+            ["gcc-12", "make", "flex", "bison", "bc", "patch", "xz", "pahole"]
+                .iter()
+                .all(|tool| on_path(tool))
+                && Path::new("/usr/include/libelf.h").exists()
+        },
+        packages: &["gcc-12", "make", "flex", "bison", "bc", "patch", "xz-utils", "dwarves", "libelf-dev"],
+        by_hand: "install gcc 12 as gcc-12, make, flex, bison, bc, patch, xz, pahole and libelf's headers",
     },
 ];
 

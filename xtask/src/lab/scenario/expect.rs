@@ -39,6 +39,9 @@ pub enum Expect {
     OnlySynthetic { run: &'static str },
     /// The point was hit at least so often, all CPUs together.
     Hits { run: &'static str, point: &'static str, at_least: u64 },
+    /// So many probes sit on these functions, and on each CPU all were hit as often, give or take what is open at
+    /// either end; all CPUs together at least so often.
+    Balance { run: &'static str, functions: &'static [&'static str], probes: usize, at_least: u64 },
     /// The summary says that this rule was judged.
     Judged { run: &'static str, rule: &'static str },
     /// The layout was calibrated.
@@ -91,6 +94,9 @@ impl Expect {
                 .and_then(|seen| ok_or(seen[member] == value, || format!("{member} is not {value}: {seen}"))),
             Self::OnlySynthetic { run } => only_synthetic(record, run),
             Self::Hits { run, point, at_least } => hits(record, run, point, at_least),
+            Self::Balance { run, functions, probes, at_least } => {
+                balance(record, run, functions, probes, at_least)
+            }
             Self::Judged { run, rule } => judged(record, run, rule),
             Self::Calibrated { run } => calibrated(record, run),
             Self::Loss { run } => loss(record, run),
@@ -116,6 +122,7 @@ impl Expect {
             | Self::Said { run, .. }
             | Self::OnlySynthetic { run }
             | Self::Hits { run, .. }
+            | Self::Balance { run, .. }
             | Self::Judged { run, .. }
             | Self::Calibrated { run }
             | Self::Loss { run }
@@ -207,6 +214,20 @@ fn only_synthetic(record: &ScenarioRecord, run: &str) -> Verdict {
 fn hits(record: &ScenarioRecord, run: &str, point: &str, at_least: u64) -> Verdict {
     let hits = stream(record, run)?.hits(point);
     ok_or(hits >= at_least, || format!("{hits} hits of {point}, fewer than {at_least}"))
+}
+
+fn balance(record: &ScenarioRecord, run: &str, functions: &[&str], probes: usize, at_least: u64) -> Verdict {
+    /// A transition that is open where counting starts, and one where it ends.
+    const OPEN: u64 = 2;
+    let hits = stream(record, run)?.hits_on(functions);
+    let balanced = |hits: &Vec<u64>| {
+        let (least, most) = (hits.iter().min().unwrap_or(&0), hits.iter().max().unwrap_or(&0));
+        hits.len() == probes && most - least <= OPEN
+    };
+    let total: u64 = hits.values().filter_map(|hits| hits.iter().min()).sum();
+    ok_or(total >= at_least && hits.values().all(balanced), || {
+        format!("{probes} probes on {functions:?} are not in balance over {at_least} transitions: {hits:?}")
+    })
 }
 
 fn judged(record: &ScenarioRecord, run: &str, rule: &str) -> Verdict {

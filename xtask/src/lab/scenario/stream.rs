@@ -3,6 +3,8 @@
 //! Every line is an object; the first is the header, the last the summary; `seq` counts from 0 without a gap; and the
 //! books balance, by CPU and probe.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 /// The lines of one run.
@@ -64,6 +66,19 @@ impl Stream {
             }
         }
         Ok(())
+    }
+
+    /// Hits of each probe on these functions, by CPU.
+    pub fn hits_on(&self, functions: &[&str]) -> BTreeMap<u64, Vec<u64>> {
+        let books = self.summary()["books"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut hits = BTreeMap::<u64, Vec<u64>>::new();
+        for book in books {
+            if book["symbol"].as_str().is_some_and(|symbol| functions.contains(&symbol)) {
+                let (cpu, count) = (book["cpu"].as_u64(), book["hits"].as_u64());
+                hits.entry(cpu.unwrap_or(u64::MAX)).or_default().push(count.unwrap_or(0));
+            }
+        }
+        hits
     }
 
     /// Hits of a point over all CPUs.

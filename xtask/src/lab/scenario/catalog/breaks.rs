@@ -151,6 +151,7 @@ const LIVEPATCHED_IDLE: Finding = Finding {
     mechanism: None,
 };
 
-const KPROBED_IDLE: Finding = Finding { handler: Some(("kprobe", "arch_cpu_idle+0x0")), ..LIVEPATCHED_IDLE };
+pub(super) const KPROBED_IDLE: Finding =
+    Finding { handler: Some(("kprobe", "arch_cpu_idle+0x0")), ..LIVEPATCHED_IDLE };
 
 const TRACED_IDLE: Finding = Finding { handler: Some(("ftrace_ops", "function_trace_call")), ..EXPOSED_IDLE };

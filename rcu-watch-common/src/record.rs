@@ -74,6 +74,8 @@ pub struct SnapshotRecord {
     pub tgid: u32,
     pub ip: u64,
     pub caller: u64,
+    /// RFLAGS in the low half, of which nothing above bit 21 is defined. In the high half, from probes that tell
+    /// where their CPU is, the number of this run among all of theirs on this CPU, from 1; 0 where none is kept.
     pub rflags: u64,
     pub sp: u64,
     /// What the probe point defines: the C-state of `cpu_idle`, else 0.

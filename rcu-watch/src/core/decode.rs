@@ -4,6 +4,7 @@
 //! stack stays where it is. Offsets are those of the wire types themselves, which assert them.
 
 use std::mem::{offset_of, size_of};
+use std::num::NonZeroU32;
 
 use rcu_watch_common::record::{RecordHeader, SnapshotRecord, StackRecord, WIRE_VERSION, flag, kind};
 
@@ -14,6 +15,8 @@ use super::units::{Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, StateW
 pub const CPUS_MAX: u32 = 8192;
 
 const FRAMES: usize = offset_of!(StackRecord, frames);
+/// The high half of `rflags`.
+const TRACK_SEQ: usize = offset_of!(SnapshotRecord, rflags) + 4;
 
 /// Why bytes are no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,12 +122,13 @@ fn snapshot_of<'record>(
         regs: (flags & flag::HAS_REGS != 0).then(|| Regs {
             ip: Address(u64_of(offset_of!(SnapshotRecord, ip))),
             sp: Address(u64_of(offset_of!(SnapshotRecord, sp))),
-            rflags: u64_of(offset_of!(SnapshotRecord, rflags)),
+            rflags: u64::from(u32_of(offset_of!(SnapshotRecord, rflags))),
             user_mode: flags & flag::USER_REGS != 0,
         }),
         caller: (flags & flag::HAS_CALLER != 0).then(|| Address(u64_of(offset_of!(SnapshotRecord, caller)))),
         rcu_online: (flags & flag::HAS_RCU_ONLINE != 0).then_some(flags & flag::RCU_ONLINE != 0),
         arg: u64_of(offset_of!(SnapshotRecord, arg)),
+        track_seq: NonZeroU32::new(u32_of(TRACK_SEQ)),
         synthetic: flags & flag::SYNTHETIC != 0,
         stack,
     })
@@ -173,12 +177,14 @@ pub fn encode(snapshot: &Snapshot<'_>) -> Vec<u8> {
     put(offset_of!(SnapshotRecord, tgid), &snapshot.task.tgid.to_le_bytes());
     put(offset_of!(SnapshotRecord, comm), &snapshot.task.comm);
     put(offset_of!(SnapshotRecord, arg), &snapshot.arg.to_le_bytes());
+    let track_seq = snapshot.track_seq.map_or(0, NonZeroU32::get);
+    put(TRACK_SEQ, &track_seq.to_le_bytes());
     let mut flags = 0;
     if let Some(regs) = &snapshot.regs {
         flags |= flag::HAS_REGS | if regs.user_mode { flag::USER_REGS } else { 0 };
         put(offset_of!(SnapshotRecord, ip), &regs.ip.0.to_le_bytes());
         put(offset_of!(SnapshotRecord, sp), &regs.sp.0.to_le_bytes());
-        put(offset_of!(SnapshotRecord, rflags), &regs.rflags.to_le_bytes());
+        put(offset_of!(SnapshotRecord, rflags), &(regs.rflags as u32).to_le_bytes());
     }
     if let Some(caller) = snapshot.caller {
         flags |= flag::HAS_CALLER;
@@ -221,6 +227,7 @@ mod tests {
             caller: Some(Address(6)),
             rcu_online: Some(true),
             arg: 7,
+            track_seq: NonZeroU32::new(8),
             synthetic: true,
             stack: &STACK,
         }

@@ -74,12 +74,19 @@ pub struct Repeats {
 pub struct Fold {
     kinds: HashMap<Kind, usize>,
     totals: Vec<Total>,
+    /// The kind that came last: breaks come in runs.
+    last: Option<(Kind, usize)>,
 }
 
 impl Fold {
     /// Counts one break; `Some` with its new total when it is the first of its kind.
     pub fn add(&mut self, kind: Kind, probe: &Probe, ts: Nanos) -> Option<&Total> {
-        if let Some(&at) = self.kinds.get(&kind) {
+        let known = match self.last {
+            Some((last, at)) if last == kind => Some(at),
+            _ => self.kinds.get(&kind).copied(),
+        };
+        if let Some(at) = known {
+            self.last = Some((kind, at));
             let total = &mut self.totals[at];
             total.count += 1;
             total.untold += 1;

@@ -14,5 +14,6 @@ pub mod pipeline;
 pub mod probe;
 pub mod rules;
 pub mod snapshot;
+pub mod track;
 pub mod units;
 pub mod vantage;

@@ -11,8 +11,9 @@ use super::model::kernel::KernelModel;
 use super::order::{Gap, Order};
 use super::probe::{Handler, Probe};
 use super::rules::guard::{Guard, Guards, Outcome};
-use super::rules::{Hit, RuleSet, Verdicts, judge};
+use super::rules::{Hit, RuleSet, Verdicts, judge, judge_hit};
 use super::snapshot::{RcuState, Snapshot, Task};
+use super::track::Tracks;
 use super::units::{Counter, CpuId, PreemptCount, ProbeId, StateWord};
 
 /// The first break of its kind.
@@ -82,6 +83,7 @@ pub struct Pipeline {
     guard_counts: [GuardCount; Guard::ALL.len()],
     undecodable: u64,
     samples_in_eqs: u64,
+    tracks: Tracks,
     verdicts: Verdicts,
 }
 
@@ -99,6 +101,7 @@ impl Pipeline {
             guard_counts: Guard::ALL.map(|guard| GuardCount { guard, protects: 0, fails: 0 }),
             undecodable: 0,
             samples_in_eqs: 0,
+            tracks: Tracks::default(),
             verdicts: Verdicts::default(),
         };
         for probe in plan {
@@ -185,16 +188,20 @@ impl Pipeline {
         }
         let hit = Hit::new(&self.kernel, &planned.probe, snapshot);
         listener.hit(&hit, place.cpu_seq);
-        judge(&self.kernel, &planned.probe, snapshot, &mut self.verdicts);
+        judge_hit(&hit, &mut self.verdicts);
+        if let Some(verdict) = self.tracks.follow(&hit) {
+            self.verdicts.fire(verdict.rule, verdict.severity, verdict.because);
+        }
         for rule in self.verdicts.judged().iter() {
             self.rule_counts[rule as usize].judged += 1;
         }
         if self.verdicts.is_empty() {
             return Some(());
         }
-        let outcomes = self.guards.at(&hit.under);
-        if !snapshot.synthetic && self.verdicts.iter().any(|verdict| asks_for_guards(verdict.rule)) {
-            for (count, outcome) in self.guard_counts.iter_mut().zip(&outcomes) {
+        let asks = !snapshot.synthetic && self.verdicts.iter().any(|verdict| asks_for_guards(verdict.rule));
+        let outcomes = if asks { Some(self.guards.again_at(&hit.under)) } else { None };
+        if let Some(outcomes) = &outcomes {
+            for (count, outcome) in self.guard_counts.iter_mut().zip(outcomes) {
                 if outcome.protects {
                     count.protects += 1;
                 } else {
@@ -215,8 +222,8 @@ impl Pipeline {
             }
             let kind = Kind::of(verdict, &hit, planned.revision);
             if let Some(total) = self.fold.add(kind, &planned.probe, snapshot.ts) {
-                let guards: &[Outcome] =
-                    if asks_for_guards(verdict.rule) && !snapshot.synthetic { &outcomes } else { &[] };
+                let guards = outcomes.as_ref().filter(|_| asks_for_guards(verdict.rule));
+                let guards = guards.map_or(&[][..], |outcomes| &outcomes[..]);
                 listener.finding(&Finding {
                     id: total.id,
                     verdict,
@@ -288,6 +295,12 @@ impl Pipeline {
     #[must_use]
     pub const fn order(&self) -> &Order {
         &self.order
+    }
+
+    /// Where each CPU is, as far as the stream has shown.
+    #[must_use]
+    pub const fn tracks(&self) -> &Tracks {
+        &self.tracks
     }
 
     #[must_use]

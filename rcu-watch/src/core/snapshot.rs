@@ -1,5 +1,7 @@
 //! A decoded snapshot: what one probe hit saw of the CPU that it ran on.
 
+use std::num::NonZeroU32;
+
 use crate::core::units::{Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, StateWord};
 
 /// Registers of the probed or interrupted code.
@@ -54,6 +56,9 @@ pub struct Snapshot<'record> {
     pub rcu_online: Option<bool>,
     /// What the probe point defines (`cpu_idle`: the C-state), else 0.
     pub arg: u64,
+    /// Number of this run among all of the probes that tell where this CPU is, also of those that sent nothing;
+    /// `None` for other probes, and in recordings of older builds.
+    pub track_seq: Option<NonZeroU32>,
     /// Sent by `--self-test`.
     pub synthetic: bool,
     /// Return addresses, innermost first; little-endian `u64`s as they came from the kernel. Empty where none was taken.

@@ -2,6 +2,7 @@
 //! never turns into a finding.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 use rcu_watch::core::decode::{decode, encode};
@@ -41,12 +42,18 @@ fn plan() -> Vec<Probe> {
         probe(Point::EqsEnter, Mechanism::Watchpoint, vec![]),
         probe(Point::NmiEnter, Mechanism::RawTracepoint, vec![]),
         probe(Point::IrqEnter, Mechanism::Fentry, vec![]),
+        probe(Point::EqsEnter, Mechanism::RawTracepoint, vec![]),
+        probe(Point::EqsExit, Mechanism::RawTracepoint, vec![]),
     ]
 }
 
+const PROBES: u32 = 8;
+/// Those that tell where a CPU is: their runs are numbered.
+const TRACKING: [u32; 4] = [0, 3, 6, 7];
+
 prop_compose! {
     fn any_snapshot()(
-        probe in 0..6_u32,
+        probe in 0..PROBES,
         state in 0..16_u32,
         nesting in prop::sample::select(vec![-1_i64, 0, 1, 2, 3]),
         nmi_nesting in prop::sample::select(vec![-2_i64, 0, 1, 2, 3, 66, NON_IDLE, NON_IDLE + 1, NON_IDLE + 2]),
@@ -72,13 +79,18 @@ prop_compose! {
 
 /// Gives each CPU's records their numbers.
 fn numbered(mut stream: Vec<Snapshot<'static>>, cpu: u32) -> Vec<Snapshot<'static>> {
-    let mut next = [0; 6];
+    let mut next = [0; PROBES as usize];
+    let mut runs = 0;
     for (at, snapshot) in stream.iter_mut().enumerate() {
         snapshot.cpu = CpuId(cpu);
         snapshot.ts = Nanos(at as u64);
         let seq = &mut next[snapshot.probe.0 as usize];
         snapshot.probe_seq = *seq;
         *seq += 1;
+        if TRACKING.contains(&snapshot.probe.0) {
+            runs += 1;
+            snapshot.track_seq = NonZeroU32::new(runs);
+        }
     }
     stream
 }
@@ -144,7 +156,7 @@ proptest! {
     ) {
         let mut bytes = encode(&snapshot);
         bytes[at] = byte;
-        let _ = decode(&bytes, 6);
+        let _ = decode(&bytes, PROBES);
     }
 
     #[test]
@@ -174,5 +186,41 @@ proptest! {
         };
         let (all, some) = (kinds(judge(generation, &stream)), kinds(judge(generation, &kept)));
         prop_assert!(some.is_subset(&all), "{:?}", some.difference(&all).collect::<Vec<_>>());
+    }
+    /// As above, where most is idle visits: what the stream says as a whole is asked for, too.
+    #[test]
+    fn loss_never_turns_into_a_transition_that_cannot_be(
+        points in prop::collection::vec(prop::sample::select(vec![0_u32, 6, 6, 7, 7]), 1..60),
+        lost in prop::collection::vec(prop::bool::weighted(0.3), 60),
+    ) {
+        let at_rest = Snapshot {
+            rcu: RcuState {
+                state: StateWord(4),
+                nesting: Counter(1),
+                nmi_nesting: Counter(NON_IDLE),
+                preempt_count: PreemptCount(0),
+            },
+            ..Snapshot::default()
+        };
+        let stream = points.iter().map(|&probe| Snapshot { probe: ProbeId(probe), ..at_rest }).collect();
+        let stream = numbered(stream, 0);
+        let kept: Vec<_> =
+            stream.iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(snapshot, _)| *snapshot).collect();
+        let count = |stream: &[Snapshot<'static>]| -> u64 {
+            judge(Generation::G5, stream).into_iter().map(|(.., count)| count & u64::from(u32::MAX)).sum()
+        };
+        let declared = |probe: u32| [6, 7].contains(&probe);
+        let in_a_row = points.windows(2).any(|pair| declared(pair[0]) && pair[0] == pair[1]);
+        prop_assert!(!in_a_row || count(&stream) > 0, "two in a row went untold");
+        prop_assert!(count(&kept) <= count(&stream));
+        let alternating: Vec<_> = [6, 7].into_iter().cycle().take(points.len()).collect();
+        let stream = alternating.iter().map(|&probe| Snapshot { probe: ProbeId(probe), ..at_rest }).collect();
+        let kept: Vec<_> = numbered(stream, 0)
+            .into_iter()
+            .zip(&lost)
+            .filter(|(_, lost)| !**lost)
+            .map(|(snapshot, _)| snapshot)
+            .collect();
+        prop_assert_eq!(count(&kept), 0);
     }
 }

@@ -210,7 +210,7 @@ impl<'a> Explorer<'a> {
     }
 
     /// What can happen next; an error where a program ends and the words are not as before it.
-    fn successors(&self, state: &State) -> impl Iterator<Item = Result<State, String>> {
+    pub(crate) fn successors(&self, state: &State) -> impl Iterator<Item = Result<State, String>> {
         let is_over = !self.is_endless && state.depth == 0 && self.next_step(state).is_none();
         let proceeds = (!is_over).then(|| self.proceed(state));
         let comes_in = [NMI, IST, IRQ].into_iter().filter_map(|kind| self.comes_in(state, kind).map(Ok));
@@ -325,7 +325,7 @@ impl<'a> Explorer<'a> {
 
 /// 128 bits that stand for a state: with some millions of states, two that share them by chance are not to be
 /// expected before the hardware errs.
-fn fingerprint(state: &State) -> u128 {
+pub(crate) fn fingerprint(state: &State) -> u128 {
     let mut lanes = Lanes(0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f);
     state.words.hash(&mut lanes);
     state.mode.hash(&mut lanes);

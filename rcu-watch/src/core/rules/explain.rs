@@ -218,9 +218,11 @@ shows how often a system passes there.",
         means: "An irq or NMI runs that RCU was not told of.",
         matters: "if it came out of an EQS it runs unprotected as a whole, and every RCU reader in it with it.",
         fires: "W=0 with NMI or HARDIRQ bits in P; an NMI in P and none in M; an irq in the idle task (up to 5.7: \
-any irq) with M at rest; M odd above NI; or the stream of a CPU shows an entry or exit that cannot follow.",
+any irq) with M at rest; M odd above NI; or, as info, the stream of a CPU shows an entry, an exit or a task \
+that cannot follow: two entries into idle in a row, with every run in between in the stream.",
         silent: "the entry of RCU's own functions, which are called to be told; counts above what P shows (arm64, \
-up to 5.7, unwinding); softirqs, which need no count. More NMIs in P than in M is info: a machine check \
+up to 5.7, unwinding); softirqs, which need no count; records with a run missing in between, lost or not \
+sent. More NMIs in P than in M is info: a machine check \
 on the way into an NMI finds it so.",
         origin: "classes B5 and B6. f0cd5ac1e4c5 (\"arm64: entry: fix NMI {user,kernel}->kernel transitions\"), \
 ee4a2e08c101 (\"entry: Add arch_in_rcu_eqs()\").",

@@ -50,7 +50,11 @@ pub struct Guards {
     machine: Machine,
     irq: Calls,
     nmi: Calls,
+    /// What was asked last, and the answer: breaks come in runs.
+    last: Option<(Underlying, Outcomes)>,
 }
+
+type Outcomes = [Outcome; Guard::ALL.len()];
 
 #[derive(Clone, Debug)]
 struct Calls {
@@ -66,6 +70,7 @@ impl Guards {
             machine: Machine { generation, nmi_mask: kernel.preempt.nmi_mask },
             irq: Calls { enter: call::irq_enter(generation), exit: call::irq_exit(generation) },
             nmi: Calls { enter: call::nmi_enter(generation), exit: call::nmi_exit(generation) },
+            last: None,
         }
     }
 
@@ -74,9 +79,26 @@ impl Guards {
     /// Where no registers were captured, interrupts count as off, as they are in every EQS that the kernel
     /// enters itself.
     #[must_use]
-    pub fn at(&self, under: &Underlying) -> [Outcome; Guard::ALL.len()] {
+    pub fn at(&self, under: &Underlying) -> Outcomes {
         let words = Words::from_rcu(&under.rcu, under.interrupts_on.unwrap_or(false));
         Guard::ALL.map(|guard| self.outcome(guard, words))
+    }
+
+    /// As [`Self::at`], for code that was much the same the last time.
+    pub fn again_at(&mut self, under: &Underlying) -> Outcomes {
+        let mut asked = *under;
+        // Of S only these bits are looked at, of P only the NMI's.
+        let layout = self.machine.generation.layout();
+        asked.rcu.state.0 &= layout.watching_mask | layout.context_mask;
+        asked.rcu.preempt_count.0 &= self.machine.nmi_mask;
+        match self.last {
+            Some((before, outcomes)) if before == asked => outcomes,
+            _ => {
+                let outcomes = self.at(&asked);
+                self.last = Some((asked, outcomes));
+                outcomes
+            }
+        }
     }
 
     fn outcome(&self, guard: Guard, words: Words) -> Outcome {

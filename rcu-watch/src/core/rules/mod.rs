@@ -39,20 +39,35 @@ impl RuleSet {
     }
 
     pub fn iter(self) -> impl Iterator<Item = RuleId> {
-        RuleId::ALL.iter().copied().filter(move |&rule| self.contains(rule))
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let rule = RuleId::ALL.get(left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(*rule)
+        })
     }
 }
 
 /// What the rules said of one hit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Verdicts {
     judged: RuleSet,
-    fired: [Option<Verdict>; RULES],
+    fired: RuleSet,
+    /// Of those that fired; the others are left over from hits before, since this is cleared with every record.
+    verdicts: [Verdict; RULES],
+}
+
+impl Default for Verdicts {
+    fn default() -> Self {
+        let none = Verdict { rule: RuleId::HandlerUnwatched, severity: Severity::Info, because: "" };
+        Self { judged: RuleSet::default(), fired: RuleSet::default(), verdicts: [none; RULES] }
+    }
 }
 
 impl Verdicts {
     pub fn clear(&mut self) {
-        *self = Self::default();
+        self.judged = RuleSet::default();
+        self.fired = RuleSet::default();
     }
 
     /// Rules that could judge the hit.
@@ -63,17 +78,17 @@ impl Verdicts {
 
     /// Rules that fired, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = &Verdict> {
-        self.fired.iter().flatten()
+        self.fired.iter().map(|rule| &self.verdicts[rule as usize])
     }
 
     #[must_use]
     pub const fn get(&self, rule: RuleId) -> Option<&Verdict> {
-        self.fired[rule as usize].as_ref()
+        if self.fired.contains(rule) { Some(&self.verdicts[rule as usize]) } else { None }
     }
 
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.fired.iter().all(Option::is_none)
+    pub const fn is_empty(&self) -> bool {
+        self.fired.0 == 0
     }
 
     const fn judging(&mut self, rule: RuleId) {
@@ -81,21 +96,26 @@ impl Verdicts {
     }
 
     /// Notes that `rule` fired; the first reason stands.
-    const fn fire(&mut self, rule: RuleId, severity: Severity, because: &'static str) {
-        let slot = &mut self.fired[rule as usize];
-        if slot.is_none() {
-            *slot = Some(Verdict { rule, severity, because });
+    pub(super) const fn fire(&mut self, rule: RuleId, severity: Severity, because: &'static str) {
+        if !self.fired.contains(rule) {
+            self.fired.insert(rule);
+            self.verdicts[rule as usize] = Verdict { rule, severity, because };
         }
     }
+}
+
+/// Says of one snapshot what every rule has to say.
+pub fn judge(kernel: &KernelModel, probe: &Probe, snapshot: &Snapshot<'_>, verdicts: &mut Verdicts) {
+    judge_hit(&Hit::new(kernel, probe, snapshot), verdicts);
 }
 
 /// Says of one hit what every rule has to say.
 ///
 /// A synthetic snapshot is no observation: it proves the way of an alarm from the probe to the exit code, so
 /// it is one RW001 whatever its words are, and no rule counts it as judged.
-pub fn judge(kernel: &KernelModel, probe: &Probe, snapshot: &Snapshot<'_>, verdicts: &mut Verdicts) {
+pub fn judge_hit(hit: &Hit<'_>, verdicts: &mut Verdicts) {
     verdicts.clear();
-    if snapshot.synthetic {
+    if hit.snapshot.synthetic {
         verdicts.fire(
             RuleId::HandlerUnwatched,
             Severity::Error,
@@ -103,17 +123,16 @@ pub fn judge(kernel: &KernelModel, probe: &Probe, snapshot: &Snapshot<'_>, verdi
         );
         return;
     }
-    if !kernel.calibration.task {
+    if !hit.kernel.calibration.task {
         return;
     }
-    let hit = Hit::new(kernel, probe, snapshot);
-    watching::judge(&hit, verdicts);
-    nesting::judge(&hit, verdicts);
-    agreement::judge(&hit, verdicts);
-    context::judge(&hit, verdicts);
-    edge::judge(&hit, verdicts);
-    interrupt::judge(&hit, verdicts);
-    place::judge(&hit, verdicts);
+    watching::judge(hit, verdicts);
+    nesting::judge(hit, verdicts);
+    agreement::judge(hit, verdicts);
+    context::judge(hit, verdicts);
+    edge::judge(hit, verdicts);
+    interrupt::judge(hit, verdicts);
+    place::judge(hit, verdicts);
 }
 
 #[cfg(test)]

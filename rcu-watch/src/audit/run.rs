@@ -383,6 +383,7 @@ pub(crate) fn conclude(
         rules: sums.rules(),
         guards: Vec::new(),
         transitions: None,
+        followed: None,
         books: sums.books.clone(),
         cost: Cost { user_cpu_seconds, max_resident_bytes, ..Cost::default() },
         child: None,

@@ -68,6 +68,7 @@ pub fn run(args: &DmesgArgs) -> Result<Exit> {
         cost: Cost::default(),
         child: None,
         transitions: None,
+        followed: None,
     })?;
     Ok(exit)
 }

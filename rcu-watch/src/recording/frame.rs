@@ -10,7 +10,10 @@ use super::{MAGIC, VERSION};
 /// Frames longer than this are no recording's.
 const PAYLOAD_MAX: u32 = 64 << 20;
 /// How much is read at once of a length that only says that it is there.
-const CHUNK: u64 = 64 << 10;
+const CHUNK: usize = 64 << 10;
+
+/// The kind of a record's frame.
+const RECORD: u8 = 2;
 
 /// One part of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +36,7 @@ impl Frame {
     const fn kind(&self) -> u8 {
         match self {
             Self::Start(_) => 1,
-            Self::Record(_) => 2,
+            Self::Record(_) => RECORD,
             Self::Planned(_) => 3,
             Self::Said(_) => 4,
             Self::Names(_) => 5,
@@ -44,7 +47,7 @@ impl Frame {
     fn new(kind: u8, payload: Vec<u8>) -> Option<Self> {
         Some(match kind {
             1 => Self::Start(payload),
-            2 => Self::Record(payload),
+            RECORD => Self::Record(payload),
             3 => Self::Planned(payload),
             4 => Self::Said(payload),
             5 => Self::Names(payload),
@@ -69,13 +72,24 @@ impl Frame {
     /// # Errors
     /// Where the file does not take it.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let payload = self.payload();
-        let len = u32::try_from(payload.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        out.write_all(&[self.kind()])?;
-        out.write_all(&len.to_le_bytes())?;
-        out.write_all(payload)?;
-        out.write_all(&checksum(self.kind(), payload).to_le_bytes())
+        write(out, self.kind(), self.payload())
     }
+}
+
+/// Writes a record's frame out.
+///
+/// # Errors
+/// Where the file does not take it.
+pub fn write_record(out: &mut impl Write, record: &[u8]) -> io::Result<()> {
+    write(out, RECORD, record)
+}
+
+fn write(out: &mut impl Write, kind: u8, payload: &[u8]) -> io::Result<()> {
+    let len = u32::try_from(payload.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    out.write_all(&[kind])?;
+    out.write_all(&len.to_le_bytes())?;
+    out.write_all(payload)?;
+    out.write_all(&checksum(kind, payload).to_le_bytes())
 }
 
 /// Writes what a recording begins with.
@@ -111,6 +125,15 @@ pub struct Frames<R> {
     input: R,
     at: u64,
     is_over: bool,
+    /// Of the frame that was read last; reused.
+    payload: Vec<u8>,
+}
+
+/// One part of a recording, as it lies in the reader.
+pub enum Part<'a> {
+    /// A record as it came out of the ring: by far the most of a recording.
+    Record(&'a [u8]),
+    Other(Frame),
 }
 
 impl<R: Read> Frames<R> {
@@ -119,76 +142,113 @@ impl<R: Read> Frames<R> {
     /// # Errors
     /// Where it is not that of a recording that this build reads.
     pub fn new(input: R) -> Result<Self, ReadError> {
-        let mut frames = Self { input, at: 0, is_over: false };
-        let magic = frames.bytes(MAGIC.len() as u64)?;
+        let mut frames = Self { input, at: 0, is_over: false, payload: Vec::new() };
+        frames.read_payload(MAGIC.len())?;
+        let magic = &frames.payload;
         if magic.is_empty() {
             return Err(ReadError::Empty);
         }
-        if magic != MAGIC {
+        if magic != &MAGIC {
             // The first bytes of the magic alone are a recording that was cut off there.
-            return Err(if MAGIC.starts_with(&magic) { ReadError::Cut(frames.at) } else { ReadError::Magic });
+            return Err(if MAGIC.starts_with(magic) { ReadError::Cut(frames.at) } else { ReadError::Magic });
         }
-        let version = frames.number()?.ok_or(ReadError::Cut(frames.at))?;
+        let version = frames.number()?;
         if version != VERSION {
             return Err(ReadError::Version(version));
         }
         Ok(frames)
     }
 
-    fn next_frame(&mut self) -> Result<Option<Frame>, ReadError> {
+    /// The next part, a record without a copy. After an error there is nothing more.
+    pub fn next_part(&mut self) -> Option<Result<Part<'_>, ReadError>> {
+        if self.is_over {
+            return None;
+        }
+        let next = self.next_kind();
+        self.is_over = !matches!(next, Ok(Some(_)));
+        match next {
+            Ok(None) => None,
+            Ok(Some(RECORD)) => Some(Ok(Part::Record(&self.payload))),
+            // `next_kind` gives no kind that is none.
+            Ok(Some(kind)) => Frame::new(kind, std::mem::take(&mut self.payload)).map(Part::Other).map(Ok),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Reads a frame; gives its kind.
+    fn next_kind(&mut self) -> Result<Option<u8>, ReadError> {
         let start = self.at;
-        let kind = self.bytes(1)?;
-        let Some(&kind) = kind.first() else {
+        let mut kind = [0];
+        if self.fill(&mut kind)? == 0 {
             return Ok(None);
-        };
-        let len = self.number()?.ok_or(ReadError::Cut(self.at))?;
+        }
+        let [kind] = kind;
+        let len = self.number()?;
         if len > PAYLOAD_MAX {
             return Err(ReadError::Corrupt(start));
         }
-        let payload = self.bytes(u64::from(len))?;
-        if payload.len() != len as usize {
+        self.read_payload(len as usize)?;
+        if self.payload.len() != len as usize {
             return Err(ReadError::Cut(self.at));
         }
-        let sum = self.number()?.ok_or(ReadError::Cut(self.at))?;
-        if sum != checksum(kind, &payload) {
+        let sum = self.number()?;
+        if sum != checksum(kind, &self.payload) || Frame::new(kind, Vec::new()).is_none() {
             return Err(ReadError::Corrupt(start));
         }
-        Frame::new(kind, payload).map(Some).ok_or(ReadError::Corrupt(start))
+        Ok(Some(kind))
     }
 
-    /// Up to `most` bytes; fewer where the file ends.
-    fn bytes(&mut self, most: u64) -> Result<Vec<u8>, ReadError> {
-        let mut bytes = Vec::new();
-        while (bytes.len() as u64) < most {
-            let want = CHUNK.min(most - bytes.len() as u64);
-            let got = (&mut self.input)
-                .take(want)
-                .read_to_end(&mut bytes)
-                .map_err(|error| ReadError::Io { at: self.at, error })?;
-            self.at += got as u64;
-            if got as u64 != want {
+    /// Reads up to `most` bytes; fewer where the file ends.
+    fn read_payload(&mut self, most: usize) -> Result<(), ReadError> {
+        let mut payload = std::mem::take(&mut self.payload);
+        payload.clear();
+        let mut have = 0;
+        while have < most {
+            let want = CHUNK.min(most - have);
+            payload.resize(have + want, 0);
+            let got = self.fill(&mut payload[have..])?;
+            have += got;
+            if got != want {
                 break;
             }
         }
-        Ok(bytes)
+        payload.truncate(have);
+        self.payload = payload;
+        Ok(())
     }
 
-    fn number(&mut self) -> Result<Option<u32>, ReadError> {
-        Ok(self.bytes(4)?.try_into().ok().map(u32::from_le_bytes))
+    fn number(&mut self) -> Result<u32, ReadError> {
+        let mut bytes = [0; 4];
+        if self.fill(&mut bytes)? < bytes.len() {
+            return Err(ReadError::Cut(self.at));
+        }
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    /// Fills `bytes`, as far as there are any; gives how many there were.
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<usize, ReadError> {
+        let mut have = 0;
+        while have < bytes.len() {
+            match self.input.read(&mut bytes[have..]) {
+                Ok(0) => break,
+                Ok(got) => have += got,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(ReadError::Io { at: self.at, error }),
+            }
+        }
+        self.at += have as u64;
+        Ok(have)
     }
 }
 
 impl<R: Read> Iterator for Frames<R> {
     type Item = Result<Frame, ReadError>;
 
-    /// After an error there is nothing more.
     fn next(&mut self) -> Option<Self::Item> {
-        if self.is_over {
-            return None;
-        }
-        let next = self.next_frame().transpose();
-        self.is_over = !matches!(next, Some(Ok(_)));
-        next
+        Some(self.next_part()?.map(|part| match part {
+            Part::Record(record) => Frame::Record(record.to_vec()),
+            Part::Other(frame) => frame,
+        }))
     }
 }
 

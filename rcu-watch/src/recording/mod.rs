@@ -10,7 +10,7 @@ pub mod part;
 pub mod play;
 pub mod writer;
 
-pub use frame::{Frame, Frames, ReadError};
+pub use frame::{Frame, Frames, Part, ReadError};
 pub use writer::Recorder;
 
 /// First bytes of every recording.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use rcu_watch_common::slot;
 use serde::de::DeserializeOwned;
 
-use super::frame::{Frame, Frames, ReadError};
+use super::frame::{Frame, Frames, Part, ReadError};
 use super::part::{End, Names, Planned, Said, Start};
 use crate::cli::args::Format;
 use crate::cli::exit::{self, Exit};
@@ -18,8 +18,8 @@ use crate::core::pipeline::{Finding, Listener, Pipeline};
 use crate::core::rules::Hit;
 use crate::core::units::Nanos;
 use crate::report::stream::Stream;
-use crate::report::summary::{Book, Cost, Summary, Totals};
-use crate::report::{FindingReport, Message, ProbeError, Repeat, SnapshotReport};
+use crate::report::summary::{Book, Cost, Followed, Summary, Totals};
+use crate::report::{FindingReport, Message, ProbeError, Repeat};
 use crate::session::listener::Filter;
 use crate::session::{coverage, summary};
 use crate::sink::Seen;
@@ -54,10 +54,11 @@ pub fn play(input: impl Read, stream: Stream, terms: &Terms) -> Result<Exit> {
     player.send(start.ts_ns, None, Message::Header(Box::new(start.header())));
     let mut end = None;
     let mut broken = None;
-    for frame in frames {
-        match frame {
-            Ok(Frame::End(json)) => end = Some(parse::<End>(&json)?),
-            Ok(frame) => player.frame(frame, &mut pipeline)?,
+    while let Some(part) = frames.next_part() {
+        match part {
+            Ok(Part::Record(bytes)) => pipeline.push(bytes, &mut player),
+            Ok(Part::Other(Frame::End(json))) => end = Some(parse::<End>(&json)?),
+            Ok(Part::Other(frame)) => player.frame(frame, &mut pipeline)?,
             Err(error) => broken = Some(error),
         }
         if let Some(error) = player.error.take() {
@@ -91,7 +92,6 @@ impl Player<'_> {
 
     fn frame(&mut self, frame: Frame, pipeline: &mut Pipeline) -> Result<()> {
         match frame {
-            Frame::Record(bytes) => pipeline.push(&bytes, self),
             Frame::Names(json) => self.names = parse::<Names>(&json)?.0,
             Frame::Planned(json) => {
                 let Planned { id, probe } = parse(&json)?;
@@ -105,7 +105,7 @@ impl Player<'_> {
                 let Said { ts_ns, cpu, what } = parse(&json)?;
                 self.send(ts_ns, cpu, what.message());
             }
-            Frame::Start(_) | Frame::End(_) => {}
+            Frame::Start(_) | Frame::Record(_) | Frame::End(_) => {}
         }
         Ok(())
     }
@@ -128,13 +128,14 @@ impl Listener for Player<'_> {
     }
 
     fn hit(&mut self, hit: &Hit<'_>, cpu_seq: u64) {
-        let snapshot = hit.snapshot;
         if self.filter.snapshots {
-            let report = SnapshotReport::new(hit, cpu_seq);
-            self.send(snapshot.ts, Some(snapshot.cpu), Message::Snapshot(Box::new(report)));
+            self.now = self.now.max(hit.snapshot.ts);
+            if self.error.is_none() {
+                self.error = self.stream.snapshot(hit, cpu_seq).err();
+            }
         }
         // What a write of S meant hangs on who wrote it, and the addresses of that kernel's text are not recorded.
-        if self.error.is_none() && snapshot.probe.0 != slot::WATCH_STATE {
+        if self.error.is_none() && hit.snapshot.probe.0 != slot::WATCH_STATE {
             self.error = self.stream.observe(&Seen::new(hit)).err();
         }
     }
@@ -209,6 +210,7 @@ fn finish(
         cost: Cost::default(),
         child: None,
         transitions: None,
+        followed: Followed::of(pipeline.tracks()),
     };
     player.send(end.ts_ns, None, Message::Summary(Box::new(summary)));
     player.error.map_or(Ok(()), Err)?;

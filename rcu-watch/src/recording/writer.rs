@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::frame::{Frame, write_preamble};
+use super::frame::{Frame, write_preamble, write_record};
 use super::part::{End, Names, Planned, Said, Start, What};
 use crate::core::units::{CpuId, Nanos};
 use crate::report::Message;
@@ -48,7 +48,9 @@ impl Recorder {
 
     /// A record as it came out of the ring.
     pub fn record(&mut self, bytes: &[u8]) {
-        self.frame(&Frame::Record(bytes.to_vec()));
+        if self.error.is_none() {
+            self.error = write_record(&mut self.out, bytes).err();
+        }
     }
 
     /// A probe that came, or whose handlers changed.

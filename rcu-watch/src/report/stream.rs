@@ -6,6 +6,7 @@
 use std::io;
 
 use crate::core::finding::{RuleId, Severity};
+use crate::core::rules::Hit;
 use crate::core::units::{CpuId, Nanos};
 use crate::report::{Baseline, Envelope, Heartbeat, Message};
 use crate::sink::{Seen, Sink};
@@ -46,6 +47,18 @@ impl Stream {
         let envelope = Envelope { seq: self.next_seq, ts_ns, cpu, message };
         self.next_seq += 1;
         self.sinks.iter_mut().try_for_each(|sink| sink.message(&envelope))
+    }
+
+    /// One record in full, as a message of the stream.
+    pub fn snapshot(&mut self, hit: &Hit<'_>, cpu_seq: u64) -> io::Result<()> {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        self.sinks.iter_mut().try_for_each(|sink| sink.snapshot(seq, hit, cpu_seq))
+    }
+
+    /// Writes out what sinks may have kept back: nothing more comes at once.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.sinks.iter_mut().try_for_each(|sink| sink.flush())
     }
 
     /// One record as it came, for whoever draws or counts.

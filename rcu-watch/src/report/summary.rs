@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::finding::{RuleId, Severity};
 use crate::core::probe::{Handler, Point};
+use crate::core::track::Tracks;
 use crate::core::units::{CpuId, ProbeId};
 use crate::report::transition::Transitions;
 
@@ -31,6 +32,29 @@ pub struct Summary {
     /// With watchpoints: what they saw.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transitions: Option<Transitions>,
+    /// Where records were compared with the one before them, by the model at run time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub followed: Option<Followed>,
+}
+
+/// The model at run time: how far it could follow the CPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Followed {
+    /// Records that were compared with the one before them on their CPU.
+    pub records: u64,
+    /// How often it started over on a CPU, because the stream lacks runs in between: lost, unstable, or at rest
+    /// and only counted.
+    pub restarts: u64,
+}
+
+impl Followed {
+    /// `None` where nothing was numbered: a recording of an older build, or nothing but at rest.
+    #[must_use]
+    pub fn of(tracks: &Tracks) -> Option<Self> {
+        let followed = Self { records: tracks.followed(), restarts: tracks.restarts() };
+        (followed.records + followed.restarts > 0).then_some(followed)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -14,7 +14,7 @@ use crate::core::units::Address;
 use crate::recording::Recorder;
 use crate::report::finding::{Frame, StateReport, TaskReport};
 use crate::report::stream::Stream;
-use crate::report::{FindingReport, Message, ProbeError, SnapshotReport, Transition};
+use crate::report::{FindingReport, Message, ProbeError, Transition};
 use crate::sink::Seen;
 
 use super::symbols::Symbols;
@@ -99,8 +99,8 @@ impl Listener for Teller<'_> {
     }
 
     fn hit(&mut self, hit: &Hit<'_>, cpu_seq: u64) {
-        if self.filter.snapshots {
-            self.send(hit.snapshot, Message::Snapshot(Box::new(SnapshotReport::new(hit, cpu_seq))));
+        if self.filter.snapshots && self.error.is_none() {
+            self.error = self.stream.snapshot(hit, cpu_seq).err();
         }
         let cause = self.causes.count(hit.snapshot);
         let point = match cause {

@@ -80,7 +80,10 @@ impl Session {
         });
         match teller.error {
             Some(error) => Err(error.into()),
-            None => Ok(count),
+            None => {
+                stream.flush()?;
+                Ok(count)
+            }
         }
     }
 

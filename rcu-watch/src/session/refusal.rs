@@ -57,6 +57,7 @@ pub fn refusal(reasons: Vec<String>) -> Summary {
         cost: Cost::default(),
         child: None,
         transitions: None,
+        followed: None,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::core::units::{CpuId, ProbeId};
 use crate::recording::part::End;
 use crate::report::Message;
 use crate::report::summary::{
-    CommandStatus, Cost, FindingTotal, GuardTotal, RuleCoverage, RuleStatus, Summary,
+    CommandStatus, Cost, FindingTotal, Followed, GuardTotal, RuleCoverage, RuleStatus, Summary,
 };
 
 /// A program that was running when it was detached is done by then.
@@ -105,6 +105,7 @@ impl Session {
             },
             child,
             transitions: self.transitions(),
+            followed: Followed::of(pipeline.tracks()),
         };
         let recorded = self.recorder.take().map(|recorder| {
             recorder.end(&End {

@@ -1,34 +1,54 @@
-//! NDJSON: one object a line, each flushed, nothing else on this output.
+//! NDJSON: one object a line, nothing else on this output.
 //!
-//! docs/json.md is the contract and docs/schema.json its schema; both follow the types of [`crate::report`].
+//! A line is flushed as soon as it is there, but for snapshots, which come by the thousand: those wait for the end
+//! of their batch. docs/json.md is the contract and docs/schema.json its schema; both follow the types of
+//! [`crate::report`].
 
 use std::io::{self, Write};
 
+use crate::core::rules::Hit;
 use crate::report::Envelope;
-use crate::sink::Sink;
+use crate::sink::{Sink, line};
+
+/// Lines kept back at most, in bytes.
+const KEPT: usize = 64 << 10;
 
 pub struct Json<W> {
     out: W,
-    /// A whole line, so that a reader never sees half of one; reused.
-    line: Vec<u8>,
+    /// Whole lines, so that a reader never sees half of one; reused.
+    lines: Vec<u8>,
 }
 
 impl<W: Write> Json<W> {
     pub fn new(out: W) -> Self {
-        Self { out, line: Vec::with_capacity(4096) }
+        Self { out, lines: Vec::with_capacity(KEPT + 4096) }
+    }
+
+    fn write_lines(&mut self) -> io::Result<()> {
+        let written = self.out.write_all(&self.lines);
+        self.lines.clear();
+        written
     }
 }
 
 impl<W: Write> Sink for Json<W> {
     fn message(&mut self, envelope: &Envelope) -> io::Result<()> {
-        self.line.clear();
-        serde_json::to_writer(&mut self.line, envelope)?;
-        self.line.push(b'\n');
-        self.out.write_all(&self.line)?;
+        serde_json::to_writer(&mut self.lines, envelope)?;
+        self.lines.push(b'\n');
+        self.flush()
+    }
+
+    fn snapshot(&mut self, seq: u64, hit: &Hit<'_>, cpu_seq: u64) -> io::Result<()> {
+        line::snapshot(&mut self.lines, seq, hit, cpu_seq)?;
+        if self.lines.len() >= KEPT { self.write_lines() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.write_lines()?;
         self.out.flush()
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.out.flush()
+        self.flush()
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod json;
 pub mod ktap;
+mod line;
 pub mod metrics;
 pub mod output;
 pub mod perfetto;
@@ -14,7 +15,8 @@ pub mod text;
 use std::io;
 
 use crate::core::finding::RuleId;
-use crate::report::{Envelope, Heartbeat};
+use crate::core::rules::Hit;
+use crate::report::{Envelope, Heartbeat, Message, SnapshotReport};
 
 pub use seen::Seen;
 
@@ -23,6 +25,19 @@ pub use output::{attach, open, stream};
 pub trait Sink {
     /// A message of the stream, in order, none left out.
     fn message(&mut self, envelope: &Envelope) -> io::Result<()>;
+
+    /// One record in full, as message `seq`. It may be kept back until the next message, [`Self::flush`] or the
+    /// end: there can be millions a second.
+    fn snapshot(&mut self, seq: u64, hit: &Hit<'_>, cpu_seq: u64) -> io::Result<()> {
+        let (ts_ns, cpu) = (hit.snapshot.ts, Some(hit.snapshot.cpu));
+        let message = Message::Snapshot(Box::new(SnapshotReport::new(hit, cpu_seq)));
+        self.message(&Envelope { seq, ts_ns, cpu, message })
+    }
+
+    /// Writes out what was kept back.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// One record as it came, for sinks that draw or count; no part of the numbered stream.
     fn observe(&mut self, _seen: &Seen<'_>) -> io::Result<()> {

@@ -65,15 +65,29 @@ impl Sink for Silent {
     }
 }
 
+/// Where the frames of a recording end.
+fn boundaries(bytes: &[u8]) -> Vec<usize> {
+    let mut at = 12;
+    let mut boundaries = vec![0, 8, at];
+    while let Some(len) = bytes.get(at + 1..at + 5) {
+        at += 9 + u32::from_le_bytes(len.try_into().expect("a slice of four bytes")) as usize;
+        boundaries.push(at);
+    }
+    assert_eq!(at, bytes.len(), "the corpus is whole");
+    boundaries
+}
+
 #[test]
-fn a_recording_of_any_length_never_panics() {
+fn a_recording_cut_at_any_frame_or_near_it_never_panics() {
     for file in corpus() {
         let bytes = fs::read(&file).unwrap();
-        let step = bytes.len() / 200 + 1;
-        for len in (0..bytes.len()).step_by(step) {
+        let near = boundaries(&bytes).into_iter().flat_map(|at| [at.saturating_sub(1), at, at + 1, at + 5]);
+        let anywhere = (0..bytes.len()).step_by(bytes.len() / 100 + 1);
+        for len in near.chain(anywhere).filter(|&len| len <= bytes.len()) {
             let terms = Terms { fail_on: FailOn::Error, filter: Filter::default(), format: Format::Json };
             let stream = Stream::new(Box::new(Silent), Baseline::default());
-            let _ = play(&bytes[..len], stream, &terms);
+            let exit = play(&bytes[..len], stream, &terms);
+            assert!(len >= 12 || exit.is_err(), "{}: {len} bytes are no recording", file.display());
         }
     }
 }

@@ -214,6 +214,7 @@ pub fn clean_summary() -> Summary {
         },
         child: None,
         transitions: None,
+        followed: None,
     }
 }
 

@@ -10,8 +10,6 @@ pub mod proto;
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use prost::Message as _;
-
 use crate::core::finding::RuleId;
 use crate::core::units::{CpuId, Nanos};
 use crate::report::{Envelope, FindingReport, Header, Message};
@@ -41,9 +39,8 @@ impl<W: Write> Perfetto<W> {
 
     fn write(&mut self, packet: TracePacket) -> io::Result<()> {
         let packet = TracePacket { trusted_packet_sequence_id: Some(SEQUENCE), ..packet };
-        let trace = proto::Trace { packet: vec![packet] };
         self.packet.clear();
-        trace.encode(&mut self.packet).map_err(io::Error::other)?;
+        prost::encoding::message::encode(proto::PACKET, &packet, &mut self.packet);
         self.out.write_all(&self.packet)
     }
 

@@ -91,6 +91,9 @@ pub struct DebugAnnotation {
     pub string_value: Option<String>,
 }
 
+/// [`Trace::packet`].
+pub const PACKET: u32 = 1;
+
 /// A trace is packets, each as field 1 of a `Trace` that is never there as a whole.
 #[derive(Clone, PartialEq, Message)]
 pub struct Trace {

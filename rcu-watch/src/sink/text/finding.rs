@@ -1,5 +1,7 @@
 //! Findings: one line each with all that one greps for, below the first of its kind what led there.
 
+use std::io::{self, Write as _};
+
 use crate::report::finding::{Frame, StateReport};
 use crate::report::{FindingReport, Repeat, SnapshotReport, Transition};
 use crate::sink::text::phrase::{self, At};
@@ -71,8 +73,9 @@ pub(super) fn repeat(at: At, repeat: &Repeat) -> String {
     format!("{} (+{}) {} {}", phrase::at(at), repeat.count, repeat.rule, repeat.function)
 }
 
-pub(super) fn snapshot(at: At, snapshot: &SnapshotReport) -> String {
-    format!(
+pub(super) fn snapshot(out: &mut Vec<u8>, at: At, snapshot: &SnapshotReport) -> io::Result<()> {
+    writeln!(
+        out,
         "{} snapshot {} {} {} {}[{}]",
         phrase::at(at),
         snapshot.point.name(),

@@ -16,7 +16,8 @@ mod summary;
 
 use std::io::{self, Write};
 
-use crate::report::{Envelope, Heartbeat, Message};
+use crate::core::rules::Hit;
+use crate::report::{Envelope, Heartbeat, Message, SnapshotReport};
 use crate::sink::Sink;
 
 use style::Style;
@@ -59,7 +60,12 @@ pub struct Text<Out, Err> {
     last_lines: Vec<String>,
     /// Of the last line of `doctor`.
     group: &'static str,
+    /// Lines of snapshots that were not written out yet.
+    kept: Vec<u8>,
 }
+
+/// Bytes kept back at most.
+const KEPT: usize = 64 << 10;
 
 impl<Out: Write, Err: Write> Text<Out, Err> {
     pub fn new(out: Out, err: Err, look: Look) -> Self {
@@ -74,6 +80,7 @@ impl<Out: Write, Err: Write> Text<Out, Err> {
             next_status_s: status::EVERY_S,
             last_lines: Vec::new(),
             group: "",
+            kept: Vec::new(),
         }
     }
 
@@ -110,6 +117,7 @@ impl<Out: Write, Err: Write> Text<Out, Err> {
 
 impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
     fn message(&mut self, envelope: &Envelope) -> io::Result<()> {
+        self.flush()?;
         let Look { verbose, .. } = self.look;
         let style = self.style;
         let at = (envelope.ts_ns, envelope.cpu);
@@ -143,7 +151,10 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
             Message::Finding(_) if self.kind == Kind::Table && !verbose => Ok(()),
             Message::Finding(finding) => self.say(&finding::lines(at, finding, verbose, style)),
             Message::Repeat(repeat) => self.say(&[finding::repeat(at, repeat)]),
-            Message::Snapshot(snapshot) => self.say(&[finding::snapshot(at, snapshot)]),
+            Message::Snapshot(snapshot) => {
+                finding::snapshot(&mut self.kept, at, snapshot)?;
+                self.flush()
+            }
             Message::Transition(transition) => self.say(&[finding::transition(at, transition)]),
             Message::Livepatch(change) => self.about(&[plan::handlers_changed(at, change)]),
             Message::PlanChange(change) => self.about(&[plan::changed(at, change)]),
@@ -172,6 +183,22 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
         }
     }
 
+    fn snapshot(&mut self, _seq: u64, hit: &Hit<'_>, cpu_seq: u64) -> io::Result<()> {
+        let at = (hit.snapshot.ts, Some(hit.snapshot.cpu));
+        finding::snapshot(&mut self.kept, at, &SnapshotReport::new(hit, cpu_seq))?;
+        if self.kept.len() >= KEPT { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.kept.is_empty() {
+            return Ok(());
+        }
+        self.wipe_status()?;
+        let written = self.out.write_all(&self.kept).and_then(|()| self.out.flush());
+        self.kept.clear();
+        written
+    }
+
     fn status(&mut self, now: &Heartbeat) -> io::Result<()> {
         let line = status::line(now);
         if let Some(width) = self.look.screen {
@@ -191,6 +218,7 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
     }
 
     fn finish(&mut self) -> io::Result<()> {
+        self.flush()?;
         self.wipe_status()?;
         self.out.flush()
     }

@@ -2,7 +2,7 @@
 
 use crate::report::Summary;
 use crate::report::summary::{
-    Book, Cost, FindingTotal, GuardTotal, RuleCoverage, RuleStatus, RunVerdict, Totals,
+    Book, Cost, FindingTotal, Followed, GuardTotal, RuleCoverage, RuleStatus, RunVerdict, Totals,
 };
 use crate::report::transition::{Balance, Transitions};
 use crate::sink::text::phrase::{self, count, plural};
@@ -17,6 +17,7 @@ pub(super) fn lines(summary: &Summary, verbose: bool, style: Style) -> Vec<Strin
     lines.extend(summary.transitions.iter().map(transitions));
     lines.push(balance(&summary.totals));
     if verbose {
+        lines.extend(summary.followed.iter().map(followed));
         lines.extend(books(&summary.books));
     }
     lines.push(cost(&summary.cost));
@@ -138,6 +139,15 @@ fn rules(summary: &Summary, verbose: bool) -> Vec<String> {
     };
     let parts: Vec<_> = statuses.into_iter().filter_map(part).collect();
     if parts.is_empty() { Vec::new() } else { vec![format!("  {}", parts.join("; "))] }
+}
+
+/// `  followed: 1,204 records compared with the one before, 3 times started over where the stream lacks runs`
+fn followed(followed: &Followed) -> String {
+    format!(
+        "  followed: {} compared with the one before, {} started over where the stream lacks runs",
+        plural(followed.records, "record"),
+        plural(followed.restarts, "time")
+    )
 }
 
 /// `  transitions: idle 129 in, 129 out; irq 80 in, 80 out; user none; 3 momentary, 0 unknown`

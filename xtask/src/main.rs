@@ -2,6 +2,7 @@
 //!
 //! Builds with cargo alone, before any set-up: what needs rcu-watch's own code is run as a command.
 
+mod bench;
 mod cache;
 mod ci;
 mod demo;
@@ -37,6 +38,9 @@ enum Task {
     Dist,
     /// Explore every interleaving of RCU's algorithm, and hold the rules against it
     Model(model::Model),
+    /// Measure what rcu-watch costs, and write it to docs/performance.md
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Boot stock kernels in QEMU
     #[command(subcommand)]
     Lab(lab::Lab),
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::setup(),
         Task::Dist => dist::dist(),
         Task::Model(args) => model::model(args),
+        Task::Bench(bench) => bench::bench(bench),
         Task::Lab(lab) => return lab::main(lab),
     };
     match outcome {

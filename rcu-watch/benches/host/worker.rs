@@ -1,0 +1,98 @@
+//! The measured work, and the clock that it is measured by.
+
+use std::fs::{self, File};
+use std::hint::black_box;
+use std::io::{self, BufReader};
+
+use anyhow::{Context as _, Result};
+use rcu_watch::cli::args::Format;
+use rcu_watch::cli::value::FailOn;
+use rcu_watch::core::decode::decode;
+use rcu_watch::core::pipeline::{Finding, Listener};
+use rcu_watch::core::rules::Hit;
+use rcu_watch::recording::play::{Terms, play};
+use rcu_watch::report::{Baseline, Stream};
+use rcu_watch::session::listener::Filter;
+use rcu_watch::sink::Seen;
+use rcu_watch::sink::json::Json;
+
+use crate::stream::{Corpus, Records};
+
+/// User and system seconds of this process, or of its children.
+pub fn cpu_seconds(of: libc::c_int) -> f64 {
+    // SAFETY: an all-zero rusage is a valid one, and the call writes no more than one.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(of, &raw mut usage);
+        usage
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+/// Seconds that it takes to decode `count` records.
+pub fn decode_all(mut records: Records, count: u64) -> f64 {
+    let before = cpu_seconds(libc::RUSAGE_SELF);
+    for _ in 0..count {
+        let _ = black_box(decode(records.next(), 256));
+    }
+    cpu_seconds(libc::RUSAGE_SELF) - before
+}
+
+/// Seconds that it takes to judge `count` records and tell a listener.
+pub fn judge(corpus: &Corpus, mut records: Records, count: u64, listener: &mut impl Listener) -> f64 {
+    let mut pipeline = corpus.pipeline();
+    let before = cpu_seconds(libc::RUSAGE_SELF);
+    for _ in 0..count {
+        pipeline.push(records.next(), listener);
+    }
+    pipeline.finish(listener);
+    let seconds = cpu_seconds(libc::RUSAGE_SELF) - before;
+    assert_eq!(pipeline.undecodable(), 0);
+    black_box(pipeline.totals());
+    seconds
+}
+
+/// Hears nothing.
+pub struct Deaf;
+
+impl Listener for Deaf {
+    fn finding(&mut self, _finding: &Finding<'_>) {}
+}
+
+/// Tells a stream every record, as a run with `--stream all` does, or only shows it.
+pub struct Teller {
+    stream: Stream,
+    tells: bool,
+}
+
+impl Teller {
+    pub fn new(stream: Stream, tells: bool) -> Self {
+        Self { stream, tells }
+    }
+}
+
+impl Listener for Teller {
+    fn finding(&mut self, _finding: &Finding<'_>) {}
+
+    fn hit(&mut self, hit: &Hit<'_>, cpu_seq: u64) {
+        let told = if self.tells {
+            self.stream.snapshot(hit, cpu_seq)
+        } else {
+            self.stream.observe(&Seen::new(hit))
+        };
+        told.expect("an output that is thrown away takes everything");
+    }
+}
+
+/// Replays a file as `rcu-watch replay -f json` does, and prints the peak of memory.
+pub fn replay(path: &str) -> Result<()> {
+    let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
+    let terms = Terms { fail_on: FailOn::Error, filter: Filter::default(), format: Format::Json };
+    let stream = Stream::new(Box::new(Json::new(io::sink())), Baseline::default());
+    play(BufReader::new(file), stream, &terms)?;
+    let status = fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("unknown");
+    println!("{}", peak.trim());
+    Ok(())
+}

@@ -52,6 +52,8 @@ fuzz_target!(|bytes: &[u8]| {
         probe(Point::EqsEnter, Mechanism::Watchpoint),
         probe(Point::IrqEnter, Mechanism::Fentry),
         probe(Point::NmiEnter, Mechanism::PerfEvent),
+        probe(Point::EqsEnter, Mechanism::RawTracepoint),
+        probe(Point::EqsExit, Mechanism::RawTracepoint),
     ];
     let mut pipeline = Pipeline::new(KernelModel::new(generation, PreemptLayout::FOUR_BYTES), plan);
     for record in records.chunks(128) {

@@ -2,6 +2,7 @@
 //! docs/performance.md.
 
 mod document;
+mod guest;
 mod host;
 
 use anyhow::Result;
@@ -11,10 +12,13 @@ use clap::Subcommand;
 pub enum Bench {
     /// Records per second in user space: to verdicts, to NDJSON, text and Perfetto, and out of a recording
     Host,
+    /// Instructions per hook, events and start-up in a guest, against bpftrace
+    Guest(guest::Guest),
 }
 
 pub fn bench(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Host => host::run(),
+        Bench::Guest(guest) => guest::run(guest),
     }
 }

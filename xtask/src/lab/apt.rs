@@ -26,6 +26,13 @@ pub struct Package {
     pub version: Option<String>,
 }
 
+impl Package {
+    /// The same of any version.
+    pub fn of_any_version(self) -> Self {
+        Self { version: None, ..self }
+    }
+}
+
 /// One release's packages.
 pub struct Apt {
     config: PathBuf,

@@ -11,7 +11,7 @@ use xtask::plan::Step;
 
 use super::accel::Accel;
 use super::console::{BootRecord, follow};
-use super::initramfs::{self, Content};
+use super::initramfs::{self, Content, Extra};
 use super::kernel::Image;
 use super::qemu::{Machine, Qemu};
 use super::screen::Screen;
@@ -38,6 +38,9 @@ pub struct Guest {
     pub memory_mib: u32,
     pub append: String,
     pub modules: Vec<PathBuf>,
+    pub extra: Vec<Extra>,
+    /// Count time in instructions: one CPU, and emulated only.
+    pub counts: bool,
     pub plan: Vec<Step>,
 }
 
@@ -53,10 +56,10 @@ impl Guest {
         let scratch = Scratch::new()?;
         let initramfs = scratch.0.join("initramfs.cpio");
         let limit = BOOT_LIMIT + self.plan.iter().map(|step| step.limit() + STEP_SLACK).sum::<Duration>();
-        let Self { image, cpus, memory_mib, append, modules, plan } = self;
+        let Self { image, cpus, memory_mib, append, modules, extra, counts, plan } = self;
         let Programs { init, rcu_watch, busybox } = programs.clone();
-        initramfs::write(&Content { init, rcu_watch, busybox, modules, plan }, &initramfs)?;
-        let machine = Machine { kernel: image.vmlinuz, initramfs, cpus, memory_mib, append };
+        initramfs::write(&Content { init, rcu_watch, busybox, modules, extra, plan }, &initramfs)?;
+        let machine = Machine { kernel: image.vmlinuz, initramfs, cpus, memory_mib, append, counts };
         let qemu = Qemu::start(&machine, accel, &scratch.0)?;
         let record = follow(qemu, limit, |event| screen.show(event));
         screen.end();

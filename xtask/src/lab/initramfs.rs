@@ -3,6 +3,7 @@
 //! PID 1, rcu-watch, the scenarios' modules and the plan; busybox for `-- sh` where it could be had. Uncompressed:
 //! unpacking under emulation takes longer than reading.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Cursor, Write};
 use std::path::{Path, PathBuf};
@@ -21,6 +22,10 @@ const APPLETS: [&str; 36] = [
     "su", "tail", "taskset", "timeout", "top", "tr", "uname", "uniq", "wc",
 ];
 
+/// Other names of PID 1's program.
+const COMMANDS: [&str; 8] =
+    ["lab-as", "lab-empty", "lab-flood", "lab-head", "lab-load", "lab-merge", "lab-observe", "lab-work"];
+
 /// What goes in.
 #[derive(Debug)]
 pub struct Content {
@@ -28,19 +33,37 @@ pub struct Content {
     pub rcu_watch: Option<PathBuf>,
     pub busybox: Option<PathBuf>,
     pub modules: Vec<PathBuf>,
+    pub extra: Vec<Extra>,
     pub plan: Vec<Step>,
+}
+
+/// A file beyond what every guest has.
+#[derive(Clone, Debug)]
+pub struct Extra {
+    /// Where it goes, without the leading slash.
+    pub path: String,
+    pub content: ExtraContent,
+}
+
+#[derive(Clone, Debug)]
+pub enum ExtraContent {
+    /// A copy of a file of this machine's, executable.
+    File(PathBuf),
+    Text(String),
+    /// A symbolic link to there.
+    Link(String),
 }
 
 /// Writes the archive.
 pub fn write(content: &Content, to: &Path) -> Result<()> {
     let file = File::create(to).with_context(|| format!("cannot write {}", to.display()))?;
     let mut archive = Archive { writer: Some(BufWriter::new(file)), inode: 1 };
-    let Content { init, rcu_watch, busybox, modules, plan } = content;
+    let Content { init, rcu_watch, busybox, modules, extra, plan } = content;
     for dir in DIRS {
         archive.entry(dir, 0o040_755, b"")?;
     }
     archive.file("init", init)?;
-    for command in ["lab-as", "lab-head", "lab-load", "lab-merge"] {
+    for command in COMMANDS {
         archive.entry(&format!("bin/{command}"), 0o120_777, b"/init")?;
     }
     archive.entry(
@@ -61,6 +84,7 @@ pub fn write(content: &Content, to: &Path) -> Result<()> {
         let name = module.file_name().context("a module has no file name")?.to_string_lossy();
         archive.file(&format!("{}/{name}", &MODULES_DIR[1..]), module)?;
     }
+    archive.extra(extra)?;
     let lines: Vec<String> = plan.iter().map(Step::encode).collect();
     archive.entry(&PLAN_PATH[1..], 0o100_644, lines.join("\n").as_bytes())?;
     archive.finish()
@@ -76,6 +100,24 @@ impl<W: Write> Archive<W> {
     fn file(&mut self, name: &str, from: &Path) -> Result<()> {
         let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
         self.entry(name, 0o100_755, &bytes)
+    }
+
+    /// Directories on the way are made.
+    fn extra(&mut self, extra: &[Extra]) -> Result<()> {
+        let mut made: BTreeSet<&str> = DIRS.into_iter().collect();
+        for Extra { path, content } in extra {
+            for (end, _) in path.match_indices('/') {
+                if made.insert(&path[..end]) {
+                    self.entry(&path[..end], 0o040_755, b"")?;
+                }
+            }
+            match content {
+                ExtraContent::File(from) => self.file(path, from)?,
+                ExtraContent::Text(text) => self.entry(path, 0o100_644, text.as_bytes())?,
+                ExtraContent::Link(to) => self.entry(path, 0o120_777, to.as_bytes())?,
+            }
+        }
+        Ok(())
     }
 
     /// `mode` holds the kind of the entry too; a symbolic link's content is its target.

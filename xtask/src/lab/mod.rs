@@ -5,11 +5,11 @@
 //! command of one's own, the command's code, and 255 on a panic.
 
 mod accel;
-mod apt;
+pub mod apt;
 mod boot;
 mod busybox;
-mod console;
-mod initramfs;
+pub mod console;
+pub mod initramfs;
 pub mod kernel;
 mod legacy;
 pub mod matrix;
@@ -35,7 +35,9 @@ use crate::setup::{self, For};
 use accel::Accel;
 use boot::{Guest, Programs};
 use console::BootRecord;
+use initramfs::Extra;
 use kernel::{Image, Unavailable};
+pub use qemu::QEMU;
 use scenario::{Scenario, catalog};
 use screen::Screen;
 
@@ -45,6 +47,8 @@ const BROKE: u8 = 69;
 const PANICKED: u8 = 255;
 
 const MEMORY_MIB: u32 = 1024;
+/// A compiler, its libraries, and what it needs to work.
+const COUNTING_MEMORY_MIB: u32 = 3072;
 
 #[derive(Debug, Subcommand)]
 pub enum Lab {
@@ -154,6 +158,8 @@ impl Run {
             cpus: self.cpus.unwrap_or(2),
             memory_mib: self.memory,
             append: self.append.clone(),
+            extra: Vec::new(),
+            counts: false,
             plan: vec![Step::Run { label: "command".into(), limit, argv: self.command.clone() }],
         };
         let mut screen = Screen::new(&guest.title(accel), true, self.verbose);
@@ -220,8 +226,13 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(kernel: &str) -> Result<Self> {
+        Self::with_binary(kernel, None)
+    }
+
+    /// With this rcu-watch, and not one built now.
+    pub fn with_binary(kernel: &str, binary: Option<PathBuf>) -> Result<Self> {
         let image = kernel::find(kernel)?;
-        let programs = programs(None)?;
+        let programs = programs(binary)?;
         let accel = Accel::probe(&image.vmlinuz)?;
         Ok(Self { image, programs, accel })
     }
@@ -234,13 +245,43 @@ impl Bench {
         self.programs.rcu_watch.clone().unwrap_or_default()
     }
 
-    /// Its commands' output is shown live.
+    /// As `uname -r` says it.
+    pub fn release(&self) -> &str {
+        &self.image.release
+    }
+
+    /// Two CPUs and nothing special; its commands' output is shown live.
     pub fn boot(&self, modules: Vec<PathBuf>, plan: Vec<Step>) -> Result<BootRecord> {
-        let Self { image, programs, accel } = self;
-        let image = image.clone();
-        let guest = Guest { image, cpus: 2, memory_mib: MEMORY_MIB, append: String::new(), modules, plan };
-        let mut screen = Screen::new(&guest.title(*accel), true, false);
-        guest.boot(programs, *accel, &mut screen)
+        let guest = self.guest(2, MEMORY_MIB, modules, plan);
+        let mut screen = Screen::new(&guest.title(self.accel), true, false);
+        guest.boot(&self.programs, self.accel, &mut screen)
+    }
+
+    /// Two CPUs and nothing special, in silence.
+    pub fn boot_quietly(&self, plan: Vec<Step>) -> Result<BootRecord> {
+        let guest = self.guest(2, MEMORY_MIB, Vec::new(), plan);
+        let mut screen = Screen::new(&guest.title(self.accel), false, false);
+        guest.boot(&self.programs, self.accel, &mut screen)
+    }
+
+    /// One CPU whose time is counted in instructions, in silence.
+    pub fn boot_counting(&self, extra: Vec<Extra>, plan: Vec<Step>) -> Result<BootRecord> {
+        let guest = Guest { extra, counts: true, ..self.guest(1, COUNTING_MEMORY_MIB, Vec::new(), plan) };
+        let mut screen = Screen::new(&guest.title(Accel::Tcg), true, false);
+        guest.boot(&self.programs, Accel::Tcg, &mut screen)
+    }
+
+    fn guest(&self, cpus: u32, memory_mib: u32, modules: Vec<PathBuf>, plan: Vec<Step>) -> Guest {
+        Guest {
+            image: self.image.clone(),
+            cpus,
+            memory_mib,
+            append: String::new(),
+            modules,
+            extra: Vec::new(),
+            counts: false,
+            plan,
+        }
     }
 }
 

@@ -26,24 +26,35 @@ pub struct Machine {
     pub memory_mib: u32,
     /// More for the kernel's command line.
     pub append: String,
+    /// Whether time is counted in instructions: every run is the same, whatever else this machine does.
+    pub counts: bool,
 }
+
+/// With less than all of these two runs differ.
+const COUNTING: &str = "-icount shift=0,sleep=off -rtc base=2024-01-01,clock=vm -seed 1";
+const COUNTING_CPU: &str = "max,-rdrand,-rdseed";
+const COUNTING_APPEND: &str = "nokaslr norandmaps";
 
 impl Machine {
     fn arguments(&self, accel: Accel, sockets: &Path) -> Vec<OsString> {
-        let Self { kernel, initramfs, cpus, memory_mib, append } = self;
+        let Self { kernel, initramfs, cpus, memory_mib, append, counts } = self;
         let socket = |id: &str| format!("socket,id={id},path={}", sockets.join(id).display());
         // Warnings reach the console, so that a splat of the kernel's is seen; a panic ends QEMU at once.
         let mut command_line = "console=ttyS0 rdinit=/init panic=-1 loglevel=5".to_owned();
-        if !append.is_empty() {
-            command_line = format!("{command_line} {append}");
+        let (more, cpu, append_more) =
+            if *counts { (COUNTING, COUNTING_CPU, COUNTING_APPEND) } else { ("", "max", "") };
+        for words in [append.as_str(), append_more].into_iter().filter(|words| !words.is_empty()) {
+            command_line = format!("{command_line} {words}");
         }
         let words: Vec<String> = [
-            "-nodefaults -no-user-config -no-reboot -display none -cpu max",
+            "-nodefaults -no-user-config -no-reboot -display none",
             "-device isa-debug-exit,iobase=0xf4,iosize=0x04 -serial stdio",
         ]
         .iter()
-        .flat_map(|words| words.split(' '))
+        .chain([&more])
+        .flat_map(|words| words.split_whitespace())
         .map(str::to_owned)
+        .chain(["-cpu".into(), cpu.into()])
         .chain(["-accel".into(), accel.argument().into()])
         .chain(["-smp".into(), cpus.to_string(), "-m".into(), format!("{memory_mib}M")])
         .chain([
@@ -132,11 +143,32 @@ mod tests {
             cpus: 1,
             memory_mib: 512,
             append: "nohz=off".into(),
+            counts: false,
         };
         let arguments = machine.arguments(Accel::Tcg, Path::new("/s"));
         let all = arguments.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ");
         assert!(all.contains("-accel tcg,thread=single -smp 1 -m 512M"), "{all}");
         assert!(all.contains("-no-reboot") && all.contains("panic=-1"), "{all}");
         assert!(all.contains("loglevel=5 nohz=off"), "{all}");
+        assert!(!all.contains("icount"), "{all}");
+    }
+
+    #[test]
+    fn a_machine_that_counts_leaves_nothing_to_chance() {
+        let machine = Machine {
+            kernel: "/k".into(),
+            initramfs: "/i".into(),
+            cpus: 1,
+            memory_mib: 512,
+            append: String::new(),
+            counts: true,
+        };
+        let arguments = machine.arguments(Accel::Tcg, Path::new("/s"));
+        let all = arguments.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        for words in
+            ["-icount shift=0,sleep=off", "clock=vm", "-seed 1", "-rdrand,-rdseed", "nokaslr norandmaps"]
+        {
+            assert!(all.contains(words), "{words} in {all}");
+        }
     }
 }

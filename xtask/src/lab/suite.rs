@@ -75,6 +75,8 @@ impl Job {
             memory_mib,
             append: append.to_owned(),
             modules,
+            extra: Vec::new(),
+            counts: false,
             plan: self.scenarios.iter().flat_map(|scenario| scenario.plan()).collect(),
         })
     }

@@ -5,6 +5,7 @@
 //! is that command: `lab-load` and its like are there beside whatever busybox brings. Static, and without any
 //! crate but libc.
 
+mod bench;
 mod channel;
 mod command;
 mod load;
@@ -23,6 +24,10 @@ fn main() -> ExitCode {
     match Path::new(&name).file_name().and_then(|name| name.to_str()) {
         Some("lab-load") => return load::run(args),
         Some("lab-as") => return command::run_as(args),
+        Some("lab-empty") => return bench::empty(args),
+        Some("lab-flood") => return bench::flood(args),
+        Some("lab-observe") => return bench::observe(args),
+        Some("lab-work") => return bench::work(args),
         Some("lab-head") => return command::head(args),
         Some("lab-merge") => return command::merge(args),
         _ => {}

@@ -1,0 +1,138 @@
+//! What is run in the guest that counts: each observer around the same work.
+
+use std::time::Duration;
+
+use xtask::plan::Step;
+
+use super::bpftrace;
+
+/// The function that the work calls; a kprobe of tracefs is its foreign handler, so that the default plan hooks it.
+const FUNCTION: &str = "security_task_prctl";
+const KPROBES: &str = "/sys/kernel/tracing/kprobe_events";
+const KPROBE: &str = "/sys/kernel/tracing/events/kprobes/lab_bench/enable";
+
+/// Virtual time, of which hardly any passes while the guest is idle.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// Where an observer writes, for its lines to be counted.
+const OUTPUT: &str = "/tmp/out";
+const RESULT: &str = "/tmp/work";
+
+/// The work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Two context switches a round.
+    PingPong,
+    /// A system call whose function has a handler.
+    Prctl,
+    /// The observer's own programs, run by hand.
+    Programs,
+}
+
+impl Work {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PingPong => "pingpong",
+            Self::Prctl => "prctl",
+            Self::Programs => "programs",
+        }
+    }
+
+    const fn count(self) -> u32 {
+        match self {
+            Self::PingPong => 4000,
+            Self::Prctl => 8000,
+            Self::Programs => 1000,
+        }
+    }
+}
+
+/// Who looks on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observer {
+    Nobody,
+    EmptyTracepoint,
+    EmptyFunction,
+    Default,
+    All,
+    Always,
+    BpftraceQuiet,
+    BpftraceAll,
+}
+
+impl Observer {
+    pub const ALL: [Self; 8] = [
+        Self::Nobody,
+        Self::EmptyTracepoint,
+        Self::EmptyFunction,
+        Self::Default,
+        Self::All,
+        Self::Always,
+        Self::BpftraceQuiet,
+        Self::BpftraceAll,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::EmptyTracepoint => "empty-tracepoint",
+            Self::EmptyFunction => "empty-function",
+            Self::Default => "rcu-watch",
+            Self::All => "rcu-watch-all",
+            Self::Always => "rcu-watch-always",
+            Self::BpftraceQuiet => "bpftrace",
+            Self::BpftraceAll => "bpftrace-all",
+        }
+    }
+
+    pub const fn is_bpftrace(self) -> bool {
+        matches!(self, Self::BpftraceQuiet | Self::BpftraceAll)
+    }
+
+    /// What is done under its eyes.
+    const fn works(self) -> &'static [Work] {
+        match self {
+            Self::Nobody => &[Work::PingPong, Work::Prctl],
+            Self::EmptyTracepoint | Self::All | Self::BpftraceAll => &[Work::PingPong],
+            Self::EmptyFunction => &[Work::Prctl],
+            Self::Default | Self::BpftraceQuiet => &[Work::PingPong, Work::Prctl, Work::Programs],
+            Self::Always => &[Work::PingPong, Work::Programs],
+        }
+    }
+
+    fn work(self) -> Vec<String> {
+        let items = self.works().iter().map(|work| format!("{}:{}", work.name(), work.count()));
+        ["/bin/lab-work".to_owned(), RESULT.to_owned()].into_iter().chain(items).collect()
+    }
+
+    fn command(self) -> Vec<String> {
+        let around = |words: &[&str]| words.iter().map(|&word| word.to_owned()).chain(self.work()).collect();
+        let script = |path: &str| {
+            let words = ["bpftrace", "-o", OUTPUT, path, "-c", &self.work().join(" ")];
+            words.map(str::to_owned).to_vec()
+        };
+        match self {
+            Self::Nobody => self.work(),
+            Self::EmptyTracepoint => around(&["lab-empty", "tracepoint", "sched_switch"]),
+            Self::EmptyFunction => around(&["lab-empty", "function", FUNCTION]),
+            Self::Default => around(&["rcu-watch", "-f", "json", "-o", OUTPUT, "--"]),
+            Self::All => around(&["rcu-watch", "-f", "json", "-o", OUTPUT, "--stream", "all", "--"]),
+            Self::Always => {
+                around(&["rcu-watch", "-f", "json", "-o", OUTPUT, "--watchpoints", "always", "--"])
+            }
+            Self::BpftraceQuiet => script(&format!("/{}", bpftrace::QUIET_PATH)),
+            Self::BpftraceAll => script(&format!("/{}", bpftrace::ALL_PATH)),
+        }
+    }
+}
+
+pub fn steps() -> Vec<Step> {
+    let write = |path: &str, value: &str| Step::WriteFile { path: path.into(), value: value.into() };
+    let mut steps = vec![write(KPROBES, &format!("p:lab_bench {FUNCTION}")), write(KPROBE, "1")];
+    steps.extend(Observer::ALL.map(|observer| {
+        let mut argv = vec!["lab-observe".to_owned(), observer.name().into(), OUTPUT.into()];
+        argv.extend(observer.command());
+        Step::Run { label: observer.name().into(), limit: LIMIT, argv }
+    }));
+    steps
+}

@@ -1,0 +1,38 @@
+//! `lab-empty tracepoint|function NAME CMD...`: runs CMD while an empty program is attached there: the least that any
+//! observer of that kind can cost.
+
+use std::io;
+use std::process::{Command, ExitCode};
+
+use super::bpf;
+
+pub fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
+    let (Some(kind), Some(name), Some(command)) = (args.next(), args.next(), args.next()) else {
+        eprintln!("lab-empty: give tracepoint or function, its name, and a command");
+        return ExitCode::FAILURE;
+    };
+    let attached = attach(&kind, &name);
+    let _link = match attached {
+        Ok(link) => link,
+        Err(error) => {
+            eprintln!("lab-empty: {kind} {name}: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match Command::new(&command).args(args).status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("lab-empty: {command}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn attach(kind: &str, name: &str) -> io::Result<std::os::fd::OwnedFd> {
+    if kind == "tracepoint" {
+        return bpf::attach(&bpf::load_empty(bpf::RAW_TRACEPOINT, None)?, Some(name));
+    }
+    let target = bpf::function_id(name).ok_or_else(|| io::Error::other("not in the kernel's BTF"))?;
+    bpf::attach(&bpf::load_empty(bpf::TRACING, Some(target))?, None)
+}

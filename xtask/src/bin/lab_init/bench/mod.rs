@@ -1,0 +1,18 @@
+//! The guest's half of `cargo xtask bench guest`: an observer is started, work is done under it, both are counted.
+
+mod bpf;
+mod empty;
+mod flood;
+mod observe;
+mod work;
+
+pub use empty::run as empty;
+pub use flood::run as flood;
+pub use observe::run as observe;
+pub use work::run as work;
+
+/// The time stamp counter. Where QEMU counts time in instructions, so many were executed.
+fn now() -> u64 {
+    // SAFETY: reads a register; every x86-64 has it, and Linux leaves it to user space.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}

@@ -82,8 +82,9 @@ impl Picture {
 
     fn header(&mut self, header: &Header) {
         let layout = header.layout.as_ref().map_or("unknown", |layout| layout.generation.as_str());
-        self.title =
-            format!("{} {} on {}, layout {layout}", header.tool, header.version, header.kernel.release);
+        let replayed = if header.command == "replay" { ", replayed" } else { "" };
+        let Header { tool, version, kernel, .. } = header;
+        self.title = format!("{tool} {version} on {}, layout {layout}{replayed}", kernel.release);
         self.cpus = header.cpus.iter().map(|&cpu| (cpu, Strip::default())).collect();
         self.handlers.clone_from(&header.handlers);
         self.blind_spots.clone_from(&header.blind_spots);

@@ -201,10 +201,12 @@ fn a_recording_feeds_the_picture_until_the_viewer_quits() {
     let shared = Shared::default();
     let mut paced = replay::Paced::new(shared.clone());
     let mut said = envelopes().into_iter();
-    let header = said.next().expect("the header");
+    let header = Message::Header(Box::new(sample::header("replay")));
+    let header = Envelope { message: header, ..said.next().expect("the header") };
     paced.message(&header).expect("the viewer is there");
     paced.message(&said.next().expect("a finding")).expect("the viewer is there");
     assert_eq!(shared.with(|picture| picture.findings.len()), 1);
+    assert!(shared.with(|picture| picture.title.ends_with(", replayed")));
     shared.quit.store(true, Ordering::Relaxed);
     let error = paced.message(&said.next().expect("a heartbeat")).expect_err("the viewer left");
     assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);

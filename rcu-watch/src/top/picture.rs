@@ -114,6 +114,15 @@ impl Picture {
         }
     }
 
+    /// One more of a kind that is known.
+    pub fn again(&mut self, rule: RuleId, seen: &Seen<'_>) {
+        let is_it = |kind: &&mut Kind| kind.rule == rule && kind.function == seen.symbol;
+        if let Some(kind) = self.findings.iter_mut().find(is_it) {
+            kind.count += 1;
+            kind.last = seen.ts;
+        }
+    }
+
     pub fn observe(&mut self, seen: &Seen<'_>) {
         self.taken = self.taken.max(seen.ts);
         self.cpus.entry(seen.cpu).or_default().observe(seen);

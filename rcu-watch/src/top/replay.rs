@@ -130,13 +130,20 @@ impl Sink for Paced {
         match &envelope.message {
             Message::Header(_) => self.counter = Counter { start: envelope.ts_ns, ..Counter::default() },
             Message::Finding(_) => self.counter.beat.findings += 1,
-            Message::Repeat(repeat) => self.counter.beat.findings += repeat.count,
+            // Each was counted when its time had come.
+            Message::Repeat(_) => return self.until(envelope.ts_ns),
             Message::Lost(lost) => self.counter.beat.lost += lost.count,
             Message::Missed(missed) => self.counter.beat.missed += missed.count,
             _ => {}
         }
         self.until(envelope.ts_ns)?;
         self.shared.with(|picture| picture.message(envelope));
+        Ok(())
+    }
+
+    fn again(&mut self, rule: RuleId, seen: &Seen<'_>) -> io::Result<()> {
+        self.counter.beat.findings += 1;
+        self.shared.with(|picture| picture.again(rule, seen));
         Ok(())
     }
 

@@ -207,6 +207,19 @@ fn a_recording_feeds_the_picture_until_the_viewer_quits() {
     paced.message(&said.next().expect("a finding")).expect("the viewer is there");
     assert_eq!(shared.with(|picture| picture.findings.len()), 1);
     assert!(shared.with(|picture| picture.title.ends_with(", replayed")));
+    let again = Seen {
+        ts: at(600),
+        cpu: CpuId(1),
+        point: Point::PatchedFunction,
+        symbol: "arch_cpu_idle",
+        watching: false,
+        hardirq: false,
+        nmi: false,
+        pid: 0,
+        arg: 0,
+    };
+    paced.again(rcu_watch::core::finding::RuleId::HandlerUnwatched, &again).expect("the viewer is there");
+    assert_eq!(shared.with(|picture| picture.findings[0].count), 2);
     shared.quit.store(true, Ordering::Relaxed);
     let error = paced.message(&said.next().expect("a heartbeat")).expect_err("the viewer left");
     assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);

@@ -30,6 +30,14 @@ pub struct StateLayout {
     pub rest_state: u32,
     /// 4 or 8.
     pub preempt_count_bytes: u32,
+    /// Per-CPU address of `rcu_data`; 0: whether RCU takes a CPU for online is not known.
+    pub rcu_data: u64,
+    /// Within `rcu_data`.
+    pub grpmask_offset: u32,
+    pub mynode_offset: u32,
+    /// Within `rcu_node`.
+    pub qsmaskinitnext_offset: u32,
+    pub padding: u32,
 }
 
 /// How the programs send.
@@ -72,4 +80,8 @@ pub struct CpuState {
     pub offset: u64,
     /// Not 0: this CPU is not watched, its hits are not counted.
     pub unwatched: u64,
+    /// Address of the `rcu_node.qsmaskinitnext` that this CPU has a bit in; 0 until a program read it.
+    pub online_word: u64,
+    /// That bit: `rcu_data.grpmask`.
+    pub online_bit: u64,
 }

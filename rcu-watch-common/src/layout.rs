@@ -31,8 +31,8 @@ const _: () = {
     assert!(offset_of!(StackRecord, frames_len_bytes) == 128);
     assert!(offset_of!(StackRecord, frames) == 136);
     assert!(size_of::<ProbeCounters>() == 40);
-    assert!(size_of::<StateLayout>() == 64);
+    assert!(size_of::<StateLayout>() == 88);
     assert!(size_of::<StreamConfig>() == 16);
-    assert!(size_of::<CpuState>() == 16);
+    assert!(size_of::<CpuState>() == 32);
     assert!(size_of::<CalibrationSample>() == 48);
 };

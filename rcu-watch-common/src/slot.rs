@@ -14,6 +14,15 @@ pub const SELF_TEST: u32 = 4;
 /// The watchpoint on S.
 pub const WATCH_STATE: u32 = 5;
 
+/// fentry `perf_event_nmi_handler`.
+pub const NMI_PERF: u32 = 6;
+/// fentry `nmi_cpu_backtrace_handler`.
+pub const NMI_BACKTRACE: u32 = 7;
+/// fentry `kprobe_int3_handler`.
+pub const BREAKPOINT: u32 = 8;
+/// fentry `hw_breakpoint_exceptions_notify`.
+pub const DEBUG: u32 = 9;
+
 /// First of the fentry programs for functions.
 pub const FENTRY: u32 = 16;
 /// How many functions can be watched by fentry at a time.

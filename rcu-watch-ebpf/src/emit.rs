@@ -22,12 +22,14 @@ use crate::transport;
 pub enum Rest {
     /// Kernel code of a task: W=1, N=1, M at rest.
     Task,
-    /// As `Task`, or an irq or NMI that was counted as one.
+    /// As `Task`, or an irq or NMI that was counted as one; on a CPU that RCU takes for online.
     TaskOrCounted,
     /// An NMI that was counted as one.
     Counted,
     /// RCU watches: all that is asked of whatever told it to.
     Watching,
+    /// An NMI that was counted as one and did not come out of an EQS.
+    CountedOnKernel,
     /// Nothing: every hit is sent.
     Never,
 }
@@ -64,7 +66,13 @@ pub fn hit(ctx: *mut c_void, probe: u32, rest: Rest, hook: &Hook) {
         preempt_count = read::preempt_count(&words);
     }
     let mut flags = hook.flags;
-    if is_at_rest(rest, &words, preempt_count) {
+    let mut is_online = true;
+    if rest == Rest::TaskOrCounted {
+        let online = read::rcu_online(offset);
+        flags |= online;
+        is_online = online != flag::HAS_RCU_ONLINE;
+    }
+    if is_online && is_at_rest(rest, &words, preempt_count) {
         if stream().emit_at_rest == 0 {
             books.at_rest += 1;
             return;
@@ -90,7 +98,8 @@ fn is_at_rest(rest: Rest, words: &Words, preempt_count: u64) -> bool {
         Rest::Never => false,
         Rest::Watching => is_watching(words, layout.rest_mask),
         Rest::Task => task,
-        Rest::TaskOrCounted | Rest::Counted => {
+        Rest::CountedOnKernel if words.nmi_nesting == 1 => false,
+        Rest::TaskOrCounted | Rest::Counted | Rest::CountedOnKernel => {
             if preempt_count == UNREAD {
                 return false;
             }

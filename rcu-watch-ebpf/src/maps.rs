@@ -44,6 +44,11 @@ static LAYOUT: StateLayout = StateLayout {
     rest_mask: 0,
     rest_state: 0,
     preempt_count_bytes: 0,
+    rcu_data: 0,
+    grpmask_offset: 0,
+    mynode_offset: 0,
+    qsmaskinitnext_offset: 0,
+    padding: 0,
 };
 
 #[unsafe(no_mangle)]

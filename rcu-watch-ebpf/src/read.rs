@@ -8,6 +8,7 @@ use core::ptr;
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use rcu_watch_common::config::{CpuState, STATE_BLOCK_BYTES, StateLayout};
+use rcu_watch_common::record::flag;
 
 use crate::maps::{CPU, layout};
 use crate::transport::read_kernel;
@@ -42,7 +43,7 @@ fn read<T: Copy>(address: u64, value: &mut T) -> bool {
 pub fn watched_cpu() -> u64 {
     let Some(state) = CPU.get_ptr_mut(0) else { return 0 };
     // SAFETY: a map value of this CPU; the verifier holds us to its bounds.
-    let CpuState { offset, unwatched } = unsafe { *state };
+    let CpuState { offset, unwatched, .. } = unsafe { *state };
     if unwatched != 0 {
         return 0;
     }
@@ -55,6 +56,41 @@ pub fn watched_cpu() -> u64 {
     // SAFETY: as above.
     unsafe { (*state).offset = offset };
     offset
+}
+
+/// Whether RCU takes this CPU, whose per-CPU data starts at `offset`, for online, that is whether grace periods
+/// wait for it: bits of `flag`, none where that cannot be told.
+///
+/// `rcu_data.mynode->qsmaskinitnext & rcu_data.grpmask`, kernel/rcu/tree.c:rcu_lockdep_current_cpu_online. Where
+/// the word lies and which bit it is never change after boot.
+#[inline(always)]
+pub fn rcu_online(offset: u64) -> u32 {
+    let layout = layout();
+    if layout.rcu_data == 0 {
+        return 0;
+    }
+    let Some(state) = CPU.get_ptr_mut(0) else { return 0 };
+    // SAFETY: a map value of this CPU.
+    let CpuState { mut online_word, mut online_bit, .. } = unsafe { *state };
+    if online_word == 0 {
+        let rcu_data = layout.rcu_data + offset;
+        let node = kernel_word(rcu_data + u64::from(layout.mynode_offset));
+        online_bit = kernel_word(rcu_data + u64::from(layout.grpmask_offset));
+        if node == 0 || online_bit == 0 {
+            return 0;
+        }
+        online_word = node + u64::from(layout.qsmaskinitnext_offset);
+        // SAFETY: as above.
+        unsafe {
+            (*state).online_bit = online_bit;
+            (*state).online_word = online_word;
+        }
+    }
+    let mut online = 0u64;
+    if !read(online_word, &mut online) {
+        return 0;
+    }
+    if online & online_bit == 0 { flag::HAS_RCU_ONLINE } else { flag::HAS_RCU_ONLINE | flag::RCU_ONLINE }
 }
 
 /// Where `cpu`'s per-CPU data starts; 0 where that cannot be read.
@@ -115,10 +151,6 @@ pub fn preempt_count(words: &Words) -> u64 {
 }
 
 /// A word of kernel memory, 0 where it cannot be read.
-#[cfg_attr(
-    not(target_arch = "bpf"),
-    expect(dead_code, reason = "only a BPF target has a context to read it by")
-)]
 #[inline(always)]
 pub fn kernel_word(address: u64) -> u64 {
     let mut word = 0u64;

@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod checkpoint;
+mod entry;
 mod function;
 mod idle;
 mod nmi;

@@ -5,6 +5,8 @@ use core::ffi::c_void;
 use core::ptr::read_volatile;
 
 #[cfg(bpf_target_arch = "x86_64")]
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+#[cfg(bpf_target_arch = "x86_64")]
 use rcu_watch_common::record::flag;
 
 use crate::emit::Hook;
@@ -43,5 +45,36 @@ pub(super) fn registers(ctx: *mut c_void) -> Hook {
 #[cfg(not(bpf_target_arch = "x86_64"))]
 #[inline(always)]
 pub(super) fn registers(_ctx: *mut c_void) -> Hook {
+    Hook::default()
+}
+
+/// The registers that an entry put on its stack, by their address.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub(super) fn interrupted(regs: *const c_void) -> Hook {
+    let mut words = [0u64; 4];
+    // SAFETY: the helper takes any address, and writes the bytes of `words`.
+    let failed = unsafe {
+        bpf_probe_read_kernel(
+            words.as_mut_ptr().cast(),
+            size_of_val(&words) as u32,
+            regs.wrapping_byte_add(core::mem::offset_of!(aya_ebpf::bindings::pt_regs, rip)),
+        )
+    };
+    if failed != 0 {
+        return Hook::default();
+    }
+    // What the processor itself pushed.
+    let [ip, cs, rflags, sp] = words;
+    let mut flags = flag::HAS_REGS;
+    if cs & 3 != 0 {
+        flags |= flag::USER_REGS;
+    }
+    Hook { flags, ip, sp, rflags, caller: 0, arg: 0 }
+}
+
+#[cfg(not(bpf_target_arch = "x86_64"))]
+#[inline(always)]
+pub(super) fn interrupted(_regs: *const c_void) -> Hook {
     Hook::default()
 }

@@ -29,11 +29,23 @@ struct Kprobes {
 const KPROBES: Kprobes = Kprobes { first: slot::KPROBE, count: slot::KPROBE_COUNT, prefix: "rcuw_kprobe_" };
 const KRETPROBES: Kprobes =
     Kprobes { first: slot::KRETPROBE, count: slot::KRETPROBE_COUNT, prefix: "rcuw_kret_" };
+/// Functions with a program of their own, which knows what their arguments are.
+const OWN_PROGRAMS: &[(&str, u32, &str)] = &[
+    ("perf_event_nmi_handler", slot::NMI_PERF, "rcuw_nmi_perf"),
+    ("nmi_cpu_backtrace_handler", slot::NMI_BACKTRACE, "rcuw_nmi_backtrace"),
+    ("kprobe_int3_handler", slot::BREAKPOINT, "rcuw_int3"),
+    ("hw_breakpoint_exceptions_notify", slot::DEBUG, "rcuw_debug"),
+];
 
 /// One attached probe.
 pub(super) struct Attached {
     pub(super) probe: ProbeId,
     pub(super) program: String,
+    /// Where it sits.
+    symbol: String,
+    offset: u64,
+    /// It can be running in an EQS when it is detached.
+    may_be_in_eqs: bool,
     link: Link,
 }
 
@@ -45,6 +57,8 @@ enum Link {
     RawTracepoint(Option<RawTracePointLinkId>),
     /// By CPU, in [`Programs::watchpoints`].
     Watchpoint,
+    /// Taken off its function; the program stays loaded, and its id is no other's.
+    None,
 }
 
 impl Programs {
@@ -71,7 +85,9 @@ impl Programs {
                 return Err(BpfError::NoProgram { symbol: symbol.to_owned() });
             }
         };
-        self.attached.push(Attached { probe, program, link });
+        let may_be_in_eqs = probe.0 >= slot::FENTRY && point != Point::KlpTransition;
+        let symbol = symbol.to_owned();
+        self.attached.push(Attached { probe, program, symbol, offset, may_be_in_eqs, link });
         Ok(probe)
     }
 
@@ -82,9 +98,15 @@ impl Programs {
     }
 
     fn attach_fentry(&mut self, symbol: &str) -> Result<(ProbeId, String, Link), BpfError> {
-        let index = self.free_slot(slot::FENTRY, slot::FENTRY_COUNT)?;
-        maps::want_stack(&mut self.bpf, ProbeId(slot::FENTRY + index))?;
-        let name = format!("rcuw_fentry_{index:02}");
+        let own = OWN_PROGRAMS.iter().find(|(function, ..)| *function == symbol);
+        let (probe, name) = match own {
+            Some(&(_, probe, name)) => (ProbeId(probe), name.to_owned()),
+            None => {
+                let index = self.free_slot(slot::FENTRY, slot::FENTRY_COUNT)?;
+                (ProbeId(slot::FENTRY + index), format!("rcuw_fentry_{index:02}"))
+            }
+        };
+        maps::want_stack(&mut self.bpf, probe)?;
         if self.btf.is_none() {
             self.btf = Some(Btf::from_sys_fs()?);
         }
@@ -97,7 +119,7 @@ impl Programs {
             .map_err(failed(&name))?;
         program.load(symbol, btf).map_err(failed(&name))?;
         match program.attach() {
-            Ok(link) => Ok((ProbeId(slot::FENTRY + index), name, Link::Fentry(link))),
+            Ok(link) => Ok((probe, name, Link::Fentry(link))),
             Err(source) => {
                 program.unload().map_err(failed(&name))?;
                 Err(BpfError::Program { program: name, source })
@@ -193,6 +215,39 @@ impl Programs {
             .map_err(failed(name))
     }
 
+    /// Takes one probe off its function. Its program stays loaded, and its id stays its own: records of it may
+    /// be on the way, and it may come back.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn detach(&mut self, id: ProbeId) -> Result<(), BpfError> {
+        let attached = self.attached.iter_mut().find(|attached| attached.probe == id);
+        let Some(attached) = attached else { return Ok(()) };
+        let link = std::mem::replace(&mut attached.link, Link::None);
+        let program = attached.program.clone();
+        self.detach_link(&program, link)
+    }
+
+    /// Puts a probe that was detached back where it was.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn reattach(&mut self, id: ProbeId) -> Result<(), BpfError> {
+        let missing = || BpfError::Missing(format!("probe {}", id.0));
+        let index = self.attached.iter().position(|attached| attached.probe == id).ok_or_else(missing)?;
+        let Attached { program: name, symbol, offset, .. } = &self.attached[index];
+        let program = self.bpf.program_mut(name).ok_or_else(|| BpfError::Missing(name.clone()))?;
+        let link = if id.0 >= slot::KPROBE {
+            let program: &mut KProbe = program.try_into().map_err(failed(name))?;
+            Link::Kprobe(program.attach(symbol, *offset).map_err(failed(name))?)
+        } else {
+            let program: &mut FEntry = program.try_into().map_err(failed(name))?;
+            Link::Fentry(program.attach().map_err(failed(name))?)
+        };
+        self.attached[index].link = link;
+        Ok(())
+    }
+
     /// Detaches everything. Returns how long to keep these programs before they may be dropped: a program on
     /// a function may be running in an EQS, where no grace period waits for it.
     ///
@@ -202,8 +257,8 @@ impl Programs {
         self.watchpoints.close_all();
         let mut grace = Duration::ZERO;
         let mut first_error = Ok(());
-        for Attached { probe, program, link } in std::mem::take(&mut self.attached) {
-            if probe.0 >= slot::FENTRY {
+        for Attached { may_be_in_eqs, program, link, .. } in std::mem::take(&mut self.attached) {
+            if may_be_in_eqs {
                 grace = GRACE;
             }
             let detached = self.detach_link(&program, link);
@@ -231,7 +286,7 @@ impl Programs {
                 let program: &mut RawTracePoint = program.try_into().map_err(failed(name))?;
                 program.detach(link).map_err(failed(name))
             }
-            Link::RawTracepoint(None) | Link::Watchpoint => Ok(()),
+            Link::RawTracepoint(None) | Link::Watchpoint | Link::None => Ok(()),
         }
     }
 }

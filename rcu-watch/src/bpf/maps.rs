@@ -81,7 +81,9 @@ pub fn watch_only(bpf: &mut Ebpf, is_watched: impl Fn(CpuId) -> bool) -> Result<
     let mut map: PerCpuArray<_, MapValue<CpuState>> = PerCpuArray::try_from(map).map_err(at(CPU))?;
     let count = map.get(&0, 0).map_err(at(CPU))?.len() as u32;
     let states: Vec<_> = (0..count)
-        .map(|cpu| MapValue(CpuState { offset: 0, unwatched: u64::from(!is_watched(CpuId(cpu))) }))
+        .map(|cpu| {
+            MapValue(CpuState { unwatched: u64::from(!is_watched(CpuId(cpu))), ..CpuState::default() })
+        })
         .collect();
     let states = PerCpuValues::try_from(states)
         .map_err(|source| BpfError::Syscall { call: "reading the number of possible CPUs", source })?;

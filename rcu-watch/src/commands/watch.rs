@@ -34,7 +34,7 @@ pub(super) fn run_into(args: &WatchArgs, mut stream: Stream) -> Result<Exit> {
         .build()
         .context("cannot start the event loop")?;
     let terms = Terms { fail_on: args.verdict.fail_on, require: args.scope.require.clone() };
-    let mut session = start(&facts, &plan, stream, args)?;
+    let mut session = start(&facts, &request, &plan, stream, args)?;
     drop(facts);
     runtime.block_on(async {
         let stream_on_stdout = args.output.format != Format::Text && args.output.output.is_none();

@@ -9,7 +9,7 @@ use super::finding::{RuleId, Severity, Verdict};
 use super::fold::{Fold, Kind, Repeats, Total};
 use super::model::kernel::KernelModel;
 use super::order::{Gap, Order};
-use super::probe::{Handler, Probe};
+use super::probe::{Handler, Point, Probe};
 use super::rules::guard::{Guard, Guards, Outcome};
 use super::rules::{Hit, RuleSet, Verdicts, judge, judge_hit};
 use super::snapshot::{RcuState, Snapshot, Task};
@@ -252,12 +252,15 @@ impl Pipeline {
             return RuleSet::default();
         };
         let layout = self.kernel.generation.layout();
+        // At the points of NMIs and exceptions rest is to be counted as one, and marked.
+        let in_nmi = matches!(probe.point, Point::NmiEnter | Point::IstEnter);
+        let (counted, marked) = if in_nmi { (2, self.kernel.preempt.nmi_mask) } else { (0, 0) };
         let at_rest = Snapshot {
             rcu: RcuState {
                 state: StateWord(layout.watching_mask),
                 nesting: Counter(layout.rest_nesting),
-                nmi_nesting: Counter(layout.rest_nmi_nesting),
-                preempt_count: PreemptCount(0),
+                nmi_nesting: Counter(layout.rest_nmi_nesting + counted),
+                preempt_count: PreemptCount(marked),
             },
             task: Task { pid: 1, tgid: 1, comm: [0; 16] },
             ..Snapshot::default()

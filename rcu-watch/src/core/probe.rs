@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::snapshot::Snapshot;
+
 /// What a probe is there to see, whatever mechanism carries it (DESIGN, attach mechanisms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -167,4 +169,14 @@ pub struct Probe {
     pub is_rcu_internal: bool,
     /// Its kernel's ftrace refuses handlers while RCU is off ("RCU not on for:").
     pub ftrace_validates_rcu: bool,
+}
+
+impl Probe {
+    /// Whether the registers of this hit are those of code that an NMI interrupted: a sample of a PMU, or of an
+    /// NMI's handler, which fentry gives none of its own.
+    #[must_use]
+    pub fn is_sample(&self, snapshot: &Snapshot<'_>) -> bool {
+        let of_handler = self.mechanism == Mechanism::Fentry && self.point == Point::NmiEnter;
+        self.mechanism == Mechanism::PerfEvent || (of_handler && snapshot.regs.is_some())
+    }
 }

@@ -39,6 +39,7 @@ impl Vantage {
     #[must_use]
     pub fn of(kernel: &KernelModel, probe: &Probe, snapshot: &Snapshot<'_>) -> Self {
         match probe.mechanism {
+            _ if probe.is_sample(snapshot) => Self::Exception(Entry::Nmi),
             Mechanism::Fentry
             | Mechanism::Fexit
             | Mechanism::KprobeFtrace

@@ -10,12 +10,13 @@ use std::fs::File;
 
 use crate::core::probe::{Handler, HandlerKind, Reliance};
 use crate::kernel::facts::Ask;
+use crate::kernel::fprobe;
 use crate::kernel::ftrace::{Callback, EnabledFunction, callback, each_enabled};
 use crate::kernel::kprobe::{self, Kprobe};
 use crate::kernel::line::{each_line_of, first_line};
 use crate::kernel::livepatch::{self, Livepatch};
 use crate::kernel::mount::Tree;
-use crate::kernel::program::{OUR_PREFIX, Programs};
+use crate::kernel::program::{KprobeProgram, OUR_PREFIX, Programs};
 use crate::kernel::support::Reason;
 
 /// Name of a handler that is counted by the kernel and named by nobody.
@@ -32,6 +33,19 @@ pub struct Sightings {
     pub kprobes: Result<Vec<Kprobe>, Reason>,
     pub programs: Result<Programs, Reason>,
     pub tracers: Vec<Tracer>,
+    /// What kprobes this process has.
+    pub own_kprobes: OwnKprobes,
+    /// The kernel skips fprobes while RCU is not watching.
+    pub fprobe_looks_first: bool,
+}
+
+/// Kprobe programs of this process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnKprobes {
+    /// Functions that they are on.
+    pub functions: Vec<String>,
+    /// How many are loaded and on none.
+    pub resting: usize,
 }
 
 /// `enabled_functions`, cut down to what can matter.
@@ -100,6 +114,28 @@ impl Handled {
     }
 }
 
+impl Handled {
+    /// Names handlers that the kernel only counts by those that it named before: it names the callback of a
+    /// function with one handler, and not when a probe of ours has joined it.
+    pub fn name_by(&mut self, before: &Self) {
+        for site in &mut self.sites {
+            let Some(old) = before.site(&site.function) else { continue };
+            let is_ops =
+                |handler: &&Handler| handler.kind == HandlerKind::FtraceOps && handler.name != UNNAMED;
+            let known: Vec<Handler> = site.handlers.iter().filter(is_ops).cloned().collect();
+            let mut spare = old.handlers.iter().filter(is_ops).filter(|handler| !known.contains(handler));
+            for handler in &mut site.handlers {
+                if handler.kind == HandlerKind::FtraceOps
+                    && handler.name == UNNAMED
+                    && let Some(named) = spare.next()
+                {
+                    handler.clone_from(named);
+                }
+            }
+        }
+    }
+}
+
 impl Sightings {
     /// Reads every source. `matters` names functions that are kept whoever sits on them.
     #[must_use]
@@ -110,25 +146,42 @@ impl Sightings {
             let file = File::open(&path).map_err(|e| Reason::unreadable(&path, &e))?;
             kprobe::read(file).map_err(|e| Reason::unreadable(&path, &e))
         };
+        let enabled = tracefs.clone().and_then(|tracefs| {
+            let path = tracefs.join("enabled_functions");
+            match File::open(&path) {
+                Ok(file) => Enabled::read(file, matters).map_err(|e| Reason::unreadable(&path, &e)),
+                // tracefs without the file: nothing of this kernel can be hooked by ftrace.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Enabled::default()),
+                Err(e) => Err(Reason::unreadable(&path, &e)),
+            }
+        });
+        let fprobe = enabled.as_ref().ok().and_then(Enabled::fprobe);
         Self {
+            fprobe_looks_first: fprobe.is_some_and(|callback| fprobe::looks_first(tree, callback)),
             livepatches: livepatch::read(&tree.path("/sys/kernel/livepatch")),
-            enabled: tracefs.clone().and_then(|tracefs| {
-                let path = tracefs.join("enabled_functions");
-                match File::open(&path) {
-                    Ok(file) => Enabled::read(file, matters).map_err(|e| Reason::unreadable(&path, &e)),
-                    // tracefs without the file: nothing of this kernel can be hooked by ftrace.
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Enabled::default()),
-                    Err(e) => Err(Reason::unreadable(&path, &e)),
-                }
-            }),
+            enabled,
             kprobes: read_kprobes(),
             programs: kernel.programs(tree),
             tracers: tracefs.map(|tracefs| tracers(tree, &tracefs)).unwrap_or_default(),
+            own_kprobes: OwnKprobes::default(),
         }
+    }
+
+    /// Says what kprobes this process has: between 5.15 and 6.6 no interface tells.
+    #[must_use]
+    pub fn with_own_kprobes(mut self, own: &OwnKprobes) -> Self {
+        self.own_kprobes.clone_from(own);
+        self
     }
 }
 
 impl Enabled {
+    /// The function by which ftrace calls fprobes, where there are any.
+    fn fprobe(&self) -> Option<&str> {
+        let callbacks = self.functions.iter().flat_map(|function| &function.callbacks);
+        callbacks.map(String::as_str).find(|name| name.starts_with(fprobe::PREFIX))
+    }
+
     /// # Errors
     /// That of the read.
     pub fn read(source: impl std::io::Read, matters: impl Fn(&str) -> bool) -> std::io::Result<Self> {
@@ -180,14 +233,14 @@ fn tracers(tree: &Tree, tracefs: &std::path::Path) -> Vec<Tracer> {
 /// Merges what the sources said into sites.
 #[must_use]
 pub fn merge(sightings: &Sightings) -> Handled {
-    let mut merger = Merger::default();
+    let mut merger = Merger { fprobe_looks_first: sightings.fprobe_looks_first, ..Merger::default() };
     let none = Programs::default();
     let programs = sightings.programs.as_ref().unwrap_or(&none);
     if let Ok(livepatches) = &sightings.livepatches {
         merger.livepatches(livepatches);
     }
     match &sightings.kprobes {
-        Ok(kprobes) => merger.kprobes(kprobes, programs),
+        Ok(kprobes) => merger.kprobes(kprobes, programs, &sightings.own_kprobes),
         Err(_) => merger.listed_kprobe_programs(programs),
     }
     merger.trampolines(programs);
@@ -216,6 +269,7 @@ struct Merger {
     sites: BTreeMap<String, Site>,
     /// Functions with a live kprobe that ftrace carries: one handler of theirs, however many probes.
     kprobed_on_ftrace: BTreeSet<String>,
+    fprobe_looks_first: bool,
 }
 
 fn bpf(name: &str, reliance: Reliance) -> Handler {
@@ -252,7 +306,23 @@ impl Merger {
         }
     }
 
-    fn kprobes(&mut self, kprobes: &[Kprobe], programs: &Programs) {
+    fn kprobes(&mut self, kprobes: &[Kprobe], programs: &Programs, own: &OwnKprobes) {
+        let resting = own.resting;
+        let mut own: Vec<&str> = own.functions.iter().map(String::as_str).collect();
+        let live = kprobes.iter().filter(|kprobe| kprobe.is_live()).count();
+        let is_listed = |owner: &&KprobeProgram| kprobes.iter().any(|kprobe| owner.is_at(kprobe));
+        let of_nobody = live.saturating_sub(programs.on_kprobe.iter().filter(is_listed).count());
+        // Another instance's, where no interface tells: only if they account for all that have no owner.
+        let unplaced_ours =
+            programs.unplaced_kprobes.iter().filter(|name| name.starts_with(OUR_PREFIX)).count();
+        let is_placed = |function: &&str| {
+            let is_it =
+                |owner: &KprobeProgram| owner.name.starts_with(OUR_PREFIX) && owner.function == **function;
+            programs.on_kprobe.iter().any(is_it)
+        };
+        let own_unplaced = own.iter().filter(|function| !is_placed(function)).count();
+        let of_others = unplaced_ours.saturating_sub(own_unplaced + resting);
+        let all_ours = of_nobody.saturating_sub(own_unplaced) <= of_others;
         let mut owners: Vec<_> = programs.on_kprobe.iter().map(Some).collect();
         for kprobe in kprobes.iter().filter(|kprobe| kprobe.is_live()) {
             if kprobe.is_on_ftrace {
@@ -266,13 +336,23 @@ impl Merger {
             // Several probes at one place have a line each: an owner stands for one of them.
             let owner = owners.iter_mut().find(|owner| owner.is_some_and(|owner| owner.is_at(kprobe)));
             let handler = match owner.and_then(Option::take) {
-                Some(owner) => bpf(&owner.name, reliance),
-                None => Handler {
-                    kind: HandlerKind::Kprobe,
-                    name: format!("{}+{:#x}", kprobe.function, kprobe.offset),
-                    reliance,
-                    ours: false,
-                },
+                Some(owner) => {
+                    if owner.name.starts_with(OUR_PREFIX) {
+                        own.retain(|function| *function != kprobe.function);
+                    }
+                    bpf(&owner.name, reliance)
+                }
+                None => {
+                    // One of this process stands for one of them.
+                    let own_index = own.iter().position(|function| *function == kprobe.function);
+                    let is_own = own_index.map(|index| own.swap_remove(index)).is_some();
+                    Handler {
+                        kind: HandlerKind::Kprobe,
+                        name: format!("{}+{:#x}", kprobe.function, kprobe.offset),
+                        reliance,
+                        ours: all_ours || is_own,
+                    }
+                }
             };
             self.site(&kprobe.function, kprobe.module.as_deref()).add(handler);
         }
@@ -294,13 +374,19 @@ impl Merger {
     }
 
     fn enabled(&mut self, function: &EnabledFunction, programs: &Programs, tracers: &[Tracer]) {
+        let looks_first = self.fprobe_looks_first;
+        let is_skipped = |name: &str| looks_first && name.starts_with(fprobe::PREFIX);
         let has_kprobe = self.kprobed_on_ftrace.contains(&function.function);
         let site = self.site(&function.function, function.module.as_deref());
         let mut counted = function.handlers;
         let named =
             |kind, name: &str, reliance| Handler { kind, name: name.to_owned(), reliance, ours: false };
         let has_kind = |site: &Site, kind| site.handlers.iter().chain(&site.ours).any(|h| h.kind == kind);
-        let callbacks: Vec<_> = function.callbacks.iter().map(|name| (name, callback(name))).collect();
+        let known = |name: &String| match callback(name) {
+            Callback::Handler(_) if is_skipped(name) => Callback::Handler(Reliance::SkippedByKernel),
+            known => known,
+        };
+        let callbacks: Vec<_> = function.callbacks.iter().map(|name| (name, known(name))).collect();
         let says = |what| callbacks.iter().any(|&(_, known)| known == what);
 
         if says(Callback::Livepatch) && !has_kind(site, HandlerKind::Livepatch) {

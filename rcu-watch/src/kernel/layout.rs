@@ -18,6 +18,11 @@ const PER_CPU_OFFSET: &str = "__per_cpu_offset";
 const PREEMPT_COUNT: &str = "__preempt_count";
 const PCPU_HOT: &str = "pcpu_hot";
 const PCPU_HOT_PREEMPT_COUNT: &str = "preempt_count";
+const RCU_DATA: &str = "rcu_data";
+const RCU_NODE: &str = "rcu_node";
+const GRPMASK: &str = "grpmask";
+const MYNODE: &str = "mynode";
+const QSMASKINITNEXT: &str = "qsmaskinitnext";
 /// Removed with the special bit by a86baa69c2b7 ("rcu: Remove special bit at the bottom of the ->dynticks
 /// counter").
 const SPECIAL_BIT: &str = "rcu_eqs_special_set";
@@ -36,6 +41,8 @@ pub fn ask(query: &mut Query) {
         want(place.object, &[place.state_member, place.nesting_member, place.nmi_nesting_member]);
     }
     want(PCPU_HOT, &[PCPU_HOT_PREEMPT_COUNT]);
+    want(RCU_DATA, &[GRPMASK, MYNODE]);
+    want(RCU_NODE, &[QSMASKINITNEXT]);
     query.variables.insert(PREEMPT_COUNT.to_owned());
 }
 
@@ -152,8 +159,26 @@ pub fn find(btf: &Found, symbols: &Wanted) -> Result<Layout, LayoutError> {
         ..StateLayout::default()
     };
     let mut layout = Layout { generation, state, nmi_nesting_bytes };
+    add_online_mask(&mut layout.state, btf, symbols);
     layout.set_generation(generation);
     Ok(layout)
+}
+
+/// Where RCU keeps which CPUs it waits for; left out where any part of it is not to be had.
+fn add_online_mask(state: &mut StateLayout, btf: &Found, symbols: &Wanted) {
+    let member = |of: &str, name: &str| btf.member(of, name).filter(|member| member.size_bytes == 8);
+    let (Some(grpmask), Some(mynode), Some(qsmaskinitnext), Some(rcu_data)) = (
+        member(RCU_DATA, GRPMASK),
+        member(RCU_DATA, MYNODE),
+        member(RCU_NODE, QSMASKINITNEXT),
+        symbols.address(RCU_DATA),
+    ) else {
+        return;
+    };
+    state.rcu_data = rcu_data;
+    state.grpmask_offset = grpmask.offset_bytes;
+    state.mynode_offset = mynode.offset_bytes;
+    state.qsmaskinitnext_offset = qsmaskinitnext.offset_bytes;
 }
 
 /// The generation whose members this kernel has.

@@ -1,7 +1,16 @@
-//! Livepatches, from `/sys/kernel/livepatch/<patch>/<object>/<function>,<sympos>`.
+//! Livepatches, from `/sys/kernel/livepatch/<patch>/<object>/<function>,<sympos>`, and what became of them between
+//! two looks.
+//!
+//! The kernel has no event for a livepatch. Sysfs is looked at again and again, and what two looks show implies what
+//! happened in between: a livepatch that is there and at rest was loaded and went through its transition, seen or
+//! not. A directory that was made anew has another inode, so one that left and came back is told as that.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use serde::Serialize;
+
+use crate::kernel::mount::Tree;
 use crate::kernel::support::Reason;
 
 /// One function of one livepatch.
@@ -23,6 +32,150 @@ pub struct Livepatch {
     /// Tasks are still being moved to or from it.
     pub in_transition: bool,
     pub functions: Vec<PatchedFunction>,
+    /// Of its directory: another one for each time that it is loaded.
+    pub inode: u64,
+}
+
+/// What can happen to a livepatch, in the order in which it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The kernel took it in.
+    Load,
+    /// Tasks begin to move to it, or away from it.
+    TransitionStart,
+    /// All tasks have moved.
+    TransitionEnd,
+    /// The kernel let go of it; its module can be unloaded.
+    Unload,
+}
+
+impl Event {
+    /// As people read it.
+    #[must_use]
+    pub const fn phrase(self, to_patched: bool) -> &'static str {
+        match (self, to_patched) {
+            (Self::Load, _) => "loaded",
+            (Self::TransitionStart, true) => "transition to the patched functions began",
+            (Self::TransitionStart, false) => "transition to the original functions began",
+            (Self::TransitionEnd, true) => "transition to the patched functions is complete",
+            (Self::TransitionEnd, false) => "transition to the original functions is complete",
+            (Self::Unload, _) => "unloaded",
+        }
+    }
+}
+
+/// One event of one livepatch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happened {
+    pub patch: String,
+    pub event: Event,
+    /// Of a transition: towards the patched functions.
+    pub to_patched: bool,
+    /// The functions that it replaces.
+    pub functions: Vec<PatchedFunction>,
+}
+
+/// The livepatches as they were last seen.
+#[derive(Debug)]
+pub struct Livepatches {
+    tree: Tree,
+    seen: Vec<Tracked>,
+}
+
+impl Livepatches {
+    /// Starts from what is there now.
+    #[must_use]
+    pub fn new(tree: Tree) -> Self {
+        let mut livepatches = Self { tree, seen: Vec::new() };
+        livepatches.look();
+        livepatches
+    }
+
+    /// What happened since the last look.
+    pub fn look(&mut self) -> Vec<Happened> {
+        // Where the directory cannot be read, nothing is known to have happened.
+        let now = read(&self.tree.path("/sys/kernel/livepatch"));
+        now.map_or_else(|_| Vec::new(), |now| track(&mut self.seen, now))
+    }
+}
+
+/// A livepatch and where it stands.
+#[derive(Clone, Debug)]
+struct Tracked {
+    patch: Livepatch,
+    /// Tasks run the patched functions; in a transition: ran them before it.
+    settled: bool,
+    /// The transition that it is in: towards the patched functions?
+    moving: Option<bool>,
+}
+
+/// Brings `seen` up to `now`, and says what that took.
+fn track(seen: &mut Vec<Tracked>, now: Vec<Livepatch>) -> Vec<Happened> {
+    let mut all = Vec::new();
+    let is = |tracked: &Tracked, patch: &Livepatch| {
+        tracked.patch.name == patch.name && tracked.patch.inode == patch.inode
+    };
+    seen.retain(|tracked| {
+        let stays = now.iter().any(|patch| is(tracked, patch));
+        if !stays {
+            tracked.leave(&mut all);
+        }
+        stays
+    });
+    for patch in now {
+        if let Some(tracked) = seen.iter_mut().find(|tracked| is(tracked, &patch)) {
+            tracked.step(patch, &mut all);
+        } else {
+            let mut tracked = Tracked { patch: patch.clone(), settled: false, moving: None };
+            tracked.tell(&mut all, Event::Load, true);
+            tracked.step(patch, &mut all);
+            seen.push(tracked);
+        }
+    }
+    all
+}
+
+impl Tracked {
+    /// In kernel/livepatch/core.c:__klp_enable_patch, and in the function that disables, the transition begins
+    /// before `enabled` is set: only from where a transition set out is it known where to.
+    fn step(&mut self, now: Livepatch, all: &mut Vec<Happened>) {
+        let was_enabled = std::mem::replace(&mut self.patch, now).enabled;
+        let Livepatch { enabled, in_transition, .. } = self.patch;
+        if self.moving.is_none() && (in_transition || enabled != self.settled) {
+            self.begin(!self.settled, all);
+        }
+        let reversed = |to: bool| enabled != to && (was_enabled == to || !in_transition);
+        if let Some(to) = self.moving.filter(|&to| reversed(to)) {
+            self.begin(!to, all);
+        }
+        if let Some(to) = self.moving.filter(|_| !in_transition) {
+            self.tell(all, Event::TransitionEnd, to);
+            (self.settled, self.moving) = (to, None);
+        }
+    }
+
+    fn begin(&mut self, to: bool, all: &mut Vec<Happened>) {
+        self.tell(all, Event::TransitionStart, to);
+        self.moving = Some(to);
+    }
+
+    /// It is gone: whatever it had been, it was disabled to the end.
+    fn leave(&self, all: &mut Vec<Happened>) {
+        if self.moving == Some(true) || (self.moving.is_none() && self.settled) {
+            self.tell(all, Event::TransitionStart, false);
+        }
+        if self.moving.is_some() || self.settled {
+            self.tell(all, Event::TransitionEnd, false);
+        }
+        self.tell(all, Event::Unload, false);
+    }
+
+    fn tell(&self, all: &mut Vec<Happened>, event: Event, to_patched: bool) {
+        let Livepatch { name, functions, .. } = &self.patch;
+        all.push(Happened { patch: name.clone(), event, to_patched, functions: functions.clone() });
+    }
 }
 
 /// All livepatches, sorted by name. None where the kernel has no livepatching.
@@ -57,7 +210,8 @@ fn read_one(patch: &Path) -> Livepatch {
         }
     }
     functions.sort();
-    Livepatch { enabled: flag("enabled"), in_transition: flag("transition"), functions, name }
+    let inode = std::fs::metadata(patch).map_or(0, |metadata| metadata.ino());
+    Livepatch { enabled: flag("enabled"), in_transition: flag("transition"), functions, inode, name }
 }
 
 fn file_name(path: &Path) -> String {
@@ -89,6 +243,60 @@ mod tests {
         let names: Vec<_> =
             found[0].functions.iter().map(|f| (f.object.as_str(), f.function.as_str(), f.sympos)).collect();
         assert_eq!(names, [("ext4", "show", 2), ("vmlinux", "arch_cpu_idle", 1)]);
+    }
+
+    fn patch(enabled: bool, in_transition: bool, inode: u64) -> Vec<Livepatch> {
+        vec![Livepatch { name: "p".into(), enabled, in_transition, functions: Vec::new(), inode }]
+    }
+
+    /// What each look tells: each event as its first letter, transitions with their direction.
+    fn told(looks: &[Vec<Livepatch>]) -> Vec<String> {
+        let letter = |happened: &Happened| match (happened.event, happened.to_patched) {
+            (Event::Load, _) => "L",
+            (Event::TransitionStart, true) => "(",
+            (Event::TransitionEnd, true) => ")",
+            (Event::TransitionStart, false) => "[",
+            (Event::TransitionEnd, false) => "]",
+            (Event::Unload, _) => "U",
+        };
+        let mut seen = Vec::new();
+        looks.iter().map(|now| track(&mut seen, now.clone()).iter().map(letter).collect()).collect()
+    }
+
+    #[test]
+    fn a_livepatch_seen_at_every_step_is_told_step_by_step() {
+        let looks = [
+            patch(false, false, 1),
+            // The transition begins before the flag is set, both ways.
+            patch(false, true, 1),
+            patch(true, true, 1),
+            patch(true, false, 1),
+            patch(true, true, 1),
+            patch(false, true, 1),
+            vec![],
+        ];
+        assert_eq!(told(&looks), ["L", "(", "", ")", "[", "", "]U"]);
+    }
+
+    #[test]
+    fn what_no_look_saw_is_told_all_the_same() {
+        assert_eq!(told(&[patch(true, false, 1), vec![]]), ["L()", "[]U"]);
+        assert_eq!(told(&[patch(true, false, 1), patch(true, false, 2)]), ["L()", "[]UL()"]);
+        assert_eq!(told(&[patch(false, true, 1), vec![]]), ["L(", "[]U"]);
+        assert_eq!(told(&[patch(true, false, 1), patch(false, false, 1)]), ["L()", "[]"]);
+        // It could not be enabled, or nobody looked in time.
+        assert_eq!(told(&[patch(false, false, 1), vec![]]), ["L", "U"]);
+    }
+
+    #[test]
+    fn a_transition_that_is_reversed_begins_again() {
+        let forth = [patch(true, true, 1), patch(false, true, 1), patch(false, false, 1)];
+        assert_eq!(told(&forth), ["L(", "[", "]"]);
+        let back =
+            [patch(true, false, 1), patch(false, true, 1), patch(true, true, 1), patch(true, false, 1)];
+        assert_eq!(told(&back), ["L()", "[", "(", ")"]);
+        let unseen = [patch(true, true, 1), patch(false, false, 1)];
+        assert_eq!(told(&unseen), ["L(", "[]"]);
     }
 
     #[test]

@@ -31,6 +31,20 @@ pub struct PlannedRow {
     pub passed_over: Vec<PassedOver>,
 }
 
+impl PlannedRow {
+    /// All reasons for which something was passed over, each once.
+    #[must_use]
+    pub fn reasons(&self) -> String {
+        let mut reasons: Vec<&str> = Vec::new();
+        for passed in &self.passed_over {
+            if !reasons.contains(&passed.reason.as_str()) {
+                reasons.push(&passed.reason);
+            }
+        }
+        reasons.join("; ")
+    }
+}
+
 /// Rows of which one must be attached for the run to be conclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {

@@ -7,6 +7,7 @@
 use crate::core::finding::RuleId;
 use crate::core::probe::Point;
 use crate::kernel::legacy;
+use crate::kernel::text;
 
 /// What a candidate sits on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub const ROWS: &[Row] = &[
     // rcu_idle_enter and rcu_idle_exit are traceable up to 5.19.
     Row { point: Point::EqsEnter, candidates: &[On::Tracepoint("cpu_idle"), On::Function("rcu_idle_enter")] },
     Row { point: Point::EqsExit, candidates: &[On::Tracepoint("cpu_idle"), On::Function("rcu_idle_exit")] },
+    // Once for each livepatch that was enabled or disabled to its end; sysfs says which.
+    Row { point: Point::KlpTransition, candidates: &[On::Function("klp_complete_transition")] },
 ];
 
 /// Functions that run with RCU off on some kernel that lets everybody hook them; noinstr since 6.3, where
@@ -51,6 +54,31 @@ pub const IDLE_VICTIMS: &[&str] = &[
     "cpuidle_poll_time",
     "default_enter_idle",
     "spec_ctrl_current",
+];
+
+/// The first functions behind NMI and exception entry that can be hooked, by programs made for them. The handler
+/// of #DB comes last: watchpoints raise #DB, and go without it.
+pub const ENTRY: &[(Point, &str)] = &[
+    (Point::NmiEnter, "perf_event_nmi_handler"),
+    (Point::NmiEnter, "nmi_cpu_backtrace_handler"),
+    (Point::IstEnter, "kprobe_int3_handler"),
+    (Point::IstEnter, DEBUG_HANDLER),
+];
+pub const DEBUG_HANDLER: &str = "hw_breakpoint_exceptions_notify";
+
+/// Functions that run on a CPU that RCU takes for offline: on the way down after
+/// kernel/cpu.c:cpuhp_report_idle_dead, and on the way up before rcu_cpu_starting.
+pub const OFFLINE: &[&str] = &[
+    "arch_cpu_idle_dead",
+    "native_play_dead",
+    "play_dead_common",
+    "hlt_play_dead",
+    "mwait_play_dead",
+    "cpuidle_play_dead",
+    "acpi_idle_play_dead",
+    "load_ucode_ap",
+    "cpuhp_ap_sync_alive",
+    "fpu__init_cpu",
 ];
 
 /// Functions whose job is to run while RCU is not watching, but for those that tell it of irqs and NMIs
@@ -91,8 +119,7 @@ const HANDS_OFF_PREFIXES: &[&str] =
 const NOINSTR: &str = "noinstr entry code, where neither a kprobe nor fentry can sit";
 
 /// Points that no probe of this version sits on, and why.
-pub const NOT_WATCHED: &[(Point, &str)] =
-    &[(Point::IrqEnter, NOINSTR), (Point::IrqExit, NOINSTR), (Point::IstEnter, NOINSTR)];
+pub const NOT_WATCHED: &[(Point, &str)] = &[(Point::IrqEnter, NOINSTR), (Point::IrqExit, NOINSTR)];
 
 /// Whether the function runs with RCU off on the kernels that let it be hooked.
 #[must_use]
@@ -108,7 +135,16 @@ pub fn is_rcu_internal(function: &str) -> bool {
 /// Whether rcu-watch keeps away from a function whoever else is on it.
 #[must_use]
 pub fn is_hands_off(function: &str) -> bool {
-    HANDS_OFF.contains(&function) || HANDS_OFF_PREFIXES.iter().any(|prefix| function.starts_with(prefix))
+    let has_own_program = ENTRY.iter().any(|&(_, name)| name == function);
+    !has_own_program
+        && (HANDS_OFF.contains(&function)
+            || HANDS_OFF_PREFIXES.iter().any(|prefix| function.starts_with(prefix)))
+}
+
+/// Whether the point is about a function that somebody's handlers are on.
+#[must_use]
+pub const fn is_of_handlers(point: Point) -> bool {
+    matches!(point, Point::PatchedFunction | Point::FtraceFunction)
 }
 
 /// Points of which one at least is needed to judge by this rule.
@@ -136,9 +172,10 @@ pub fn functions() -> impl Iterator<Item = &'static str> {
         On::Function(name) => Some(*name),
         On::Tracepoint(_) => None,
     });
+    let lists = IDLE_VICTIMS.iter().chain(RCU_INTERNAL).chain(OFFLINE).chain(text::SYMBOLS).copied();
     of_rows
-        .chain(IDLE_VICTIMS.iter().copied())
-        .chain(RCU_INTERNAL.iter().copied())
+        .chain(lists)
+        .chain(ENTRY.iter().map(|&(_, name)| name))
         .chain(legacy::TRANSITIONS.iter().map(|one| one.function))
 }
 

@@ -13,6 +13,7 @@ use crate::core::probe::{Mechanism, Point, Probe};
 use crate::core::units::CpuId;
 use crate::kernel::attribution::Site;
 use crate::kernel::candidate::{self, Function};
+use crate::kernel::entry;
 use crate::kernel::facts::{Facts, FtraceValidation};
 use crate::kernel::layout::Layout;
 use crate::kernel::legacy;
@@ -76,6 +77,7 @@ pub fn select(facts: &Facts, request: &Request) -> AttachPlan {
     }
     watchpoint::plan(&mut planner);
     legacy::plan(&mut planner);
+    entry::plan(&mut planner);
     planner.sites();
     planner.idle_victims();
     planner.requirements();
@@ -166,6 +168,11 @@ impl Planner<'_> {
             },
         });
         self.plan.probes.len() - 1
+    }
+
+    /// Adds a probe on a function that nobody else is on.
+    pub(super) fn add_function(&mut self, point: Point, mechanism: Mechanism, symbol: &str) -> usize {
+        self.add(point, Chosen { mechanism, symbol: symbol.to_owned() }, None)
     }
 
     fn row(&mut self, row: &Row) {
@@ -374,7 +381,7 @@ impl Planner<'_> {
             .map(|row| Requirement {
                 what: row.site.clone().unwrap_or_default(),
                 any_of: row.chosen.into_iter().collect(),
-                reason: row.chosen.is_none().then(|| reasons_of(&row.passed_over)),
+                reason: row.chosen.is_none().then(|| row.reasons()),
             })
             .collect();
         self.plan.requirements.extend(sites);
@@ -417,7 +424,7 @@ impl Planner<'_> {
                 .site
                 .as_ref()
                 .map_or_else(|| row.point.name().to_owned(), |site| format!("{} {site}", row.point.name())),
-            reason: reasons_of(&row.passed_over),
+            reason: row.reasons(),
             remedy: None,
         });
         let spots: Vec<_> = anything.chain(of_rows).chain(alone).collect();
@@ -439,18 +446,6 @@ impl Planner<'_> {
             self.plan.blind_spots.push(BlindSpot { what, reason, remedy: None });
         }
     }
-}
-
-/// All reasons of a row in a sentence, each once.
-fn reasons_of(passed_over: &[PassedOver]) -> String {
-    let mut reasons: Vec<&str> = passed_over.iter().map(|passed| passed.reason.as_str()).collect();
-    let mut seen = Vec::new();
-    reasons.retain(|reason| {
-        let is_new = !seen.contains(reason);
-        seen.push(reason);
-        is_new
-    });
-    reasons.join("; ")
 }
 
 /// Functions that were passed over for the same reason become one entry with all their names.

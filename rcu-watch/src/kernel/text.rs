@@ -7,14 +7,47 @@ use crate::core::cause::Writers;
 use crate::core::model::kernel::{TextMap, TextRange};
 use crate::core::units::Address;
 use crate::kernel::points;
-use crate::kernel::symbol::SymbolTable;
+use crate::kernel::symbol::{SymbolTable, Wanted};
 
 /// Bounds of text that cannot be hooked, as the linker script names them.
 const UNINSTRUMENTABLE: &[&str] = &["__noinstr_text", "__cpuidle_text", "__entry_text"];
 
+/// Symbols by which a run without watchpoints knows the text, and the way out of an EQS.
+pub const SYMBOLS: &[&str] = &[
+    "__noinstr_text_start",
+    "__noinstr_text_end",
+    "__cpuidle_text_start",
+    "__cpuidle_text_end",
+    "__entry_text_start",
+    "__entry_text_end",
+    "__tracepoint_rcu_dyntick",
+    "__tracepoint_rcu_watching",
+    "rcu_cleanup_after_idle",
+];
+
+/// Text that cannot be hooked.
+#[must_use]
+pub fn uninstrumentable(symbols: &Wanted) -> Vec<TextRange> {
+    let bound = |section: &str, end: &str| symbols.address(&format!("{section}_{end}")).map(Address);
+    UNINSTRUMENTABLE
+        .iter()
+        .filter_map(|name| Some(TextRange { start: bound(name, "start")?, end: bound(name, "end")? }))
+        .collect()
+}
+
+/// Whether the way out of an EQS calls what can be hooked before N and M count: a tracepoint of RCU_TRACE, or
+/// the function of FAST_NO_HZ, whose call is compiled out where it does nothing.
+#[must_use]
+pub fn eqs_exit_calls_out(symbols: &Wanted) -> bool {
+    ["__tracepoint_rcu_dyntick", "__tracepoint_rcu_watching", "rcu_cleanup_after_idle"]
+        .iter()
+        .any(|name| symbols.has(name))
+}
+
 /// Functions of RCU and context tracking in the kernel image: their names are enough. Modules may be called
 /// what they like, and are not asked.
-const WRITERS: &[&str] = &["rcu_", "__rcu_", "rcutree_", "ct_", "__ct_", "context_tracking_"];
+const WRITERS: &[&str] =
+    &["rcu_", "__rcu_", "rcutree_", "ct_", "__ct_", "context_tracking_", "dyntick_save_progress_counter"];
 
 const IRQ: &[&str] = &[
     "rcu_nmi_enter",
@@ -56,8 +89,16 @@ const EQS: &[&str] = &[
     "cpu_idle_poll",
 ];
 
-const MOMENTARY: &[&str] =
-    &["rcu_momentary_eqs", "rcu_momentary_dyntick_idle", "rcu_dynticks_momentary_idle"];
+/// Those that leave RCU watching. Up to 5.14 the grace period's thread reads S by adding nothing to it
+/// (kernel/rcu/tree.c:rcu_dynticks_snap), wherever that was inlined.
+const MOMENTARY: &[&str] = &[
+    "rcu_momentary_eqs",
+    "rcu_momentary_dyntick_idle",
+    "rcu_dynticks_momentary_idle",
+    "rcu_dynticks_snap",
+    "dyntick_save_progress_counter",
+    "rcu_implicit_dynticks_qs",
+];
 
 /// What the rules and the causes of transitions need to know of the text.
 #[must_use]
@@ -119,7 +160,8 @@ ffffffff81002100 T ct_nmi_enter
 ffffffff81002200 T memcpy
 ffffffff81002300 T __noinstr_text_end
 ffffffff81003000 T rcu_momentary_eqs
-ffffffff81003040 T other
+ffffffff81003040 t dyntick_save_progress_counter
+ffffffff81003080 T other
 ffffffffc0001000 t ct_nmi_enter\t[imitator]
 ffffffffc0001040 t rcu_mine\t[imitator]
 ffffffffc0001080 t last\t[imitator]
@@ -138,6 +180,10 @@ ffffffffc0001080 t last\t[imitator]
         assert!(holds(&writers.irq, 0xffff_ffff_8100_2100));
         assert!(holds(&writers.eqs, 0xffff_ffff_8100_2050));
         assert!(holds(&writers.momentary, 0xffff_ffff_8100_3000));
+        // It writes to read.
+        assert!(
+            holds(&map.writers, 0xffff_ffff_8100_3050) && holds(&writers.momentary, 0xffff_ffff_8100_3050)
+        );
     }
 
     #[test]

@@ -192,7 +192,7 @@ fn without_our_own(mut stack: Vec<Frame>, mechanism: Mechanism) -> Vec<Frame> {
 
 /// Where the code was that a watchpoint or a sample is about: no stack is taken there, but these are known.
 fn interrupted(hit: &Hit<'_>) -> impl Iterator<Item = Address> {
-    let tells = matches!(hit.probe.mechanism, Mechanism::Watchpoint | Mechanism::PerfEvent);
+    let tells = hit.probe.mechanism == Mechanism::Watchpoint || hit.probe.is_sample(hit.snapshot);
     let regs = hit.snapshot.regs.filter(|regs| tells && !regs.user_mode);
     let caller = hit.snapshot.caller.filter(|_| hit.probe.mechanism == Mechanism::Watchpoint);
     regs.map(|regs| regs.ip).into_iter().chain(caller)

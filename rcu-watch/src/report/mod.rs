@@ -28,7 +28,7 @@ pub use baseline::Baseline;
 pub use check::Check;
 pub use finding::{FindingReport, Repeat};
 pub use header::Header;
-pub use plan::{HandlersChanged, PlanChange};
+pub use plan::{LivepatchReport, PlanChange};
 pub use progress::{Heartbeat, Lost, Missed, ProbeError};
 pub use snapshot::SnapshotReport;
 pub use stream::Stream;
@@ -65,7 +65,7 @@ pub enum Message {
     Snapshot(Box<SnapshotReport>),
     /// Only with `--stream all` and watchpoints.
     Transition(Box<Transition>),
-    Livepatch(HandlersChanged),
+    Livepatch(LivepatchReport),
     PlanChange(PlanChange),
     Lost(Lost),
     Missed(Missed),

@@ -8,6 +8,7 @@ pub mod child;
 pub mod clock;
 pub mod coverage;
 mod duty;
+mod follow;
 pub mod listener;
 pub mod proof;
 pub mod refusal;
@@ -22,13 +23,14 @@ use anyhow::Result;
 use crate::bpf::{Programs, Reader};
 use crate::cli::args::Format;
 use crate::core::pipeline::Pipeline;
-use crate::core::probe::{Point, Probe};
+use crate::core::probe::{Mechanism, Point, Probe};
 use crate::core::units::{CpuId, Nanos, ProbeId};
 use crate::recording::Recorder;
 use crate::report::stream::Stream;
 use crate::report::{Heartbeat, Message, Repeat};
 
 use books::Books;
+use follow::Following;
 use listener::{Filter, Teller};
 use symbols::Symbols;
 use watch::Watch;
@@ -58,6 +60,12 @@ pub struct Session {
     closed_cpus: Vec<CpuId>,
     /// Required points that could not be attached, a sentence each.
     unattached: Vec<String>,
+    /// Tells whose handlers come and go; `None` until the plan is attached.
+    following: Option<Following>,
+    /// Probes of functions that nobody else is on any more.
+    detached: Vec<ProbeId>,
+    /// Probes that are known to fire, and were told as such.
+    proven: Vec<ProbeId>,
     started: Nanos,
     cpu_seconds_at_start: f64,
     told: u64,
@@ -122,12 +130,20 @@ impl Session {
         Ok(())
     }
 
+    /// NMIs as the tracepoint saw them; the probes on single handlers see the same ones again.
+    fn nmis(&self) -> u64 {
+        let all = self.probes.iter().filter(|running| running.probe.point == Point::NmiEnter);
+        let of_tracepoint = all.filter(|running| running.probe.mechanism == Mechanism::RawTracepoint);
+        of_tracepoint.map(|running| self.books.hits(running.id)).sum()
+    }
+
     fn status(&mut self) -> Result<()> {
         self.follow_hotplug()?;
         self.tell_losses()?;
         if self.draws {
             self.tell_repeats()?;
         }
+        self.tell_proofs()?;
         let now = self.progress()?;
         Ok(self.stream.status(&now)?)
     }
@@ -155,7 +171,7 @@ impl Session {
             checkpoints: hits(|point| point == Point::Checkpoint),
             handler_calls: hits(|point| matches!(point, Point::PatchedFunction | Point::FtraceFunction)),
             idle_entries: hits(|point| point == Point::EqsEnter),
-            nmis: hits(|point| point == Point::NmiEnter),
+            nmis: self.nmis(),
             findings: findings.map(|total| total.count).sum(),
             lost: self.books.lost(),
             missed: self.books.missed(),

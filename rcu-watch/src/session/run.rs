@@ -99,6 +99,7 @@ async fn run_to_end(
             _ = look.tick() => {
                 session.turn_watchpoints()?;
                 session.drain(BATCH)?;
+                session.follow()?;
             }
             ready = filled(ring.as_ref()) => {
                 ready?;

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::books::Books;
+use super::follow::Following;
 use super::listener::Filter;
 use super::refusal::refuse_if_unsupported;
 use super::symbols::Symbols;
@@ -17,8 +18,11 @@ use crate::core::pipeline::Pipeline;
 use crate::core::probe::{Mechanism, Point, Probe};
 use crate::core::units::{Address, CpuId, ProbeId};
 use crate::kernel::calibrate::{self, Calibration, Contradiction};
+use crate::kernel::facts::Running;
+use crate::kernel::follow::Follower;
 use crate::kernel::layout::Layout;
-use crate::kernel::{AttachPlan, Facts};
+use crate::kernel::mount::Tree;
+use crate::kernel::{AttachPlan, Facts, Request, points, text};
 use crate::recording::Recorder;
 use crate::recording::part::{Planned, Start};
 use crate::report::header::{self, Clock, HandledSite, Header, Kernel, Proof};
@@ -30,7 +34,13 @@ use rcu_watch_common::slot;
 ///
 /// # Errors
 /// [`Unsupported`] where this kernel or these privileges do not allow it, with all that stands in the way.
-pub fn start(facts: &Facts, plan: &AttachPlan, mut stream: Stream, args: &WatchArgs) -> Result<Session> {
+pub fn start(
+    facts: &Facts,
+    request: &Request,
+    plan: &AttachPlan,
+    mut stream: Stream,
+    args: &WatchArgs,
+) -> Result<Session> {
     let mut layout = *facts.layout.as_ref().map_err(|error| Unsupported(error.to_string()))?;
     let options = StreamOptions {
         transport: plan.transport,
@@ -52,7 +62,7 @@ pub fn start(facts: &Facts, plan: &AttachPlan, mut stream: Stream, args: &WatchA
     let mut session = Session {
         programs,
         reader,
-        pipeline: Pipeline::new(model(&layout, &calibration), Vec::new()),
+        pipeline: Pipeline::new(with_text(model(&layout, &calibration), facts), Vec::new()),
         books: Books::default(),
         symbols: Symbols::default(),
         stream,
@@ -63,14 +73,21 @@ pub fn start(facts: &Facts, plan: &AttachPlan, mut stream: Stream, args: &WatchA
         cpus: plan.cpus.clone(),
         closed_cpus: Vec::new(),
         unattached: Vec::new(),
+        following: None,
+        detached: Vec::new(),
+        proven: Vec::new(),
         started,
         cpu_seconds_at_start,
         told: 0,
         recorder: args.extra.record.as_deref().map(Recorder::create).transpose()?,
         watch: Watch::default(),
     };
+    // What it knows is of before our own probes; it looks when they are there.
+    let follower = Follower::new(Tree::live(), Running, facts.clone(), request.clone());
     let (attached, unseen) = session.attach(plan);
     session.programs.watch_only(&plan.cpus)?;
+    session.following = Some(Following::start(follower, &session.probes)?);
+    session.know_victims(facts);
     session.closed_cpus = proof::walk(&plan.cpus).context("cannot walk over the CPUs to prove the probes")?;
     session.books.update(&session.programs, &session.probes)?;
     session.send_header(facts, plan, &layout, &calibration, &attached, unseen)?;
@@ -153,6 +170,15 @@ pub(crate) fn model(layout: &Layout, calibration: &Calibration) -> KernelModel {
     model
 }
 
+/// Which code no probe can be in, for what NMIs interrupt.
+fn with_text(mut model: KernelModel, facts: &Facts) -> KernelModel {
+    if let Ok(symbols) = &facts.symbols {
+        model.eqs_exit_calls_out = text::eqs_exit_calls_out(symbols);
+        model.text.uninstrumentable = text::uninstrumentable(symbols);
+    }
+    model
+}
+
 /// What became of one probe of the plan.
 struct Attachment {
     symbol: String,
@@ -206,6 +232,8 @@ impl Session {
             Err(_) => (None, Proof::Failed),
             Ok(id) => (Some(*id), self.proof(*id, &plan.probes[index].probe)),
         };
+        let fired = |running: &&RunningProbe| self.books.hits(running.id) > 0;
+        let proven: Vec<ProbeId> = self.probes.iter().filter(fired).map(|running| running.id).collect();
         let mut blind_spots = plan.blind_spots.clone();
         blind_spots.extend(unseen);
         if !calibration.eqs_seen {
@@ -219,6 +247,7 @@ impl Session {
         header.layout = Some(layout_report(layout, true, calibration.sentences.clone()));
         header.plan = plan.report(state);
         header.blind_spots = blind_spots;
+        self.proven = proven;
         let now = clock::now();
         if let Some(recorder) = &mut self.recorder {
             let planned = |running: &RunningProbe| Planned { id: running.id, probe: running.probe.clone() };
@@ -240,6 +269,21 @@ impl Session {
             }
             _ if self.books.hits(id) > 0 => Proof::Proven,
             _ => Proof::Unproven,
+        }
+    }
+
+    /// Where this kernel's idle functions can be hooked, an NMI that finds one of them is no news. Their ends take
+    /// the whole symbol table, so it is only read where samples come and there are such functions.
+    fn know_victims(&mut self, facts: &Facts) {
+        let samples = self.probes.iter().any(|running| {
+            running.probe.point == Point::NmiEnter && running.probe.mechanism == Mechanism::Fentry
+        });
+        let is_hookable = |name: &&str| facts.traceable.contains(name) == Some(true);
+        if samples
+            && points::IDLE_VICTIMS.iter().any(is_hookable)
+            && let Some(table) = self.symbols.table()
+        {
+            self.pipeline.kernel_mut().text.known_victims = text::find(table).0.known_victims;
         }
     }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::core::finding::{RuleId, Severity};
 use crate::core::units::{CpuId, Nanos};
-use crate::report::header::{BlindSpot, HandledSite};
-use crate::report::{Envelope, FindingReport, Header, Heartbeat, Message};
+use crate::report::header::{BlindSpot, HandledSite, PlannedPoint};
+use crate::report::{Envelope, FindingReport, Header, Heartbeat, Message, PlanChange};
 use crate::sink::Seen;
 use crate::top::strip::Strip;
 
@@ -64,10 +64,15 @@ impl Picture {
                     kind.last = repeat.last_ts_ns;
                 }
             }
-            Message::Livepatch(change) => {
-                self.handlers.retain(|site| site.function != change.site.function);
-                if !change.site.handlers.is_empty() {
-                    self.handlers.push(change.site.clone());
+            Message::PlanChange(PlanChange {
+                point: PlannedPoint { site: Some(function), .. },
+                handlers,
+                ..
+            }) => {
+                self.handlers.retain(|site| site.function != *function);
+                if !handlers.is_empty() {
+                    let (function, handlers) = (function.clone(), handlers.clone());
+                    self.handlers.push(HandledSite { function, address: None, handlers });
                 }
             }
             Message::Lost(lost) => self.note(format!("lost {} records of {}", lost.count, lost.symbol)),

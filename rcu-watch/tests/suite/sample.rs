@@ -3,6 +3,7 @@
 use rcu_watch::core::finding::{RuleId, Severity};
 use rcu_watch::core::probe::{Handler, HandlerKind, Mechanism, Point, Reliance};
 use rcu_watch::core::units::{Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, StateWord};
+use rcu_watch::kernel::livepatch::Event;
 use rcu_watch::report::finding::{
     FindingReport, Frame, GuardVerdict, NmiNestingReport, Repeat, StateReport, TaskReport,
 };
@@ -14,7 +15,7 @@ use rcu_watch::report::summary::{
     Totals,
 };
 use rcu_watch::report::{
-    HandlersChanged, Heartbeat, Lost, Message, Missed, PlanChange, ProbeError, SCHEMA, SnapshotReport,
+    Heartbeat, LivepatchReport, Lost, Message, Missed, PlanChange, ProbeError, SCHEMA, SnapshotReport,
 };
 
 type Said = (u64, Option<u32>, Message);
@@ -268,8 +269,11 @@ pub fn broken_run() -> Vec<Said> {
         (
             ms(4),
             None,
-            Message::Livepatch(HandlersChanged {
-                site: HandledSite { function: "schedule".into(), address: None, handlers: vec![] },
+            Message::Livepatch(LivepatchReport {
+                patch: "lab".into(),
+                event: Event::TransitionEnd,
+                to_patched: true,
+                functions: vec!["vmlinux:schedule".into()],
             }),
         ),
         (
@@ -277,7 +281,8 @@ pub fn broken_run() -> Vec<Said> {
             None,
             Message::PlanChange(PlanChange {
                 point: patched_site(),
-                because: "the livepatch was enabled".into(),
+                handlers: vec![],
+                because: "the last handler left".into(),
             }),
         ),
         (

@@ -62,7 +62,7 @@ fn writer(hit: &Hit<'_>, verdicts: &mut Verdicts) {
 /// B14. Registers and words of a sample are of the same moment: the interruption.
 fn sample(hit: &Hit<'_>, verdicts: &mut Verdicts) {
     let text = &hit.kernel.text;
-    if hit.probe.mechanism != Mechanism::PerfEvent || text.uninstrumentable.is_empty() {
+    if !hit.probe.is_sample(hit.snapshot) || text.uninstrumentable.is_empty() {
         return;
     }
     let Some(regs) = hit.snapshot.regs.filter(|regs| !regs.user_mode) else {

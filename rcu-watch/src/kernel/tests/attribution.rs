@@ -174,3 +174,17 @@ fn a_source_that_cannot_be_read_is_told() {
     assert_eq!(handled.unseen[0].0, "ftrace handlers");
     assert_eq!(handled.unseen[0].1.to_string(), "tracefs is not mounted");
 }
+
+#[test]
+fn an_fprobe_is_skipped_where_the_kernel_looks_first_and_relies_where_it_does_not() {
+    for (looks_first, reliance) in [(false, Reliance::Relies), (true, Reliance::SkippedByKernel)] {
+        let line = "lab_eqs_target [lab_eqs] (1)    \ttramp: 0xffffffffc0247000 (fprobe_ftrace_entry+0x0/0x260) ->fprobe_ftrace_entry+0x0/0x260\n";
+        let mut sightings = Seen { enabled: line, ..Seen::default() }.sightings();
+        sightings.fprobe_looks_first = looks_first;
+        let handled = crate::kernel::attribution::merge(&sightings);
+        assert_eq!(
+            summary(site(&handled, "lab_eqs_target")),
+            [(HandlerKind::FtraceOps, "fprobe_ftrace_entry", reliance)]
+        );
+    }
+}

@@ -6,6 +6,7 @@
 mod attribution;
 mod btf;
 mod diagnosis;
+mod follow;
 mod layout;
 mod legacy;
 mod plan;
@@ -74,6 +75,7 @@ impl Seen<'_> {
             sympos: 1,
         });
         let livepatch = Livepatch {
+            inode: 1,
             name: "lab_livepatch_idle".to_owned(),
             enabled: true,
             in_transition: false,
@@ -85,6 +87,8 @@ impl Seen<'_> {
             kprobes: Ok(kprobe::read(self.kprobes.as_bytes()).unwrap()),
             programs: Ok(self.programs),
             tracers: self.tracers,
+            fprobe_looks_first: false,
+            own_kprobes: crate::kernel::attribution::OwnKprobes::default(),
         }
     }
 

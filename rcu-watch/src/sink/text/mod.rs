@@ -156,7 +156,7 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
                 self.flush()
             }
             Message::Transition(transition) => self.say(&[finding::transition(at, transition)]),
-            Message::Livepatch(change) => self.about(&[plan::handlers_changed(at, change)]),
+            Message::Livepatch(change) => self.about(&[plan::livepatch(at, change)]),
             Message::PlanChange(change) => self.about(&[plan::changed(at, change)]),
             Message::Lost(lost) => self.about(&[status::lost(at, lost)]),
             Message::Missed(missed) => self.about(&[status::missed(at, missed)]),

@@ -1,7 +1,7 @@
 //! The attach plan for people: a line a point, and why each other candidate was passed over.
 
 use crate::report::header::PlannedPoint;
-use crate::report::{HandlersChanged, PlanChange};
+use crate::report::{LivepatchReport, PlanChange};
 use crate::sink::text::block::proven;
 use crate::sink::text::phrase::{self, At};
 use crate::sink::text::style::Style;
@@ -32,15 +32,17 @@ fn name(point: &PlannedPoint) -> String {
 }
 
 pub(super) fn changed(at: At, change: &PlanChange) -> String {
-    let now = change.point.chosen.as_ref().map_or("not visible", |chosen| proven(chosen.proof));
-    format!("{} plan: {} {now}: {}", phrase::at(at), name(&change.point), change.because)
+    let now = change.point.chosen.as_ref().map_or("not watched", |chosen| proven(chosen.proof));
+    let handlers = if change.handlers.is_empty() {
+        String::new()
+    } else {
+        format!("; on it: {}", phrase::handlers(&change.handlers))
+    };
+    format!("{} plan: {} {now}: {}{handlers}", phrase::at(at), name(&change.point), change.because)
 }
 
-pub(super) fn handlers_changed(at: At, change: &HandlersChanged) -> String {
-    let now = if change.site.handlers.is_empty() {
-        "none".to_owned()
-    } else {
-        phrase::handlers(&change.site.handlers)
-    };
-    format!("{} handlers of {}: {now}", phrase::at(at), change.site.function)
+pub(super) fn livepatch(at: At, livepatch: &LivepatchReport) -> String {
+    let LivepatchReport { patch, event, to_patched, functions } = livepatch;
+    let functions = functions.join(", ");
+    format!("{} livepatch {patch} ({functions}): {}", phrase::at(at), event.phrase(*to_patched))
 }

@@ -1,0 +1,142 @@
+//! Notices livepatches, tracers, kprobes and BPF programs as they come and go, and says what to attach.
+//!
+//! No kernel tells of a handler that comes: sysfs, `enabled_functions` and the kprobes list are read again and
+//! again. Only when one of them reads differently are the handlers attributed anew, which takes all of the
+//! kernel's lists and those of its BPF programs.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs::File;
+use std::hash::{Hash as _, Hasher as _};
+use std::ops::ControlFlow;
+
+use crate::core::probe::{Handler, Mechanism};
+use crate::kernel::attribution::{Handled, OwnKprobes, Sightings, Site, merge};
+use crate::kernel::facts::{Ask, Facts};
+use crate::kernel::line::each_line;
+use crate::kernel::livepatch::{self, Livepatch};
+use crate::kernel::mount::Tree;
+use crate::kernel::plan::{PlannedProbe, PlannedRow};
+use crate::kernel::points;
+use crate::kernel::select::{Request, select};
+
+/// What a site needs now.
+#[derive(Clone, Debug)]
+pub enum SiteChange {
+    /// Handlers are on a function that had none.
+    Appeared { site: Site, row: PlannedRow, planned: Option<PlannedProbe> },
+    /// Others than before are on it.
+    Changed { site: Site },
+    /// The last of them has left.
+    Left { function: String },
+}
+
+/// Follows the handlers of one run.
+#[derive(Debug)]
+pub struct Follower<K> {
+    tree: Tree,
+    kernel: K,
+    facts: Facts,
+    request: Request,
+    livepatches: Vec<Livepatch>,
+    lists: u64,
+}
+
+impl<K: Ask> Follower<K> {
+    /// Starts from what was found at the start of the run.
+    #[must_use]
+    pub fn new(tree: Tree, kernel: K, facts: Facts, request: Request) -> Self {
+        Self { tree, kernel, facts, request, livepatches: Vec::new(), lists: 0 }
+    }
+
+    /// Looks at everything; `None` where it reads as before. The first time, and after each of our own attachments, this attributes anew and
+    /// mostly finds nothing changed. `ours` says what kprobes this process has; it is asked again after
+    /// the kernel was, and where it changed meanwhile the kernel is asked anew.
+    pub fn look_around(&mut self, ours: impl Fn() -> OwnKprobes) -> Option<Vec<SiteChange>> {
+        let livepatches = livepatch::read(&self.tree.path("/sys/kernel/livepatch")).unwrap_or_default();
+        let lists = self.fingerprint_of_lists();
+        if (&livepatches, lists) == (&self.livepatches, self.lists) {
+            return None;
+        }
+        (self.livepatches, self.lists) = (livepatches, lists);
+        Some(self.attribute(ours))
+    }
+
+    fn fingerprint_of_lists(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let tracefs = self.tree.tracefs().map(|tracefs| tracefs.join("enabled_functions"));
+        let debugfs = self.tree.debugfs().map(|debugfs| debugfs.join("kprobes/list"));
+        for path in [tracefs, debugfs].into_iter().flatten() {
+            if let Ok(file) = File::open(path) {
+                // A list that fails half way reads differently, which is right.
+                let _ = each_line(file, |line| {
+                    line.hash(&mut hasher);
+                    ControlFlow::Continue(())
+                });
+            }
+        }
+        hasher.finish()
+    }
+
+    fn attribute(&mut self, ours: impl Fn() -> OwnKprobes) -> Vec<SiteChange> {
+        let mut own = ours();
+        let mut now = loop {
+            let sightings = Sightings::read(&self.tree, &self.kernel, points::runs_in_eqs);
+            let now = merge(&sightings.with_own_kprobes(&own));
+            // A kprobe that we put there meanwhile would pass for somebody else's.
+            let since = ours();
+            if since == own {
+                break now;
+            }
+            own = since;
+        };
+        now.name_by(&self.facts.handled);
+        let before = std::mem::take(&mut self.facts.handled);
+        self.facts.handled.clone_from(&before);
+        self.facts.set_handled(&self.tree, now);
+        changes(&before, &self.facts, &self.request)
+    }
+}
+
+/// What became of each site.
+fn changes(before: &Handled, facts: &Facts, request: &Request) -> Vec<SiteChange> {
+    let had = |function: &str| before.site(function).map_or(&[][..], |site| site.handlers.as_slice());
+    let mut changes = Vec::new();
+    let mut plan = None;
+    for site in &facts.handled.sites {
+        let before = had(&site.function);
+        if same(before, &site.handlers) {
+            continue;
+        }
+        changes.push(match (before.is_empty(), site.handlers.is_empty()) {
+            (_, true) => SiteChange::Left { function: site.function.clone() },
+            (false, false) => SiteChange::Changed { site: site.clone() },
+            (true, false) => {
+                let plan = plan.get_or_insert_with(|| select(facts, request));
+                let is_site = |row: &&PlannedRow| {
+                    row.site.as_deref() == Some(&site.function) && points::is_of_handlers(row.point)
+                };
+                // Left out by --function, or one tracer too many.
+                let Some(row) = plan.rows.iter().find(is_site) else { continue };
+                let planned = row.chosen.map(|index| plan.probes[index].clone());
+                SiteChange::Appeared { site: site.clone(), row: row.clone(), planned }
+            }
+        });
+    }
+    for site in &before.sites {
+        if !site.handlers.is_empty() && facts.handled.site(&site.function).is_none() {
+            changes.push(SiteChange::Left { function: site.function.clone() });
+        }
+    }
+    changes
+}
+
+/// The order in which sources name handlers means nothing.
+fn same(before: &[Handler], now: &[Handler]) -> bool {
+    before.len() == now.len() && now.iter().all(|handler| before.contains(handler))
+}
+
+/// Whether a probe by this mechanism shows in the kernel's kprobes list.
+#[must_use]
+pub const fn is_kprobe(mechanism: Mechanism) -> bool {
+    matches!(mechanism, Mechanism::KprobeFtrace | Mechanism::KprobeInt3)
+}

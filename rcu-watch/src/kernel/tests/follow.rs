@@ -1,0 +1,169 @@
+//! Handlers that come and go on a captured kernel whose files change.
+
+use std::path::{Path, PathBuf};
+
+use super::Captured;
+use crate::core::probe::{HandlerKind, Mechanism, Point};
+use crate::kernel::attribution::OwnKprobes;
+use crate::kernel::facts::Facts;
+use crate::kernel::follow::{Follower, SiteChange};
+use crate::kernel::mount::Tree;
+use crate::kernel::select::Request;
+
+fn look(follower: &mut Follower<Captured>) -> Vec<SiteChange> {
+    look_around(follower, &[])
+}
+
+fn look_around(follower: &mut Follower<Captured>, ours: &[&str]) -> Vec<SiteChange> {
+    let functions = ours.iter().map(|&name| name.to_owned()).collect();
+    let own = OwnKprobes { functions, resting: 0 };
+    follower.look_around(|| own.clone()).unwrap_or_default()
+}
+
+/// A copy of a captured kernel that goes away with the test.
+struct Copy(PathBuf);
+
+impl Copy {
+    fn of(kernel: &str, name: &str) -> Self {
+        let to = std::env::temp_dir().join(format!("rcu-watch-{name}-{}", std::process::id()));
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kernel").join(kernel), &to);
+        Self(to)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.0.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn follower(&self, request: Request) -> Follower<Captured> {
+        let tree = Tree::under(&self.0);
+        let facts = Facts::read(&tree, &Captured::default());
+        Follower::new(tree, Captured::default(), facts, request)
+    }
+
+    fn load_livepatch(&self) {
+        self.write("sys/kernel/livepatch/lab_livepatch_idle/enabled", "1\n");
+        self.write("sys/kernel/livepatch/lab_livepatch_idle/transition", "0\n");
+        self.write("sys/kernel/livepatch/lab_livepatch_idle/vmlinux/arch_cpu_idle,1/x", "");
+        let line = "arch_cpu_idle (1)   I  \ttramp: 0xffffffffc04ab000 (klp_ftrace_handler+0x0/0x110) ->klp_ftrace_handler+0x0/0x110\n";
+        self.write("sys/kernel/tracing/enabled_functions", line);
+    }
+
+    fn unload_livepatch(&self) {
+        std::fs::remove_dir_all(self.0.join("sys/kernel/livepatch")).unwrap();
+        self.write("sys/kernel/tracing/enabled_functions", "");
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_livepatch_that_loads_and_unloads_is_attached_to_and_left() {
+    let kernel = Copy::of("6.1", "klp");
+    let mut follower = kernel.follower(Request::default());
+    assert!(look(&mut follower).is_empty());
+    for _ in 0..3 {
+        kernel.load_livepatch();
+        let changes = look(&mut follower);
+        let [SiteChange::Appeared { site, row, planned: Some(planned) }] = &changes[..] else {
+            panic!("{changes:?}")
+        };
+        assert_eq!(
+            (site.function.as_str(), row.point, row.required),
+            ("arch_cpu_idle", Point::PatchedFunction, true)
+        );
+        assert_eq!(planned.probe.mechanism, Mechanism::Fentry);
+        assert_eq!(planned.probe.handlers[0].name, "lab_livepatch_idle");
+        assert!(look(&mut follower).is_empty());
+        kernel.unload_livepatch();
+        let changes = look(&mut follower);
+        assert!(
+            matches!(&changes[..], [SiteChange::Left { function }] if function == "arch_cpu_idle"),
+            "{changes:?}"
+        );
+    }
+}
+
+#[test]
+fn a_livepatch_that_loads_on_5_10_is_watched_by_a_kprobe_that_is_not_taken_for_anothers() {
+    let kernel = Copy::of("5.10", "klp-old");
+    let mut follower = kernel.follower(Request::default());
+    kernel.load_livepatch();
+    let changes = look(&mut follower);
+    let [SiteChange::Appeared { planned: Some(planned), .. }] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!(planned.probe.mechanism, Mechanism::KprobeFtrace);
+    // Ours, now that it is attached.
+    kernel.write("sys/kernel/debug/kprobes/list", "ffffffff968356d0  k  arch_cpu_idle+0x0    [FTRACE]\n");
+    kernel.write(
+        "sys/kernel/tracing/enabled_functions",
+        "arch_cpu_idle (2) R I   ->ftrace_ops_list_func+0x0/0x180\n",
+    );
+    assert!(look_around(&mut follower, &["arch_cpu_idle"]).is_empty());
+}
+
+#[test]
+fn a_tracer_that_joins_a_livepatch_changes_the_handlers_of_its_site() {
+    let kernel = Copy::of("6.1", "tracer");
+    kernel.load_livepatch();
+    let mut follower = kernel.follower(Request::default());
+    look_around(&mut follower, &[]);
+    kernel.write("sys/kernel/tracing/current_tracer", "function\n");
+    kernel.write("sys/kernel/tracing/set_ftrace_filter", "arch_cpu_idle\n");
+    kernel.write(
+        "sys/kernel/tracing/enabled_functions",
+        "arch_cpu_idle (2)   I   ->arch_ftrace_ops_list_func+0x0/0x1d0\n",
+    );
+    let changes = look_around(&mut follower, &[]);
+    let [SiteChange::Changed { site }] = &changes[..] else { panic!("{changes:?}") };
+    let names: Vec<_> = site.handlers.iter().map(|handler| handler.name.as_str()).collect();
+    assert_eq!(names, ["lab_livepatch_idle", "function_trace_call"]);
+}
+
+#[test]
+fn a_kprobe_on_a_function_that_nobody_asked_about_before_is_planned_for() {
+    let kernel = Copy::of("6.12", "kprobe");
+    let mut follower = kernel.follower(Request::default());
+    kernel.write("sys/kernel/debug/kprobes/list", "ffffffff8551c2f4  k  cmdline_proc_show+0x4    [FTRACE]\n");
+    kernel.write("sys/kernel/tracing/enabled_functions", "cmdline_proc_show (1) R         \ttramp: 0xffffffffc0247000 (kprobe_ftrace_handler+0x0/0x1d0) ->kprobe_ftrace_handler+0x0/0x1d0\n");
+    let changes = look_around(&mut follower, &[]);
+    let [SiteChange::Appeared { site, planned: Some(planned), .. }] = &changes[..] else {
+        panic!("{changes:?}")
+    };
+    assert_eq!(site.handlers[0].kind, HandlerKind::Kprobe);
+    assert_eq!(planned.probe.mechanism, Mechanism::Fentry);
+}
+
+#[test]
+fn a_tracer_that_the_kernel_no_longer_names_keeps_its_name_once_our_probe_has_joined_it() {
+    let kernel = Copy::of("6.12", "fprobe");
+    let mut follower = kernel.follower(Request::default());
+    kernel.write(
+        "sys/kernel/tracing/enabled_functions",
+        "cmdline_proc_show (1)    \ttramp: 0xffffffffc0247000 (fprobe_handler+0x0/0x1d0) ->fprobe_handler+0x0/0x1d0\n",
+    );
+    assert!(matches!(&look(&mut follower)[..], [SiteChange::Appeared { .. }]));
+    kernel.write("sys/kernel/debug/kprobes/list", "ffffffff8551c2f4  k  cmdline_proc_show+0x4    [FTRACE]\n");
+    kernel.write(
+        "sys/kernel/tracing/enabled_functions",
+        "cmdline_proc_show (2) R    ->arch_ftrace_ops_list_func+0x0/0x1d0\n",
+    );
+    let changes = look_around(&mut follower, &["cmdline_proc_show"]);
+    assert!(changes.is_empty(), "{changes:?}");
+}

@@ -1,0 +1,359 @@
+//! Follows the handlers of others while a run is under way: attaches where one appears, and leaves where the
+//! last one has left. Programs stay loaded meanwhile: the same handler often comes back.
+//!
+//! Threads of their own look: to attribute handlers takes whole lists of the kernel, and neither the ring nor the
+//! next livepatch may wait for that. They send what they noticed; the run's loop applies it, in order.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::{RunningProbe, Session, clock};
+use crate::core::probe::{Handler, Mechanism, Point};
+use crate::core::units::ProbeId;
+use crate::kernel::attribution::{OwnKprobes, Site};
+use crate::kernel::facts::Running;
+use crate::kernel::follow::{Follower, SiteChange, is_kprobe};
+use crate::kernel::livepatch::{Happened, Livepatches};
+use crate::kernel::mount::Tree;
+use crate::kernel::plan::{PlannedProbe, PlannedRow};
+use crate::kernel::points;
+use crate::recording::part::Planned;
+use crate::report::header::{ChosenProbe, PlannedPoint, Proof};
+use crate::report::{LivepatchReport, Message, PlanChange, ProbeError};
+
+/// Between two looks at the livepatches: shorter than any transition that matters to somebody.
+const LOOK: Duration = Duration::from_millis(100);
+/// Between two looks at everything.
+const ROUND: Duration = Duration::from_secs(2);
+/// A look at everything takes at most one part in so many of the time, however long the lists are.
+const SHARE: u32 = 20;
+
+const APPEARED: &str = "handlers appeared";
+const CHANGED: &str = "handlers changed";
+const FIRED: &str = "it fired for the first time";
+const LEFT: &str = "the last handler left";
+
+/// What a thread has to say.
+enum Noticed {
+    Livepatches(Vec<Happened>),
+    Sites(Vec<SiteChange>),
+}
+
+/// The run's end of the threads that look.
+pub(super) struct Following {
+    noticed: Receiver<Noticed>,
+    own_kprobes: Shared,
+}
+
+/// The kprobes of this process. A function is put here before the kernel is asked for the kprobe, and taken out
+/// after it is gone: whoever reads the kernel's list in between takes it for ours.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<OwnKprobes>>);
+
+impl Shared {
+    fn now(&self) -> OwnKprobes {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, OwnKprobes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, mechanism: Mechanism, function: &str) {
+        if is_kprobe(mechanism) {
+            self.lock().functions.push(function.to_owned());
+        }
+    }
+
+    fn remove(&self, mechanism: Mechanism, function: &str) {
+        let mut own = self.lock();
+        if is_kprobe(mechanism)
+            && let Some(index) = own.functions.iter().position(|other| other == function)
+        {
+            own.functions.swap_remove(index);
+        }
+    }
+
+    fn set_resting(&self, resting: usize) {
+        self.lock().resting = resting;
+    }
+}
+
+impl Following {
+    /// Starts to look; `probes` are those that are attached already.
+    pub(super) fn start(follower: Follower<Running>, probes: &[RunningProbe]) -> Result<Self> {
+        let own_kprobes = Shared::default();
+        for running in probes {
+            own_kprobes.add(running.probe.mechanism, &running.probe.symbol);
+        }
+        let (sender, noticed) = channel();
+        let (kick, kicked) = channel();
+        let (own, told) = (own_kprobes.clone(), sender.clone());
+        start("livepatches", move || look(Livepatches::new(Tree::live()), &told, &kick))?;
+        start("handlers", move || look_around(follower, &own, &sender, &kicked))?;
+        Ok(Self { noticed, own_kprobes })
+    }
+}
+
+fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(body);
+    thread
+        .context("cannot start the threads that follow handlers; is a limit of processes reached?")
+        .map(drop)
+}
+
+/// Looks at the livepatches until nobody listens any more.
+fn look(mut livepatches: Livepatches, sender: &Sender<Noticed>, kick: &Sender<()>) {
+    loop {
+        thread::sleep(LOOK);
+        let happened = livepatches.look();
+        let is_new = !happened.is_empty();
+        // Nothing is sent too: a closed channel is how this thread learns that the run is over.
+        if sender.send(Noticed::Livepatches(happened)).is_err() || (is_new && kick.send(()).is_err()) {
+            return;
+        }
+    }
+}
+
+/// Looks at all handlers, every now and then and when a livepatch moved.
+fn look_around(
+    mut follower: Follower<Running>,
+    own: &Shared,
+    sender: &Sender<Noticed>,
+    kicked: &Receiver<()>,
+) {
+    let mut pause = ROUND;
+    loop {
+        match kicked.recv_timeout(pause) {
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        while kicked.try_recv().is_ok() {}
+        let began = Instant::now();
+        let changes = follower.look_around(|| own.now());
+        // To attribute anew takes long, but only when something changed.
+        pause = if changes.is_some() { ROUND } else { ROUND.max(began.elapsed() * SHARE) };
+        if sender.send(Noticed::Sites(changes.unwrap_or_default())).is_err() {
+            return;
+        }
+    }
+}
+
+impl Session {
+    /// Applies what was noticed since this was last called.
+    pub(super) fn follow(&mut self) -> Result<()> {
+        while let Some(noticed) =
+            self.following.as_ref().and_then(|following| following.noticed.try_recv().ok())
+        {
+            match noticed {
+                Noticed::Livepatches(all) => {
+                    for happened in all {
+                        let report = LivepatchReport::from(happened);
+                        self.tell(clock::now(), None, Message::Livepatch(report))?;
+                    }
+                }
+                Noticed::Sites(changes) => {
+                    for change in changes {
+                        // What the ring holds was seen with the handlers of before.
+                        self.drain(usize::MAX)?;
+                        self.apply(change)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, change: SiteChange) -> Result<()> {
+        match change {
+            SiteChange::Appeared { site, row, planned } => match self.probe_on(&site.function) {
+                Some(id) => self.return_to(id, &site, &row),
+                None => self.attach_at(&site, &row, planned),
+            },
+            SiteChange::Changed { site } => {
+                let Some(id) = self.probe_on(&site.function) else { return Ok(()) };
+                self.set_handlers(id, &site.handlers);
+                let Some(running) = self.running(id) else { return Ok(()) };
+                let chosen = self.chosen(running);
+                let row = row(running.probe.point, &site.function);
+                self.tell_plan(&row, &site.handlers, Some(chosen), CHANGED)
+            }
+            SiteChange::Left { function } => self.leave(&function),
+        }
+    }
+
+    fn running(&self, id: ProbeId) -> Option<&RunningProbe> {
+        self.probes.iter().find(|running| running.id == id)
+    }
+
+    /// The probe on `function`, attached or resting.
+    fn probe_on(&self, function: &str) -> Option<ProbeId> {
+        let is_on = |running: &&RunningProbe| {
+            running.probe.symbol == function
+                && matches!(
+                    running.probe.point,
+                    Point::PatchedFunction | Point::FtraceFunction | Point::IdleVictim
+                )
+        };
+        self.probes.iter().find(is_on).map(|running| running.id)
+    }
+
+    fn set_handlers(&mut self, id: ProbeId, handlers: &[Handler]) {
+        self.pipeline.set_handlers(id, handlers.to_vec());
+        if let Some(running) = self.probes.iter_mut().find(|running| running.id == id) {
+            running.probe.handlers = handlers.to_vec();
+            if let Some(recorder) = &mut self.recorder {
+                recorder.planned(&Planned { id, probe: running.probe.clone() });
+            }
+        }
+    }
+
+    fn attach_at(&mut self, site: &Site, row: &PlannedRow, planned: Option<PlannedProbe>) -> Result<()> {
+        let Some(planned) = planned else {
+            if row.required {
+                self.unattached.push(format!("{} is not watched: {}", site.function, row.reasons()));
+            }
+            return self.tell_plan(row, &site.handlers, None, "handlers appeared, and no probe can be there");
+        };
+        let probe = planned.probe;
+        self.announce(probe.mechanism, &probe.symbol);
+        match self.programs.attach(probe.point, probe.mechanism, &probe.symbol, planned.offset) {
+            Ok(id) => {
+                self.pipeline.set_probe(id, probe.clone());
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.planned(&Planned { id, probe: probe.clone() });
+                }
+                let running = RunningProbe { id, probe };
+                let chosen = self.chosen(&running);
+                self.probes.push(running);
+                self.tell_plan(row, &site.handlers, Some(chosen), APPEARED)
+            }
+            Err(error) => {
+                self.withdraw(probe.mechanism, &probe.symbol);
+                let error = format!("{:#}", anyhow::Error::new(error));
+                if row.required {
+                    self.unattached.push(format!("{} is not watched: {error}", site.function));
+                }
+                let error = ProbeError { probe: None, symbol: probe.symbol, error };
+                self.tell(clock::now(), None, Message::ProbeError(error))
+            }
+        }
+    }
+
+    /// The function had a probe of ours before: that of an earlier handler, or one that `--exposed` put there.
+    fn return_to(&mut self, id: ProbeId, site: &Site, row: &PlannedRow) -> Result<()> {
+        let mechanism = self.running(id).map_or(Mechanism::Fentry, |running| running.probe.mechanism);
+        let resting = self.detached.iter().position(|&other| other == id);
+        if let Some(index) = resting {
+            self.announce(mechanism, &site.function);
+            if let Err(error) = self.programs.reattach(id) {
+                self.withdraw(mechanism, &site.function);
+                let error = format!("{:#}", anyhow::Error::new(error));
+                self.unattached.push(format!("{} is not watched: {error}", site.function));
+                let error = ProbeError { probe: Some(id), symbol: site.function.clone(), error };
+                return self.tell(clock::now(), None, Message::ProbeError(error));
+            }
+            self.detached.swap_remove(index);
+            self.count_resting();
+        }
+        self.set_handlers(id, &site.handlers);
+        let chosen = self.running(id).map(|running| self.chosen(running));
+        self.tell_plan(row, &site.handlers, chosen, APPEARED)
+    }
+
+    /// Nobody else is on the function any more: neither are we, unless `--exposed` put us there.
+    fn leave(&mut self, function: &str) -> Result<()> {
+        let Some(id) = self.probe_on(function) else { return Ok(()) };
+        self.set_handlers(id, &[]);
+        let Some(running) = self.running(id) else { return Ok(()) };
+        let (point, mechanism) = (running.probe.point, running.probe.mechanism);
+        if point == Point::IdleVictim || self.detached.contains(&id) {
+            return Ok(());
+        }
+        if let Err(error) = self.programs.detach(id) {
+            let error = format!("{:#}", anyhow::Error::new(error));
+            let error = ProbeError { probe: Some(id), symbol: function.to_owned(), error };
+            return self.tell(clock::now(), None, Message::ProbeError(error));
+        }
+        // First the program, then the kprobe: in between it is ours twice over, and never somebody else's.
+        self.detached.push(id);
+        self.count_resting();
+        self.withdraw(mechanism, function);
+        self.tell_plan(&row(point, function), &[], None, LEFT)
+    }
+
+    /// Tells of probes that were not known to fire, and have fired since.
+    pub(super) fn tell_proofs(&mut self) -> Result<()> {
+        let is_new =
+            |running: &&RunningProbe| !self.proven.contains(&running.id) && self.books.hits(running.id) > 0;
+        let fired: Vec<RunningProbe> = self.probes.iter().filter(is_new).cloned().collect();
+        for running in fired {
+            self.proven.push(running.id);
+            let RunningProbe { probe, .. } = &running;
+            let site = points::is_of_handlers(probe.point) || probe.point == Point::IdleVictim;
+            let row = PlannedRow { site: site.then(|| probe.symbol.clone()), ..row(probe.point, "") };
+            let chosen = self.chosen(&running);
+            self.tell_plan(&row, &probe.handlers.clone(), Some(chosen), FIRED)?;
+        }
+        Ok(())
+    }
+
+    fn chosen(&self, running: &RunningProbe) -> ChosenProbe {
+        let RunningProbe { id, probe } = running;
+        let proof = if self.proven.contains(id) { Proof::Proven } else { Proof::Unproven };
+        ChosenProbe { probe: Some(*id), mechanism: probe.mechanism, symbol: probe.symbol.clone(), proof }
+    }
+
+    fn count_resting(&self) {
+        let rests =
+            |id: &&ProbeId| self.running(**id).is_some_and(|running| is_kprobe(running.probe.mechanism));
+        if let Some(following) = &self.following {
+            following.own_kprobes.set_resting(self.detached.iter().filter(rests).count());
+        }
+    }
+
+    fn announce(&self, mechanism: Mechanism, function: &str) {
+        if let Some(following) = &self.following {
+            following.own_kprobes.add(mechanism, function);
+        }
+    }
+
+    fn withdraw(&self, mechanism: Mechanism, function: &str) {
+        if let Some(following) = &self.following {
+            following.own_kprobes.remove(mechanism, function);
+        }
+    }
+
+    fn tell_plan(
+        &mut self,
+        row: &PlannedRow,
+        handlers: &[Handler],
+        chosen: Option<ChosenProbe>,
+        because: &str,
+    ) -> Result<()> {
+        let point = PlannedPoint {
+            point: row.point,
+            site: row.site.clone(),
+            required: row.required,
+            chosen,
+            passed_over: row.passed_over.clone(),
+        };
+        let change = PlanChange { point, handlers: handlers.to_vec(), because: because.to_owned() };
+        self.tell(clock::now(), None, Message::PlanChange(change))
+    }
+}
+
+/// Of a site that was planned for before.
+fn row(point: Point, function: &str) -> PlannedRow {
+    PlannedRow {
+        point,
+        site: Some(function.to_owned()),
+        required: false,
+        chosen: None,
+        passed_over: Vec::new(),
+    }
+}

@@ -31,7 +31,14 @@ enum Task {
     /// Show a real break, live, in a guest with a stock kernel
     Demo,
     /// Everything: set-up, checks, and the lab's scenarios on every kernel
-    Test,
+    Test {
+        /// The long scenarios too
+        #[arg(long)]
+        all: bool,
+        /// Record what the scenarios came to, for the support matrix
+        #[arg(long)]
+        record: bool,
+    },
     /// Every check that needs no guest: format, lints, unit tests
     Ci,
     /// Build what is shipped, to target/dist: static binary, man page, completions, archive, sums
@@ -49,7 +56,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match &Cli::parse().task {
         Task::Demo => return demo::demo(),
-        Task::Test => return test::test(),
+        Task::Test { all, record } => return test::test(*all, *record),
         Task::Ci => ci::ci(),
         Task::Setup => setup::setup(),
         Task::Dist => dist::dist(),

@@ -28,10 +28,11 @@ pub enum Step {
         label: String,
         argv: Vec<String>,
     },
-    /// Until a started command has printed this.
+    /// Until a started command has printed this so many times.
     Await {
         label: String,
         text: String,
+        times: usize,
         limit: Duration,
     },
     Signal {
@@ -100,7 +101,9 @@ impl Step {
                 set("spawn", &[label]);
                 fields.extend(argv.iter().map(|arg| escape(arg)));
             }
-            Self::Await { label, text, limit } => set("await", &[label, text, &ms(limit)]),
+            Self::Await { label, text, times, limit } => {
+                set("await", &[label, text, &times.to_string(), &ms(limit)]);
+            }
             Self::Signal { label, signal } => set("signal", &[label, &signal.to_string()]),
             Self::Wait { label, limit } => set("wait", &[label, &ms(limit)]),
             Self::Sleep { time } => set("sleep", &[&ms(time)]),
@@ -126,7 +129,12 @@ impl Step {
             "scenario" => Self::Scenario { name: next()? },
             "run" => Self::Run { label: next()?, limit: ms(next())?, argv: fields.collect() },
             "spawn" => Self::Spawn { label: next()?, argv: fields.collect() },
-            "await" => Self::Await { label: next()?, text: next()?, limit: ms(next())? },
+            "await" => Self::Await {
+                label: next()?,
+                text: next()?,
+                times: next()?.parse().ok()?,
+                limit: ms(next())?,
+            },
             "signal" => Self::Signal { label: next()?, signal: next()?.parse().ok()? },
             "wait" => Self::Wait { label: next()?, limit: ms(next())? },
             "sleep" => Self::Sleep { time: ms(next())? },
@@ -189,7 +197,7 @@ mod tests {
                 argv: vec!["sh".into(), "-c".into(), "a\tb\n\\n\\".into()],
             },
             Step::Spawn { label: "watch".into(), argv: vec!["rcu-watch".into()] },
-            Step::Await { label: "watch".into(), text: "watching:".into(), limit: second },
+            Step::Await { label: "watch".into(), text: "watching:".into(), times: 2, limit: second },
             Step::Signal { label: "watch".into(), signal: 9 },
             Step::Wait { label: "watch".into(), limit: second },
             Step::Sleep { time: second },

@@ -11,13 +11,19 @@ use crate::lab;
 use crate::process::say;
 use crate::setup;
 
-type Stage = fn(&mut Tally) -> Result<()>;
+type Stage = Box<dyn Fn(&mut Tally) -> Result<()>>;
 
-pub fn test() -> ExitCode {
+/// With the long scenarios too, or without; what they came to recorded, or not.
+pub fn test(all: bool, record: bool) -> ExitCode {
     let start = Instant::now();
     let mut tally = Tally::default();
-    let stages: [(&str, Stage); 4] =
-        [("set-up", set_up), ("checks", checks), ("dist", dist), ("lab", guests)];
+    let guests = move |tally: &mut Tally| guests(tally, all, record);
+    let stages: [(&str, Stage); 4] = [
+        ("set-up", Box::new(set_up)),
+        ("checks", Box::new(checks)),
+        ("dist", Box::new(dist)),
+        ("lab", Box::new(guests)),
+    ];
     for (stage, run) in stages {
         let stage_start = Instant::now();
         say(&format!("== {stage}"));
@@ -48,8 +54,8 @@ fn dist(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-fn guests(tally: &mut Tally) -> Result<()> {
-    add(tally, lab::test_all()?);
+fn guests(tally: &mut Tally, all: bool, record: bool) -> Result<()> {
+    add(tally, lab::test_all(all, record)?);
     Ok(())
 }
 

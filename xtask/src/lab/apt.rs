@@ -89,8 +89,17 @@ impl Apt {
             None => name.clone(),
         });
         output(self.command("apt-get").current_dir(to).args(["-q", "download"]).args(names))?;
-        let files = fs::read_dir(to)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-        Ok(files.into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "deb")).collect())
+        packages_in(to)
+    }
+
+    /// Downloads a package and all that it depends on, as if nothing were installed.
+    pub fn download_installable(&self, package: &str, to: &Path) -> Result<Vec<PathBuf>> {
+        let archives = to.join("archives");
+        cache::create_dir(&archives.join("partial"))?;
+        let cache = format!("Dir::Cache={}", to.display());
+        let options = ["-q", "-y", "--download-only", "--no-install-recommends", "-o"];
+        output(self.command("apt-get").args(options).arg(cache).args(["install", package]))?;
+        packages_in(&archives)
     }
 
     fn command(&self, program: &str) -> Command {
@@ -98,6 +107,11 @@ impl Apt {
         command.arg("-c").arg(&self.config).env("LC_ALL", "C");
         command
     }
+}
+
+fn packages_in(directory: &Path) -> Result<Vec<PathBuf>> {
+    let files = fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    Ok(files.into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "deb")).collect())
 }
 
 /// Unpacks a whole package.

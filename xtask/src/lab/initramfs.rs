@@ -23,8 +23,21 @@ const APPLETS: [&str; 36] = [
 ];
 
 /// Other names of PID 1's program.
-const COMMANDS: [&str; 8] =
-    ["lab-as", "lab-empty", "lab-flood", "lab-head", "lab-load", "lab-merge", "lab-observe", "lab-work"];
+const COMMANDS: [&str; 13] = [
+    "lab-as",
+    "lab-cycle",
+    "lab-empty",
+    "lab-flood",
+    "lab-head",
+    "lab-held",
+    "lab-load",
+    "lab-merge",
+    "lab-observe",
+    "lab-spin",
+    "lab-switch",
+    "lab-work",
+    "lab-write",
+];
 
 /// What goes in.
 #[derive(Debug)]

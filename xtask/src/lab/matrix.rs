@@ -64,6 +64,8 @@ pub struct Kernel {
     pub sources: &'static [Source],
     /// The test command fails without it; a missing other one is a loud skip.
     pub required: bool,
+    /// Its modules are built with its suite's own compiler and tools, and not with the system's.
+    pub own_compiler: bool,
 }
 
 const fn source(release: &'static Release, image: &'static str) -> Source {
@@ -71,14 +73,30 @@ const fn source(release: &'static Release, image: &'static str) -> Source {
 }
 
 pub static KERNELS: [Kernel; 4] = [
-    Kernel { name: "5.10", sources: &[source(&BULLSEYE, "linux-image-amd64")], required: false },
-    Kernel { name: "6.1", sources: &[source(&BOOKWORM, "linux-image-amd64")], required: true },
+    Kernel {
+        name: "5.10",
+        sources: &[source(&BULLSEYE, "linux-image-amd64")],
+        required: false,
+        own_compiler: false,
+    },
+    Kernel {
+        name: "6.1",
+        sources: &[source(&BOOKWORM, "linux-image-amd64")],
+        required: true,
+        own_compiler: false,
+    },
     Kernel {
         name: "6.12",
         sources: &[source(&BOOKWORM, "linux-image-6.12-amd64"), source(&TRIXIE, "linux-image-amd64")],
         required: true,
+        own_compiler: false,
     },
-    Kernel { name: "sid", sources: &[source(&SID, "linux-image-amd64")], required: false },
+    Kernel {
+        name: "sid",
+        sources: &[source(&SID, "linux-image-amd64")],
+        required: false,
+        own_compiler: true,
+    },
 ];
 
 /// The kernel of that name.

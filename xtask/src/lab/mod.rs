@@ -9,16 +9,19 @@ pub mod apt;
 mod boot;
 mod busybox;
 pub mod console;
+mod headers;
 pub mod initramfs;
 pub mod kernel;
 mod legacy;
 pub mod matrix;
 mod module;
 mod qemu;
+mod results;
 mod scenario;
 mod schema;
 mod screen;
 pub mod suite;
+mod support;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -61,6 +64,8 @@ pub enum Lab {
     },
     /// The kernels and scenarios that there are
     List,
+    /// Write docs/support-matrix.md anew, from the scenarios and the recorded results
+    Matrix,
 }
 
 #[derive(Debug, Args)]
@@ -68,7 +73,7 @@ pub struct Run {
     /// Kernel: 5.10, 6.1, 6.12, sid, legacy (see `lab kernel`), or the path of a bzImage
     #[arg(long, default_value = "6.1")]
     kernel: String,
-    /// Scenario to play, any number of times; all that say something on the kernel where neither is given
+    /// Scenario to play, any number of times; without: all that say something on the kernel, but for the long ones
     #[arg(long, value_name = "NAME", conflicts_with = "command")]
     scenario: Vec<String>,
     /// CPUs of the guest [default: the scenario's, or 2]
@@ -92,6 +97,9 @@ pub struct Run {
     /// Limit for the command
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     limit: u64,
+    /// Record what the scenarios came to, for the support matrix
+    #[arg(long, conflicts_with = "command")]
+    record: bool,
     /// Show the kernel's console
     #[arg(short, long)]
     verbose: bool,
@@ -106,6 +114,7 @@ pub fn main(lab: &Lab) -> ExitCode {
         Lab::Run(run) => run.run(),
         Lab::Kernel { .. } => legacy::build().map(|_| 0),
         Lab::List => list(),
+        Lab::Matrix => support::write().map(|()| 0),
     };
     outcome.map_or_else(|error| failure(&error), ExitCode::from)
 }
@@ -137,9 +146,13 @@ impl Run {
             guest.modules.extend(self.modules(&image)?);
             let mut screen = Screen::new(&guest.title(accel), true, self.verbose);
             let record = guest.boot(&programs, accel, &mut screen)?;
-            for outcome in job.judge(&record) {
+            let outcomes = job.judge(&record);
+            for outcome in &outcomes {
                 outcome.say();
                 code = if outcome.is_met() { code } else { NOT_MET };
+            }
+            if self.record {
+                results::record(&outcomes)?;
             }
             streams.extend(schema::keep(&record, &job.image.name)?);
         }
@@ -171,7 +184,7 @@ impl Run {
         let known = matrix::find(&self.kernel).is_some() || self.kernel == legacy::NAME;
         let suits = |scenario: &Scenario| !known || scenario.kernels.contains(&self.kernel.as_str());
         if self.scenario.is_empty() {
-            return Ok(catalog::all().filter(|scenario| suits(scenario)).collect());
+            return Ok(catalog::all().filter(|scenario| suits(scenario) && !scenario.heavy).collect());
         }
         let named = self.scenario.iter().map(|name| match catalog::find(name) {
             Some(scenario) if suits(scenario) => Ok(scenario),
@@ -286,28 +299,45 @@ impl Bench {
 }
 
 /// Every scenario on every kernel that it is about; a kernel that is not to be had is skipped, or fails if required.
-pub fn test_all() -> Result<Tally> {
+///
+/// The long scenarios only where asked for.
+pub fn test_all(with_heavy: bool, record: bool) -> Result<Tally> {
     setup::ensure(&[For::Build, For::Lab])?;
     let mut tally = Tally::default();
     let mut jobs = Vec::new();
     for kernel in &matrix::KERNELS {
         let scenarios: Vec<&'static Scenario> =
-            catalog::all().filter(|scenario| scenario.kernels.contains(&kernel.name)).collect();
+            catalog::all().filter(|scenario| is_wanted(scenario, kernel.name, with_heavy)).collect();
+        let mut missed = |count: usize, error: &anyhow::Error| {
+            if kernel.required {
+                say(&format!("FAILED: {error:#}; {} is required", kernel.name));
+                tally.failed += count;
+            } else {
+                say(&format!("SKIPPED: {count} scenarios on {}: {error:#}", kernel.name));
+                tally.skipped += count;
+            }
+        };
         match kernel::find(kernel.name) {
-            Ok(image) => jobs.extend(suite::jobs(&image, &scenarios, None)),
-            Err(error) if kernel.required => {
-                say(&format!("FAILED: {error:#}; this kernel is required"));
-                tally.failed += scenarios.len();
+            Ok(image) => {
+                let (ready, rest): (Vec<_>, Vec<_>) = scenarios
+                    .into_iter()
+                    .map(|scenario| (scenario, built(scenario, &image)))
+                    .partition(|(_, built)| built.is_ok());
+                let ready: Vec<&'static Scenario> = ready.into_iter().map(|(scenario, _)| scenario).collect();
+                jobs.extend(suite::jobs(&image, &ready, None));
+                for error in rest.into_iter().filter_map(|(_, built)| built.err()) {
+                    missed(1, &error);
+                }
             }
-            Err(error) => {
-                say(&format!("SKIPPED: {} scenarios: {error:#}", scenarios.len()));
-                tally.skipped += scenarios.len();
-            }
+            Err(error) => missed(scenarios.len(), &error),
         }
     }
     let Some(first) = jobs.first() else { return Ok(tally) };
     let accel = Accel::probe(&first.image.vmlinuz)?;
     let (outcomes, streams) = suite::run_all(jobs, &programs(None)?, accel, MEMORY_MIB)?;
+    if record {
+        results::record(&outcomes)?;
+    }
     match schema::check(&streams) {
         Ok(()) => {
             say(&format!("ok: {} streams are what docs/schema.json says", streams.len()));
@@ -321,6 +351,15 @@ pub fn test_all() -> Result<Tally> {
     tally.passed += outcomes.iter().filter(|outcome| outcome.is_met()).count();
     tally.failed += outcomes.iter().filter(|outcome| !outcome.is_met()).count();
     Ok(tally)
+}
+
+fn is_wanted(scenario: &Scenario, kernel: &str, with_heavy: bool) -> bool {
+    scenario.kernels.contains(&kernel) && (with_heavy || !scenario.heavy)
+}
+
+/// Builds what it needs.
+fn built(scenario: &Scenario, image: &Image) -> Result<()> {
+    scenario.modules.iter().try_for_each(|name| module::build(name, image).map(drop))
 }
 
 fn list() -> Result<u8> {

@@ -23,6 +23,8 @@ use crate::process::say;
 pub struct Job {
     pub image: Image,
     pub cpus: u32,
+    /// More for the kernel's command line.
+    pub append: &'static str,
     pub scenarios: Vec<&'static Scenario>,
 }
 
@@ -30,6 +32,8 @@ pub struct Job {
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub kernel: String,
+    /// `uname -r`.
+    pub release: String,
     pub scenario: &'static str,
     /// Empty: as expected.
     pub wrong: Vec<String>,
@@ -38,24 +42,25 @@ pub struct Outcome {
     pub tail: Vec<String>,
 }
 
-/// One job for each number of CPUs; scenarios that spoil the guest come last, each but the first in a boot of its own.
+/// One job for each number of CPUs and command line; scenarios that spoil the guest come last, each but the first in a boot of its own.
 pub fn jobs(image: &Image, scenarios: &[&'static Scenario], cpus: Option<u32>) -> Vec<Job> {
-    let mut by_cpus: BTreeMap<u32, Vec<Vec<&'static Scenario>>> = BTreeMap::new();
+    let mut by_machine: BTreeMap<(u32, &str), Vec<Vec<&'static Scenario>>> = BTreeMap::new();
+    let machine = |scenario: &Scenario| (cpus.unwrap_or(scenario.cpus), scenario.append);
     for scenario in scenarios.iter().filter(|scenario| !scenario.last) {
-        let boots = by_cpus.entry(cpus.unwrap_or(scenario.cpus)).or_insert_with(|| vec![Vec::new()]);
+        let boots = by_machine.entry(machine(scenario)).or_insert_with(|| vec![Vec::new()]);
         boots[0].push(*scenario);
     }
     for scenario in scenarios.iter().filter(|scenario| scenario.last) {
-        let boots = by_cpus.entry(cpus.unwrap_or(scenario.cpus)).or_default();
+        let boots = by_machine.entry(machine(scenario)).or_default();
         match boots.iter_mut().find(|boot| boot.iter().all(|other| !other.last)) {
             Some(boot) => boot.push(scenario),
             None => boots.push(vec![scenario]),
         }
     }
-    by_cpus
+    by_machine
         .into_iter()
-        .flat_map(|(cpus, boots)| boots.into_iter().map(move |scenarios| (cpus, scenarios)))
-        .map(|(cpus, scenarios)| Job { image: image.clone(), cpus, scenarios })
+        .flat_map(|(machine, boots)| boots.into_iter().map(move |scenarios| (machine, scenarios)))
+        .map(|((cpus, append), scenarios)| Job { image: image.clone(), cpus, append, scenarios })
         .collect()
 }
 
@@ -73,7 +78,7 @@ impl Job {
             image: self.image.clone(),
             cpus: self.cpus,
             memory_mib,
-            append: append.to_owned(),
+            append: format!("{append} {}", self.append).trim().to_owned(),
             modules,
             extra: Vec::new(),
             counts: false,
@@ -88,6 +93,7 @@ impl Job {
                 let played = record.scenarios.iter().find(|played| played.name == scenario.name);
                 Outcome {
                     kernel: self.image.name.clone(),
+                    release: self.image.release.clone(),
                     scenario: scenario.name,
                     wrong: scenario.judge(record, &self.image.name),
                     took: played.map_or(Duration::ZERO, |played| played.took),
@@ -153,7 +159,7 @@ impl Outcome {
     }
 
     pub fn say(&self) {
-        let Self { kernel, scenario, wrong, took, tail } = self;
+        let Self { kernel, release: _, scenario, wrong, took, tail } = self;
         let verdict = if wrong.is_empty() { "ok" } else { "NOT MET" };
         say(&format!("{verdict}: {scenario} on {kernel}, {:.1} s", took.as_secs_f64()));
         for why in wrong {
@@ -200,6 +206,7 @@ mod tests {
         assert_eq!(jobs.iter().map(|job| job.scenarios.len()).sum::<usize>(), all.len());
         for job in jobs {
             assert!(job.scenarios.iter().all(|scenario| scenario.cpus == job.cpus));
+            assert!(job.scenarios.iter().all(|scenario| scenario.append == job.append));
             let (_, before) = job.scenarios.split_last().unwrap();
             assert!(before.iter().all(|scenario| !scenario.last));
         }

@@ -41,7 +41,7 @@ struct Need {
     by_hand: &'static str,
 }
 
-static NEEDS: [Need; 9] = [
+static NEEDS: [Need; 10] = [
     Need {
         purpose: For::Build,
         what: "a C linker with a static C library",
@@ -81,6 +81,14 @@ static NEEDS: [Need; 9] = [
         is_there: has_libelf,
         packages: &["libelf1"],
         by_hand: "install libelf",
+    },
+    Need {
+        purpose: For::Lab,
+        what: "patchelf",
+        why: "the newest kernel's modules are built with a compiler that brings its own libraries",
+        is_there: || on_path("patchelf"),
+        packages: &["patchelf"],
+        by_hand: "install patchelf",
     },
     Need {
         purpose: For::Checks,

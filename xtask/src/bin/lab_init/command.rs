@@ -1,8 +1,11 @@
-//! Small commands that run another command in some special place.
+//! Small commands that run another command in some special place, or something again and again.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// `lab-as UID CMD...`: without root, and so without any capability.
 pub fn run_as(mut args: impl Iterator<Item = String>) -> ExitCode {
@@ -48,4 +51,78 @@ pub fn merge(mut args: impl Iterator<Item = String>) -> ExitCode {
     let error = Command::new(&program).args(args).exec();
     eprintln!("lab-merge: {program}: {error}");
     ExitCode::FAILURE
+}
+
+/// `lab-write PATH VALUE SECONDS`: writes the value to the file again and again on cpu 0, which is the one that the
+/// machine's NMIs go to, with a short pause after each.
+pub fn write(mut args: impl Iterator<Item = String>) -> ExitCode {
+    let (Some(path), Some(value), Some(seconds)) =
+        (args.next(), args.next(), args.next().and_then(|text| text.parse().ok()))
+    else {
+        eprintln!("lab-write: give a file, a value and seconds");
+        return ExitCode::FAILURE;
+    };
+    if let Err(error) = crate::load::stay_on(0) {
+        eprintln!("lab-write: cpu 0: {error}");
+        return ExitCode::FAILURE;
+    }
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut times = 0;
+    while Instant::now() < end {
+        if let Err(error) = fs::write(&path, &value) {
+            eprintln!("lab-write: {path}: {error}");
+            return ExitCode::FAILURE;
+        }
+        times += 1;
+        thread::sleep(Duration::from_millis(5));
+    }
+    println!("lab-write: {times} times");
+    ExitCode::SUCCESS
+}
+
+/// `lab-cycle TIMES CMD...`: runs it to its end so often. Ends with the first
+/// code that is not 0.
+pub fn cycle(mut args: impl Iterator<Item = String>) -> ExitCode {
+    let (Some(times), Some(program)) = (args.next().and_then(|text| text.parse::<u32>().ok()), args.next())
+    else {
+        eprintln!("lab-cycle: give a number and a command");
+        return ExitCode::FAILURE;
+    };
+    let args: Vec<String> = args.collect();
+    for round in 1..=times {
+        let status = Command::new(&program).args(&args).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        match status {
+            Ok(status) if status.success() => {}
+            Ok(status) => {
+                eprintln!("lab-cycle: round {round}: {program}: {status}");
+                return status
+                    .code()
+                    .and_then(|code| u8::try_from(code).ok())
+                    .map_or(ExitCode::FAILURE, ExitCode::from);
+            }
+            Err(error) => {
+                eprintln!("lab-cycle: {program}: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    println!("lab-cycle: {times} rounds");
+    ExitCode::SUCCESS
+}
+
+/// `lab-held`: how many BPF programs, maps and links the kernel has, whosever they are.
+pub fn held() -> ExitCode {
+    // enum bpf_cmd of include/uapi/linux/bpf.h.
+    for (what, next_id) in [("programs", 11), ("maps", 12), ("links", 31)] {
+        // start_id, next_id, open_flags of union bpf_attr.
+        let mut attr = [0_u32; 3];
+        let mut count = 0;
+        // SAFETY: the kernel reads and writes the twelve bytes of `attr`.
+        while unsafe { libc::syscall(libc::SYS_bpf, next_id, attr.as_mut_ptr(), size_of_val(&attr)) } == 0 {
+            count += 1;
+            attr[0] = attr[1];
+        }
+        println!("{what} {count}");
+    }
+    ExitCode::SUCCESS
 }

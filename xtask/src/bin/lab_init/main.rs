@@ -30,6 +30,11 @@ fn main() -> ExitCode {
         Some("lab-work") => return bench::work(args),
         Some("lab-head") => return command::head(args),
         Some("lab-merge") => return command::merge(args),
+        Some("lab-spin") => return load::spin(args),
+        Some("lab-switch") => return load::switch(args),
+        Some("lab-held") => return command::held(),
+        Some("lab-write") => return command::write(args),
+        Some("lab-cycle") => return command::cycle(args),
         _ => {}
     }
     if std::process::id() != 1 {

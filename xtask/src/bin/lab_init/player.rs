@@ -43,7 +43,7 @@ impl Player {
                 self.wait(&label, limit)?;
             }
             Step::Spawn { label, argv } => self.start(&label, &argv)?,
-            Step::Await { label, text, limit } => self.await_text(&label, &text, limit)?,
+            Step::Await { label, text, times, limit } => self.await_text(&label, &text, times, limit)?,
             Step::Signal { label, signal } => machine::kill(self.find(&label)?.child.id(), signal)?,
             Step::Wait { label, limit } => self.wait(&label, limit)?,
             Step::Sleep { time } => thread::sleep(time),
@@ -120,11 +120,13 @@ impl Player {
         })
     }
 
-    fn await_text(&mut self, label: &str, text: &str, limit: Duration) -> Result<(), String> {
+    fn await_text(&mut self, label: &str, text: &str, times: usize, limit: Duration) -> Result<(), String> {
         let printed = Arc::clone(&self.find(label)?.printed);
         let text_bytes = text.as_bytes();
-        let has_it = || printed.lock().is_ok_and(|p| p.windows(text_bytes.len()).any(|w| w == text_bytes));
-        until(limit, has_it).map_err(|()| format!("{label} did not print {text:?} within {limit:?}"))
+        let count = |p: &[u8]| p.windows(text_bytes.len()).filter(|w| *w == text_bytes).count();
+        let has_it = || printed.lock().is_ok_and(|p| count(&p) >= times);
+        until(limit, has_it)
+            .map_err(|()| format!("{label} did not print {text:?} {times} times within {limit:?}"))
     }
 
     fn wait(&mut self, label: &str, limit: Duration) -> Result<(), String> {

@@ -24,6 +24,12 @@ pub struct Scenario {
     pub modules: &'static [&'static str],
     /// The guest is of no use for another scenario after this one.
     pub last: bool,
+    /// Played by name, or with all; too long for every run of the tests.
+    pub heavy: bool,
+    /// Why it says nothing on the other kernels of the matrix; empty where it is for all.
+    pub elsewhere: &'static str,
+    /// More for the kernel's command line.
+    pub append: &'static str,
     pub steps: fn() -> Vec<Step>,
     pub expect: &'static [Expect],
 }

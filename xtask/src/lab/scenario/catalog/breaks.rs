@@ -7,8 +7,8 @@ use xtask::plan::Step;
 use super::super::Scenario;
 use super::super::expect::{Expect, Finding};
 use super::steps::{
-    ENABLED, EXPOSED, KPROBE_ENABLE, KPROBE_EVENTS, LIVEPATCH, VICTIMS, await_text, read, run, spawn, until,
-    wait, write,
+    ENABLED, EXPOSED, IDLE_IS_NOINSTR, KPROBE_ENABLE, KPROBE_EVENTS, LIVEPATCH, VICTIMS, await_text, read,
+    run, spawn, until, wait, write,
 };
 
 pub static SCENARIOS: &[Scenario] = &[
@@ -19,6 +19,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &["lab_livepatch_idle"],
         last: false,
+        heavy: false,
+        elsewhere: IDLE_IS_NOINSTR,
+        append: "",
         steps: || {
             vec![
                 Step::LoadModule { name: "lab_livepatch_idle".into(), params: String::new() },
@@ -61,6 +64,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &[],
         last: false,
+        heavy: false,
+        elsewhere: IDLE_IS_NOINSTR,
+        append: "",
         steps: || {
             vec![
                 write(KPROBE_EVENTS, "p:lab/site arch_cpu_idle"),
@@ -83,6 +89,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &[],
         last: false,
+        heavy: false,
+        elsewhere: IDLE_IS_NOINSTR,
+        append: "",
         steps: || {
             vec![
                 write("/sys/kernel/tracing/set_ftrace_filter", "arch_cpu_idle"),
@@ -106,6 +115,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &[],
         last: false,
+        heavy: false,
+        elsewhere: IDLE_IS_NOINSTR,
+        append: "",
         steps: || {
             vec![
                 run("exposed", "rcu-watch -d 8s --exposed -f json"),

@@ -17,6 +17,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &[],
         last: false,
+        heavy: false,
+        elsewhere: "",
+        append: "",
         steps: || {
             vec![
                 spawn("load", "lab-load 30 4"),
@@ -38,6 +41,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &[],
         last: false,
+        heavy: false,
+        elsewhere: "",
+        append: "",
         steps: || {
             vec![
                 read("before", ENABLED),
@@ -68,6 +74,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &[],
         last: false,
+        heavy: false,
+        elsewhere: "nothing in it depends on the kernel: one is enough",
+        append: "",
         steps: || {
             vec![
                 spawn("interrupt", "rcu-watch -f json"),
@@ -110,6 +119,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &[],
         last: false,
+        heavy: false,
+        elsewhere: "",
+        append: "",
         steps: || {
             vec![
                 read("before", ENABLED),
@@ -152,6 +164,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &[],
         last: true,
+        heavy: false,
+        elsewhere: "",
+        append: "",
         steps: || {
             vec![
                 run("nobody", "lab-as 65534 rcu-watch -d 2s"),

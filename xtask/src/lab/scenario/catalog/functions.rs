@@ -7,7 +7,7 @@ use xtask::plan::Step;
 use super::super::Scenario;
 use super::super::expect::{Expect, Finding};
 use super::steps::{
-    ALL, ENABLED, EXPOSED, LIMIT, SIGKILL, await_text, read, run, signal, sleep, spawn, wait,
+    ALL, ENABLED, EXPOSED, IDLE_IS_NOINSTR, LIMIT, SIGKILL, await_text, read, run, signal, sleep, spawn, wait,
 };
 
 /// A whole audit must be done within this.
@@ -49,6 +49,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &[],
         last: false,
+        heavy: false,
+        elsewhere: "",
+        append: "",
         steps: || {
             vec![
                 run("nobody-asked", "rcu-watch audit"),
@@ -110,6 +113,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &[],
         last: false,
+        heavy: false,
+        elsewhere: IDLE_IS_NOINSTR,
+        append: "",
         steps: || {
             vec![
                 read("before", ENABLED),
@@ -135,6 +141,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &[],
         last: false,
+        heavy: false,
+        elsewhere: IDLE_IS_NOINSTR,
+        append: "",
         steps: || {
             vec![
                 Step::Hide { path: "/sys/kernel/tracing/available_tracers".into() },
@@ -156,6 +165,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &["lab_livepatch_idle", "lab_livepatch_cmdline"],
         last: false,
+        heavy: false,
+        elsewhere: IDLE_IS_NOINSTR,
+        append: "",
         steps: || {
             let mut steps = vec![
                 run("idle", "rcu-watch check --yes -d 4s -f json /lab/modules/lab_livepatch_idle.ko"),
@@ -204,6 +216,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &[],
         last: false,
+        heavy: false,
+        elsewhere: "up to 6.2 the idle path can be hooked, and is what `check` finds unsafe",
+        append: "",
         steps: || {
             let mut steps = vec![run("idle", "rcu-watch check --yes -f json arch_cpu_idle default_idle")];
             steps.extend(checked("cmdline", "rcu-watch check --yes -d 8s -f json cmdline_proc_show"));

@@ -2,18 +2,30 @@
 
 mod breaks;
 mod conduct;
+mod follow;
 mod functions;
+mod long;
 mod quiet;
 mod steps;
 mod transport;
+mod ways;
 
 use super::Scenario;
 
 /// All of them, those that spoil the guest for others last.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    [breaks::SCENARIOS, quiet::SCENARIOS, functions::SCENARIOS, conduct::SCENARIOS, transport::SCENARIOS]
-        .into_iter()
-        .flatten()
+    [
+        breaks::SCENARIOS,
+        quiet::SCENARIOS,
+        functions::SCENARIOS,
+        follow::SCENARIOS,
+        ways::SCENARIOS,
+        long::SCENARIOS,
+        conduct::SCENARIOS,
+        transport::SCENARIOS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The scenario of that name.
@@ -27,6 +39,14 @@ mod tests {
 
     use super::super::super::{legacy, matrix};
     use super::*;
+
+    #[test]
+    fn who_is_not_for_every_kernel_says_why() {
+        for scenario in all() {
+            let is_for_all = scenario.kernels.len() == matrix::KERNELS.len();
+            assert_eq!(is_for_all, scenario.elsewhere.is_empty(), "{}", scenario.name);
+        }
+    }
 
     #[test]
     fn names_are_unique_and_kernels_known() {

@@ -16,6 +16,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &[],
         last: false,
+        heavy: false,
+        elsewhere: "",
+        append: "",
         steps: || {
             vec![
                 spawn("load", "lab-load 60 2"),
@@ -54,6 +57,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &[],
         last: false,
+        heavy: false,
+        elsewhere: "",
+        append: "",
         steps: || {
             vec![
                 write(KPROBE_EVENTS, "p:lab/site do_nanosleep"),
@@ -81,6 +87,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &[],
         last: false,
+        heavy: false,
+        elsewhere: "",
+        append: "",
         steps: || {
             let mut steps = vec![spawn("watch", "rcu-watch -d 10s -f json"), sleep(5)];
             for _ in 0..5 {
@@ -104,6 +113,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 1,
         modules: &[],
         last: false,
+        heavy: false,
+        elsewhere: "",
+        append: "",
         steps: || {
             vec![
                 spawn("load", "lab-load 30 1"),

@@ -7,6 +7,8 @@ use xtask::plan::Step;
 pub const ALL: &[&str] = &["5.10", "6.1", "6.12", "sid"];
 /// Kernels whose idle path calls traceable functions with RCU off.
 pub const EXPOSED: &[&str] = &["5.10", "6.1"];
+/// Why a scenario of theirs says nothing on others.
+pub const IDLE_IS_NOINSTR: &str = "from 6.3 the idle path is noinstr: nobody can hook it";
 /// Functions that these kernels run with RCU off, as far as a guest runs them.
 pub const VICTIMS: &[&str] = &["arch_cpu_idle", "default_idle", "default_idle_call", "cpuidle_enter_state"];
 
@@ -45,7 +47,19 @@ pub fn signal(label: &str, signal: i32) -> Step {
 }
 
 pub fn await_text(label: &str, text: &str) -> Step {
-    Step::Await { label: label.into(), text: text.into(), limit: LIMIT }
+    await_times(label, text, 1)
+}
+
+pub fn await_times(label: &str, text: &str, times: usize) -> Step {
+    Step::Await { label: label.into(), text: text.into(), times, limit: LIMIT }
+}
+
+pub fn load(name: &str) -> Step {
+    Step::LoadModule { name: name.into(), params: String::new() }
+}
+
+pub fn unload(name: &str) -> Step {
+    Step::UnloadModule { name: name.into() }
 }
 
 pub fn sleep(seconds: u64) -> Step {

@@ -4,7 +4,9 @@
 use super::super::Scenario;
 use super::super::expect::Expect;
 use super::breaks::KPROBED_IDLE;
-use super::steps::{ALL, EXPOSED, KPROBE_ENABLE, KPROBE_EVENTS, SIGKILL, run, signal, spawn, wait, write};
+use super::steps::{
+    ALL, EXPOSED, IDLE_IS_NOINSTR, KPROBE_ENABLE, KPROBE_EVENTS, SIGKILL, run, signal, spawn, wait, write,
+};
 
 pub static SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -14,6 +16,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &[],
         last: false,
+        heavy: false,
+        elsewhere: "of a kernel that `cargo xtask lab kernel legacy` builds",
+        append: "",
         steps: || {
             vec![
                 spawn("load", "lab-load 120 2"),
@@ -53,6 +58,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &[],
         last: false,
+        heavy: false,
+        elsewhere: "",
+        append: "",
         steps: || {
             vec![
                 spawn("load", "lab-load 60 4"),
@@ -84,6 +92,9 @@ pub static SCENARIOS: &[Scenario] = &[
         cpus: 2,
         modules: &[],
         last: false,
+        heavy: false,
+        elsewhere: IDLE_IS_NOINSTR,
+        append: "",
         steps: || {
             vec![
                 write(KPROBE_EVENTS, "p:lab/site arch_cpu_idle"),

@@ -1,0 +1,258 @@
+//! Long ones: everything at once, again and again, for a long time. Played by name, or with `cargo xtask test --all`.
+
+use std::time::Duration;
+
+use xtask::plan::Step;
+
+use super::super::Scenario;
+use super::super::expect::Expect;
+use super::steps::{
+    ALL, ENABLED, KPROBE_ENABLE, KPROBE_EVENTS, KPROBES, SIGINT, SIGKILL, await_text, load, read, run,
+    signal, sleep, spawn, unload, wait, write,
+};
+
+const LONG: Duration = Duration::from_secs(3600);
+const EVERYTHING: &str = "rcu-watch --exposed --watchpoints always -f json";
+const EQS_ACT: &str = "/sys/module/lab_eqs/parameters/act";
+
+fn long(label: &str, line: &str) -> Step {
+    Step::Run { label: label.into(), limit: LONG, argv: line.split(' ').map(str::to_owned).collect() }
+}
+
+fn await_long(label: &str, text: &str) -> Step {
+    Step::Await { label: label.into(), text: text.into(), times: 1, limit: LONG }
+}
+
+fn nmi() -> [Step; 2] {
+    [Step::Monitor { command: "nmi".into() }, Step::Sleep { time: Duration::from_millis(50) }]
+}
+
+pub static SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "clean-everything",
+        about: "every point and watchpoint, 40,000 context switches, 100 NMIs: no error, no false alarm",
+        kernels: ALL,
+        cpus: 2,
+        modules: &[],
+        last: false,
+        heavy: true,
+        elsewhere: "",
+        append: "",
+        steps: || {
+            let mut steps = vec![spawn("watch", EVERYTHING), await_text("watch", "\"header\"")];
+            steps.push(spawn("load", "lab-load 3600 1"));
+            steps.extend((0..100).flat_map(|_| nmi()));
+            steps.push(signal("load", SIGKILL));
+            steps.push(wait("load"));
+            steps.push(long("switches", "lab-switch 20000"));
+            steps.extend([signal("watch", SIGINT), wait("watch")]);
+            steps
+        },
+        expect: &[
+            Expect::Exit { run: "switches", code: 0 },
+            Expect::Stream { run: "watch" },
+            Expect::NoneOf { run: "watch", severity: "error" },
+            // On older kernels our own probes on idle functions are what RW015 warns of.
+            Expect::On { kernel: "6.12", expect: &Expect::NoneOf { run: "watch", severity: "warning" } },
+            Expect::On { kernel: "sid", expect: &Expect::NoneOf { run: "watch", severity: "warning" } },
+            Expect::Hits { run: "watch", point: "checkpoint", at_least: 40_000 },
+            Expect::Hits { run: "watch", point: "nmi_enter", at_least: 100 },
+            Expect::Transitions { run: "watch", at_least: 1000 },
+        ],
+    },
+    Scenario {
+        name: "cycles",
+        about: "a hundred starts and ends, watchpoints and all: no program, map, link or breakpoint is left",
+        kernels: ALL,
+        cpus: 2,
+        modules: &[],
+        last: false,
+        heavy: true,
+        elsewhere: "",
+        append: "",
+        steps: || {
+            vec![
+                read("before", ENABLED),
+                read("kprobes-before", KPROBES),
+                run("held-before", "lab-held"),
+                long(
+                    "cycles",
+                    "lab-cycle 100 rcu-watch --exposed --watchpoints always -d 200ms --fail-on never",
+                ),
+                sleep(5),
+                run("held-after", "lab-held"),
+                read("after", ENABLED),
+                read("kprobes-after", KPROBES),
+                run("watch", "rcu-watch --watchpoints always -d 5s -f json"),
+            ]
+        },
+        expect: &[
+            Expect::Line { run: "cycles", has: &["100 rounds"] },
+            Expect::SameOutput { run: "held-after", other: "held-before" },
+            Expect::Same { file: "after", other: "before" },
+            Expect::Same { file: "kprobes-after", other: "kprobes-before" },
+            // All four breakpoints of each CPU would be taken.
+            Expect::Stream { run: "watch" },
+            Expect::Transitions { run: "watch", at_least: 10 },
+        ],
+    },
+    Scenario {
+        name: "killed-everything",
+        about: "kill -9 with every point and watchpoint attached: nothing stays",
+        kernels: ALL,
+        cpus: 2,
+        modules: &[],
+        last: false,
+        heavy: true,
+        elsewhere: "",
+        append: "",
+        steps: || {
+            vec![
+                read("before", ENABLED),
+                read("kprobes-before", KPROBES),
+                run("held-before", "lab-held"),
+                spawn("watch", EVERYTHING),
+                await_text("watch", "\"header\""),
+                signal("watch", SIGKILL),
+                wait("watch"),
+                // The kernel frees trampolines when it finds the time.
+                sleep(10),
+                run("held-after", "lab-held"),
+                read("after", ENABLED),
+                read("kprobes-after", KPROBES),
+            ]
+        },
+        expect: &[
+            Expect::Killed { run: "watch", signal: SIGKILL },
+            Expect::SameOutput { run: "held-after", other: "held-before" },
+            Expect::Same { file: "after", other: "before" },
+            Expect::Same { file: "kprobes-after", other: "kprobes-before" },
+        ],
+    },
+    Scenario {
+        name: "two-instances",
+        about: "two instances on the same functions: the second names the first, and neither takes the other for a handler",
+        kernels: ALL,
+        cpus: 2,
+        modules: &[],
+        last: false,
+        heavy: true,
+        elsewhere: "",
+        append: "",
+        steps: || {
+            vec![
+                spawn("first", "rcu-watch --exposed -f json"),
+                await_text("first", "\"header\""),
+                run("second", "rcu-watch --exposed -d 8s -f json"),
+                signal("first", SIGINT),
+                wait("first"),
+            ]
+        },
+        expect: &[
+            Expect::Stream { run: "first" },
+            Expect::NoneOf { run: "first", severity: "error" },
+            Expect::Stream { run: "second" },
+            Expect::NoneOf { run: "second", severity: "error" },
+            Expect::OtherInstance { run: "second" },
+        ],
+    },
+    Scenario {
+        name: "nmi-in-eqs",
+        about: "NMIs find a module in code that can be hooked, in a real EQS, with no probe anywhere near it",
+        kernels: ALL,
+        cpus: 2,
+        modules: &["lab_eqs"],
+        last: false,
+        heavy: true,
+        elsewhere: "",
+        append: "",
+        steps: || {
+            let mut steps = vec![
+                load("lab_eqs"),
+                spawn("watch", "rcu-watch --allow-fentry -f json"),
+                await_text("watch", "\"header\""),
+                spawn("spin", &format!("lab-write {EQS_ACT} spin 40")),
+            ];
+            // Many of them come while an earlier one is pending, and are one with it.
+            steps.extend((0..200).flat_map(|_| nmi()));
+            steps.extend([wait("spin"), signal("watch", SIGINT), wait("watch"), unload("lab_eqs")]);
+            steps
+        },
+        expect: &[
+            Expect::Exit { run: "watch", code: 2 },
+            Expect::Stream { run: "watch" },
+            Expect::Fired { run: "watch", rule: "RW014", severity: "error" },
+        ],
+    },
+    Scenario {
+        name: "module-reload",
+        about: "a module goes and comes back, with somebody's kprobe on it, while its function is watched",
+        kernels: ALL,
+        cpus: 2,
+        modules: &["lab_eqs"],
+        last: false,
+        heavy: true,
+        elsewhere: "",
+        append: "",
+        steps: || {
+            let hook = || {
+                [
+                    load("lab_eqs"),
+                    write(KPROBE_EVENTS, "p:lab/site lab_eqs:lab_eqs_target"),
+                    write(KPROBE_ENABLE, "1"),
+                ]
+            };
+            let unhook = || [write(KPROBE_ENABLE, "0"), write(KPROBE_EVENTS, "")];
+            let mut steps = Vec::from(hook());
+            steps.extend([spawn("watch", "rcu-watch -f json"), await_text("watch", "\"header\"")]);
+            steps.push(write(EQS_ACT, "call"));
+            steps.push(await_text("watch", "\"RW001\""));
+            steps.extend(unhook());
+            steps.push(await_long("watch", "\"because\":\"the last handler left\""));
+            steps.push(unload("lab_eqs"));
+            steps.extend(hook());
+            steps.push(await_long("watch", "\"because\":\"handlers appeared\""));
+            steps.push(write(EQS_ACT, "call"));
+            steps.extend([signal("watch", SIGINT), wait("watch")]);
+            steps.extend(unhook());
+            steps.push(unload("lab_eqs"));
+            steps
+        },
+        expect: &[
+            Expect::Exit { run: "watch", code: 2 },
+            Expect::Stream { run: "watch" },
+            Expect::Fired { run: "watch", rule: "RW001", severity: "error" },
+            Expect::Hits { run: "watch", point: "ftrace_function", at_least: 40 },
+        ],
+    },
+    Scenario {
+        name: "nohz-full",
+        about: "user code on a nohz_full CPU, the other EQS: its ways in and out balance, and nothing is wrong",
+        kernels: &["6.1", "6.12", "sid"],
+        cpus: 2,
+        modules: &[],
+        last: false,
+        heavy: true,
+        elsewhere: "this kernel is built without NO_HZ_FULL",
+        append: "nohz_full=1",
+        steps: || {
+            vec![
+                spawn(
+                    "watch",
+                    "rcu-watch -c 0,1 --watchpoints always --stream all -f json --ring-bytes 4194304",
+                ),
+                await_text("watch", "\"header\""),
+                run("spin", "lab-spin 1 8"),
+                await_text("watch", "user_enter"),
+                signal("watch", SIGINT),
+                wait("watch"),
+            ]
+        },
+        expect: &[
+            Expect::Stream { run: "watch" },
+            Expect::NoneOf { run: "watch", severity: "error" },
+            Expect::Line { run: "watch", has: &["\"transition\"", "user_enter"] },
+            Expect::Line { run: "watch", has: &["\"transition\"", "user_exit"] },
+        ],
+    },
+];

@@ -79,7 +79,9 @@ pub struct CpuState {
     /// `__per_cpu_offset[cpu]`; 0 until a program read it.
     pub offset: u64,
     /// Not 0: this CPU is not watched, its hits are not counted.
-    pub unwatched: u64,
+    pub unwatched: u32,
+    /// [`crate::record::SnapshotRecord::track_seq`] of the run before.
+    pub track_seq: u32,
     /// Address of the `rcu_node.qsmaskinitnext` that this CPU has a bit in; 0 until a program read it.
     pub online_word: u64,
     /// That bit: `rcu_data.grpmask`.

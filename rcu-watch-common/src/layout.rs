@@ -24,6 +24,7 @@ const _: () = {
     assert!(offset_of!(SnapshotRecord, ip) == 72);
     assert!(offset_of!(SnapshotRecord, caller) == 80);
     assert!(offset_of!(SnapshotRecord, rflags) == 88);
+    assert!(offset_of!(SnapshotRecord, track_seq) == 92);
     assert!(offset_of!(SnapshotRecord, sp) == 96);
     assert!(offset_of!(SnapshotRecord, arg) == 104);
     assert!(offset_of!(SnapshotRecord, comm) == 112);

@@ -74,9 +74,11 @@ pub struct SnapshotRecord {
     pub tgid: u32,
     pub ip: u64,
     pub caller: u64,
-    /// RFLAGS in the low half, of which nothing above bit 21 is defined. In the high half, from probes that tell
-    /// where their CPU is, the number of this run among all of theirs on this CPU, from 1; 0 where none is kept.
-    pub rflags: u64,
+    /// Nothing above bit 21 is defined.
+    pub rflags: u32,
+    /// Number of this run among all runs, on this CPU, of the probes that tell where the CPU is (context switch,
+    /// idle, watchpoint), from 1: also those that sent nothing. 0: a run of another probe, or of an older build.
+    pub track_seq: u32,
     pub sp: u64,
     /// What the probe point defines: the C-state of `cpu_idle`, else 0.
     pub arg: u64,

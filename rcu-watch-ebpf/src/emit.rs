@@ -43,12 +43,15 @@ pub struct Hook {
     pub rflags: u64,
     pub caller: u64,
     pub arg: u64,
+    /// Whether the run is numbered: those that are run with interrupts off and do not nest.
+    pub tracks: bool,
 }
 
 /// Takes a hit of `probe` from the snapshot to the ring buffer.
 #[inline(always)]
 pub fn hit(ctx: *mut c_void, probe: u32, rest: Rest, hook: &Hook) {
-    let offset = read::watched_cpu();
+    let mut track_seq = 0;
+    let offset = read::watched_cpu(hook.tracks, &mut track_seq);
     if offset == 0 {
         return;
     }
@@ -86,7 +89,7 @@ pub fn hit(ctx: *mut c_void, probe: u32, rest: Rest, hook: &Hook) {
         books.unstable += 1;
         return;
     }
-    send(ctx, probe, books, &words, preempt_count, &Hook { flags, ..*hook });
+    send(ctx, probe, books, &words, preempt_count, track_seq, &Hook { flags, ..*hook });
 }
 
 #[inline(always)]
@@ -141,6 +144,7 @@ fn send(
     books: &mut ProbeCounters,
     words: &Words,
     preempt_count: u64,
+    track_seq: u32,
     hook: &Hook,
 ) {
     let probe_seq = books.emitted;
@@ -152,7 +156,7 @@ fn send(
             unsafe {
                 let snapshot = &raw mut (*record).snapshot;
                 fill(snapshot, kind::SNAPSHOT_WITH_STACK, size_of::<StackRecord>(), probe_seq);
-                describe(snapshot, probe, words, preempt_count, hook);
+                describe(snapshot, probe, words, preempt_count, track_seq, hook);
                 (*record).frames_len_bytes =
                     bpf_get_stack(ctx, (&raw mut (*record).frames).cast(), (STACK_FRAMES_MAX * 8) as u32, 0);
             }
@@ -162,7 +166,7 @@ fn send(
             // SAFETY: room for one SnapshotRecord, and every byte of it is written.
             unsafe {
                 fill(record, kind::SNAPSHOT, size_of::<SnapshotRecord>(), probe_seq);
-                describe(record, probe, words, preempt_count, hook);
+                describe(record, probe, words, preempt_count, track_seq, hook);
             }
         })
     };
@@ -196,7 +200,14 @@ unsafe fn fill(record: *mut SnapshotRecord, kind: u16, len: usize, probe_seq: u6
 }
 
 #[inline(always)]
-unsafe fn describe(record: *mut SnapshotRecord, probe: u32, words: &Words, preempt_count: u64, hook: &Hook) {
+unsafe fn describe(
+    record: *mut SnapshotRecord,
+    probe: u32,
+    words: &Words,
+    preempt_count: u64,
+    track_seq: u32,
+    hook: &Hook,
+) {
     let pid_tgid = bpf_get_current_pid_tgid();
     // SAFETY: the caller's record is valid for writes; the helper writes the 16 bytes that it is told of.
     unsafe {
@@ -211,7 +222,8 @@ unsafe fn describe(record: *mut SnapshotRecord, probe: u32, words: &Words, preem
         (*record).tgid = (pid_tgid >> 32) as u32;
         (*record).ip = hook.ip;
         (*record).caller = hook.caller;
-        (*record).rflags = hook.rflags;
+        (*record).rflags = hook.rflags as u32;
+        (*record).track_seq = track_seq;
         (*record).sp = hook.sp;
         (*record).arg = hook.arg;
         bpf_get_current_comm((&raw mut (*record).comm).cast(), 16);

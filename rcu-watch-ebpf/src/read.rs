@@ -39,13 +39,20 @@ fn read<T: Copy>(address: u64, value: &mut T) -> bool {
 }
 
 /// Where the running CPU's per-CPU data starts; 0 where this CPU is not watched or that cannot be read.
+///
+/// A run that `tracks` gets the CPU's next number. What tracks does not nest, so the count needs no atomics.
 #[inline(always)]
-pub fn watched_cpu() -> u64 {
+pub fn watched_cpu(tracks: bool, track_seq: &mut u32) -> u64 {
     let Some(state) = CPU.get_ptr_mut(0) else { return 0 };
     // SAFETY: a map value of this CPU; the verifier holds us to its bounds.
-    let CpuState { offset, unwatched, .. } = unsafe { *state };
+    let CpuState { offset, unwatched, track_seq: last, .. } = unsafe { *state };
     if unwatched != 0 {
         return 0;
+    }
+    if tracks {
+        *track_seq = last.wrapping_add(1);
+        // SAFETY: as above.
+        unsafe { (*state).track_seq = *track_seq };
     }
     if offset != 0 {
         return offset;

@@ -13,6 +13,6 @@ use crate::emit::{Hook, Rest, hit};
 /// Misses: nothing on the CPUs that switch; a CPU that never switches is never checked.
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub fn rcuw_checkpoint(ctx: RawTracePointContext) -> i32 {
-    hit(ctx.as_ptr(), slot::CHECKPOINT, Rest::Task, &Hook::default());
+    hit(ctx.as_ptr(), slot::CHECKPOINT, Rest::Task, &Hook { tracks: true, ..Hook::default() });
     0
 }

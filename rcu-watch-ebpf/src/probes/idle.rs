@@ -19,7 +19,7 @@ const EXIT: u32 = u32::MAX;
 pub fn rcuw_cpu_idle(ctx: RawTracePointContext) -> i32 {
     let state: u64 = ctx.arg(0);
     let probe = if state as u32 == EXIT { slot::EQS_EXIT } else { slot::EQS_ENTER };
-    let hook = Hook { arg: u64::from(state as u32), ..Hook::default() };
+    let hook = Hook { arg: u64::from(state as u32), tracks: true, ..Hook::default() };
     hit(ctx.as_ptr(), probe, Rest::Task, &hook);
     0
 }

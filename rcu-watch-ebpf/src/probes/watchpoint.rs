@@ -6,7 +6,7 @@ use aya_ebpf::programs::PerfEventContext;
 use rcu_watch_common::slot;
 
 use super::registers::registers;
-use crate::emit::{Rest, hit};
+use crate::emit::{Hook, Rest, hit};
 
 /// Hook: a perf hardware breakpoint on this CPU's S, for writes; runs after the write.
 /// Context: #DB, NMI-like, counted by RCU before it gets here: M=1 says that the write turned RCU off.
@@ -15,6 +15,7 @@ use crate::emit::{Rest, hit};
 /// kprobe, tracepoint or perf program runs on this CPU (`bpf_prog_active`): the event's own count tells.
 #[perf_event]
 pub fn rcuw_watch_s(ctx: PerfEventContext) -> u32 {
-    hit(ctx.as_ptr(), slot::WATCH_STATE, Rest::Never, &registers(ctx.as_ptr()));
+    let hook = Hook { tracks: true, ..registers(ctx.as_ptr()) };
+    hit(ctx.as_ptr(), slot::WATCH_STATE, Rest::Never, &hook);
     0
 }

@@ -173,4 +173,4 @@ impl Records {
 
 const TS: usize = offset_of!(SnapshotRecord, ts_ns);
 const SEQ: usize = offset_of!(SnapshotRecord, probe_seq);
-const TRACK: usize = offset_of!(SnapshotRecord, rflags) + 4;
+const TRACK: usize = offset_of!(SnapshotRecord, track_seq);

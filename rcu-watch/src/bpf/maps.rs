@@ -82,7 +82,7 @@ pub fn watch_only(bpf: &mut Ebpf, is_watched: impl Fn(CpuId) -> bool) -> Result<
     let count = map.get(&0, 0).map_err(at(CPU))?.len() as u32;
     let states: Vec<_> = (0..count)
         .map(|cpu| {
-            MapValue(CpuState { unwatched: u64::from(!is_watched(CpuId(cpu))), ..CpuState::default() })
+            MapValue(CpuState { unwatched: u32::from(!is_watched(CpuId(cpu))), ..CpuState::default() })
         })
         .collect();
     let states = PerCpuValues::try_from(states)

@@ -15,8 +15,7 @@ use super::units::{Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, StateW
 pub const CPUS_MAX: u32 = 8192;
 
 const FRAMES: usize = offset_of!(StackRecord, frames);
-/// The high half of `rflags`.
-const TRACK_SEQ: usize = offset_of!(SnapshotRecord, rflags) + 4;
+const TRACK_SEQ: usize = offset_of!(SnapshotRecord, track_seq);
 
 /// Why bytes are no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -52,6 +52,8 @@ pub enum Expect {
     Transitions { run: &'static str, at_least: u64 },
     /// Records were lost, and both the stream and the summary say so.
     Loss { run: &'static str },
+    /// It is the replay of what the other recorded: the same records, findings, books and verdict.
+    Replays { run: &'static str, live: &'static str },
     /// One line of its standard output or error has all of these.
     Line { run: &'static str, has: &'static [&'static str] },
     /// Both commands printed the same.
@@ -115,6 +117,9 @@ impl Expect {
             Self::SameOutput { run, other } => same_output(record, run, other),
             Self::OtherInstance { run } => other_instance(record, run),
             Self::Fired { run, rule, severity } => fired(record, run, rule, severity),
+            Self::Replays { run, live } => {
+                stream(record, live).and_then(|live| replays(&stream(record, run)?, &live))
+            }
             Self::Line { run, has } => line(record, run, has),
             Self::Without { file, none_of } => without(record, file, none_of),
             Self::With { file, text } => content(record, file)
@@ -146,6 +151,7 @@ impl Expect {
             | Self::OtherInstance { run }
             | Self::Fired { run, .. }
             | Self::Loss { run }
+            | Self::Replays { run, .. }
             | Self::Line { run, .. } => run,
             Self::On { .. } => "",
         };
@@ -308,6 +314,24 @@ fn transitions(record: &ScenarioRecord, run: &str, at_least: u64) -> Verdict {
     let all_balance = !kinds.is_empty() && kinds.iter().all(|kind| kind["balanced"] == true);
     let known = seen["unknown"] == 0;
     ok_or(enough && all_balance && known, || format!("the summary says {seen}"))
+}
+
+fn replays(replay: &Stream, live: &Stream) -> Verdict {
+    for kind in ["snapshot", "finding"] {
+        let (again, before): (Vec<_>, Vec<_>) = (replay.of(kind).collect(), live.of(kind).collect());
+        let differs = again.iter().zip(&before).position(|(again, before)| again != before);
+        if again.len() != before.len() || differs.is_some() {
+            let (counts, at) = ((again.len(), before.len()), differs.unwrap_or_default());
+            return Err(format!("{counts:?} times `{kind}`; {:?} for {:?}", again.get(at), before.get(at)));
+        }
+    }
+    let (again, before) = (replay.summary(), live.summary());
+    for member in ["verdict", "exit_code", "totals", "findings", "rules", "guards", "books", "followed"] {
+        ok_or(again[member] == before[member], || {
+            format!("{member} is {}, and was {}", again[member], before[member])
+        })?;
+    }
+    ok_or(before["totals"]["delivered"].as_u64() > Some(0), || "nothing was recorded".to_owned())
 }
 
 fn line(record: &ScenarioRecord, run: &str, has: &[&str]) -> Verdict {

@@ -6,6 +6,7 @@ mod follow;
 mod functions;
 mod long;
 mod quiet;
+mod recordings;
 mod steps;
 mod transport;
 mod ways;
@@ -16,6 +17,7 @@ use super::Scenario;
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
     [
         breaks::SCENARIOS,
+        recordings::SCENARIOS,
         quiet::SCENARIOS,
         functions::SCENARIOS,
         follow::SCENARIOS,

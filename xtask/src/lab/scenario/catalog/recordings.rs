@@ -1,0 +1,36 @@
+//! Recordings: judged again, they say what the run said.
+
+use super::super::Scenario;
+use super::super::expect::Expect;
+use super::steps::{EXPOSED, IDLE_IS_NOINSTR, LIVEPATCH, run, until, write};
+use xtask::plan::Step;
+
+pub static SCENARIOS: &[Scenario] = &[Scenario {
+    name: "record-replay",
+    about: "a run that finds breaks, and the replay of its recording: the same findings, books and verdict",
+    kernels: EXPOSED,
+    cpus: 2,
+    modules: &["lab_livepatch_idle"],
+    last: false,
+    heavy: false,
+    elsewhere: IDLE_IS_NOINSTR,
+    append: "",
+    steps: || {
+        vec![
+            Step::LoadModule { name: "lab_livepatch_idle".into(), params: String::new() },
+            until(&format!("{LIVEPATCH}/transition"), "0"),
+            run("live", "rcu-watch record /tmp/idle.rec -d 5s -f json --stream all"),
+            run("replay", "rcu-watch replay /tmp/idle.rec -f json --stream all"),
+            write(&format!("{LIVEPATCH}/enabled"), "0"),
+            until(&format!("{LIVEPATCH}/enabled"), ""),
+            Step::UnloadModule { name: "lab_livepatch_idle".into() },
+        ]
+    },
+    expect: &[
+        Expect::Exit { run: "live", code: 2 },
+        Expect::Stream { run: "live" },
+        Expect::Exit { run: "replay", code: 2 },
+        Expect::Stream { run: "replay" },
+        Expect::Replays { run: "replay", live: "live" },
+    ],
+}];

@@ -88,6 +88,7 @@ pub fn start(
     session.programs.watch_only(&plan.cpus)?;
     session.following = Some(Following::start(follower, &session.probes)?);
     session.know_victims(facts);
+    session.programs.give_back_memory();
     session.closed_cpus = proof::walk(&plan.cpus).context("cannot walk over the CPUs to prove the probes")?;
     session.books.update(&session.programs, &session.probes)?;
     session.send_header(facts, plan, &layout, &calibration, &attached, unseen)?;

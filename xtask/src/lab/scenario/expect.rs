@@ -50,6 +50,10 @@ pub enum Expect {
     Livepatches { run: &'static str, patch: &'static str, times: usize },
     /// Watchpoints saw at least so many writes to S, and of each kind as many ways in as out.
     Transitions { run: &'static str, at_least: u64 },
+    /// So many records came through, and those that did not are said to be lost.
+    Delivered { run: &'static str, at_least: u64 },
+    /// It never had more memory resident.
+    Memory { run: &'static str, at_most_mib: u64 },
     /// Records were lost, and both the stream and the summary say so.
     Loss { run: &'static str },
     /// It is the replay of what the other recorded: the same records, findings, books and verdict.
@@ -113,6 +117,8 @@ impl Expect {
             Self::Calibrated { run } => calibrated(record, run),
             Self::Livepatches { run, patch, times } => livepatches(record, run, patch, times),
             Self::Transitions { run, at_least } => transitions(record, run, at_least),
+            Self::Delivered { run, at_least } => delivered(record, run, at_least),
+            Self::Memory { run, at_most_mib } => memory(record, run, at_most_mib),
             Self::Loss { run } => loss(record, run),
             Self::SameOutput { run, other } => same_output(record, run, other),
             Self::OtherInstance { run } => other_instance(record, run),
@@ -141,6 +147,8 @@ impl Expect {
             | Self::OnlyOn { run, .. }
             | Self::Said { run, .. }
             | Self::OnlySynthetic { run }
+            | Self::Delivered { run, .. }
+            | Self::Memory { run, .. }
             | Self::Hits { run, .. }
             | Self::Balance { run, .. }
             | Self::Judged { run, .. }
@@ -332,6 +340,21 @@ fn replays(replay: &Stream, live: &Stream) -> Verdict {
         })?;
     }
     ok_or(before["totals"]["delivered"].as_u64() > Some(0), || "nothing was recorded".to_owned())
+}
+
+fn delivered(record: &ScenarioRecord, run: &str, at_least: u64) -> Verdict {
+    let stream = stream(record, run)?;
+    let totals = &stream.summary()["totals"];
+    let [emitted, delivered, lost] = ["emitted", "delivered", "lost"].map(|name| totals[name].as_u64());
+    let sum = delivered.and_then(|delivered| Some(delivered + lost?));
+    ok_or(emitted == sum && delivered >= Some(at_least), || {
+        format!("{emitted:?} emitted, {delivered:?} delivered, {lost:?} lost")
+    })
+}
+
+fn memory(record: &ScenarioRecord, run: &str, at_most_mib: u64) -> Verdict {
+    let bytes = stream(record, run)?.summary()["cost"]["max_resident_bytes"].as_u64();
+    ok_or(bytes.is_some_and(|bytes| bytes <= at_most_mib << 20), || format!("{bytes:?} bytes resident"))
 }
 
 fn line(record: &ScenarioRecord, run: &str, has: &[&str]) -> Verdict {

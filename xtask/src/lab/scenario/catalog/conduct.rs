@@ -11,6 +11,36 @@ use super::steps::{
 
 pub static SCENARIOS: &[Scenario] = &[
     Scenario {
+        name: "flood",
+        about: "every CPU fires hooks as fast as it can: what is produced is delivered or lost, to the last record",
+        kernels: ALL,
+        cpus: 2,
+        modules: &[],
+        last: false,
+        heavy: false,
+        elsewhere: "",
+        append: "",
+        steps: || {
+            vec![
+                spawn("flood", "lab-flood 60"),
+                // A trace that nobody keeps: every snapshot is sent, and none is printed.
+                run("watch", "rcu-watch -d 6s -f json --perfetto /dev/null --ring-bytes 65536"),
+                run("record", "rcu-watch record -d 3s -f json /dev/null"),
+                signal("flood", SIGKILL),
+                wait("flood"),
+            ]
+        },
+        expect: &[
+            Expect::Stream { run: "watch" },
+            Expect::NoFinding { run: "watch" },
+            Expect::Hits { run: "watch", point: "checkpoint", at_least: 2000 },
+            Expect::Delivered { run: "watch", at_least: 2000 },
+            Expect::Memory { run: "watch", at_most_mib: 64 },
+            Expect::Stream { run: "record" },
+            Expect::Memory { run: "record", at_most_mib: 64 },
+        ],
+    },
+    Scenario {
         name: "forced-loss",
         about: "a ring of one page and a flood: what is lost is counted, and the run inconclusive",
         kernels: ALL,

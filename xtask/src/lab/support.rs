@@ -181,6 +181,14 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_has_the_table_of_what_is_caught_where() {
+        let readme = fs::read_to_string(cache::workspace().join("README.md")).unwrap();
+        let (_, table) = CAUGHT.split_once("\n\n").unwrap();
+        let made = format!("<!-- caught: from xtask/src/lab/support.rs -->\n{table}<!-- end of caught -->\n");
+        assert!(readme.contains(&made), "README.md has another table; it must have:\n{made}");
+    }
+
+    #[test]
     fn no_cell_is_empty_and_each_rule_has_a_scenario_or_a_reason() {
         for line in text(&Results::new()).lines().filter(|line| line.starts_with('|')) {
             assert!(line.split('|').skip(1).filter(|cell| cell.trim().is_empty()).count() <= 1, "{line}");

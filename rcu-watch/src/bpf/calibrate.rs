@@ -112,6 +112,8 @@ impl Programs {
                 Err(error) => return Err(error),
             }
         }
+        // An empty map would be a question for the words of CPU 0.
+        maps::ask_no_calibration(&mut self.bpf)?;
         let program = self.raw_tracepoint(SWITCH)?;
         program.load().map_err(failed(SWITCH))?;
         program.attach("sched_switch").map_err(failed(SWITCH)).map(|link| Reading(Some(link)))
@@ -136,9 +138,14 @@ impl Programs {
             // Sleeping makes the checkpoint that is waited for.
             std::thread::sleep(CHECKPOINT_PAUSE);
             let answer = maps::calibration(&self.bpf)?;
-            if answer.count > 0 {
+            if answer.count == 0 {
+                continue;
+            }
+            if cpu.0 == ANY_CPU || answer.cpu == cpu.0 {
                 return Ok(Some(answer));
             }
+            // Another CPU was still at the question before this one.
+            maps::ask_calibration(&mut self.bpf, cpu.0)?;
         }
         Ok(None)
     }

@@ -53,10 +53,18 @@ pub fn want_stack(bpf: &mut Ebpf, probe: ProbeId) -> Result<(), BpfError> {
 
 /// Asks for the words of `cpu`, or of [`rcu_watch_common::config::ANY_CPU`].
 pub fn ask_calibration(bpf: &mut Ebpf, cpu: u32) -> Result<(), BpfError> {
+    set_calibration(bpf, CalibrationSample { cpu, ..CalibrationSample::default() })
+}
+
+/// Asks for nothing.
+pub fn ask_no_calibration(bpf: &mut Ebpf) -> Result<(), BpfError> {
+    set_calibration(bpf, CalibrationSample { count: 1, ..CalibrationSample::default() })
+}
+
+fn set_calibration(bpf: &mut Ebpf, sample: CalibrationSample) -> Result<(), BpfError> {
     let map = bpf.map_mut(CALIBRATION).ok_or_else(|| BpfError::Missing(CALIBRATION.to_owned()))?;
     let mut map: Array<_, MapValue<CalibrationSample>> = Array::try_from(map).map_err(at(CALIBRATION))?;
-    let question = CalibrationSample { cpu, ..CalibrationSample::default() };
-    map.set(0, MapValue(question), 0).map_err(at(CALIBRATION))
+    map.set(0, MapValue(sample), 0).map_err(at(CALIBRATION))
 }
 
 /// What the calibration program read last.

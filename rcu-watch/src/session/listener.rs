@@ -1,5 +1,6 @@
 //! From what the pipeline says to messages of the stream, with addresses turned into names.
 
+use std::cell::RefCell;
 use std::io;
 
 use crate::core::cause::Cause;
@@ -83,11 +84,15 @@ impl Listener for Teller<'_> {
         }
         *self.told += 1;
         let symbols = self.symbols.table();
+        // Also of the frames that the report leaves out: by their names a replay knows to leave them out, too.
+        let named = RefCell::new(Vec::new());
         let report = FindingReport::new(finding, |address: Address| {
-            symbols.and_then(|table| table.resolve(address.0)).map(|place| place.to_string())
+            let place = symbols.and_then(|table| table.resolve(address.0)).map(|place| place.to_string());
+            named.borrow_mut().push(Frame { address: Some(address), symbol: place.clone() });
+            place
         });
         if let Some(recorder) = &mut self.recorder {
-            recorder.names(&report.stack);
+            recorder.names(&named.into_inner());
         }
         self.send(finding.hit.snapshot, Message::Finding(Box::new(report)));
     }

@@ -19,7 +19,8 @@ const START: &[u8] = b"{\"seq\":0,";
 /// Writes the streams of a boot to files; those that nobody writes any more are left over from another time.
 pub fn keep(record: &BootRecord, kernel: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for scenario in &record.scenarios {
+    // One without a name holds what came before the first, and its directory would be that of all others.
+    for scenario in record.scenarios.iter().filter(|scenario| !scenario.name.is_empty()) {
         let directory = cache::target().join("lab/streams").join(kernel).join(&scenario.name);
         let _ = fs::remove_dir_all(&directory);
         for (label, stream) in streams(scenario) {

@@ -3,6 +3,7 @@
 //! A second object, because every map of an object is made when it is loaded, used or not.
 #![no_std]
 #![no_main]
+#![expect(clippy::needless_pass_by_value, reason = "the macros of aya-ebpf hand the context over by value")]
 
 mod emit;
 mod maps;

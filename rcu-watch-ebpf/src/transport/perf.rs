@@ -36,7 +36,7 @@ pub fn send<T: 'static>(ctx: *mut c_void, probe: u32, fill: impl FnOnce(*mut T))
         bpf_perf_event_output(
             ctx,
             (&raw const EVENTS).cast_mut().cast(),
-            u64::from(BPF_F_CURRENT_CPU),
+            BPF_F_CURRENT_CPU,
             scratch.cast(),
             size_of::<T>() as u64,
         ) == 0

@@ -78,7 +78,8 @@ pub(super) fn handlers(stack: &[String]) -> Vec<Handler> {
         if let Some((kind, reliance)) = known.or(bpf)
             && found.iter().all(|handler| handler.name != name)
         {
-            found.push(Handler { kind, name: name.to_owned(), reliance, ours: name.contains("rcuw_") });
+            let ours = name.contains("rcuw_");
+            found.push(Handler { kind, name: name.to_owned(), program: None, reliance, ours });
         }
     }
     found

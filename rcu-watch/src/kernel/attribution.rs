@@ -16,7 +16,7 @@ use crate::kernel::kprobe::{self, Kprobe};
 use crate::kernel::line::{each_line_of, first_line};
 use crate::kernel::livepatch::{self, Livepatch};
 use crate::kernel::mount::Tree;
-use crate::kernel::program::{KprobeProgram, OUR_PREFIX, Programs};
+use crate::kernel::program::{KprobeProgram, OUR_PREFIX, Program, Programs};
 use crate::kernel::support::Reason;
 
 /// Name of a handler that is counted by the kernel and named by nobody.
@@ -217,7 +217,7 @@ fn tracers(tree: &Tree, tracefs: &std::path::Path) -> Vec<Tracer> {
     places.extend(instances.map(|instance| instance.path()));
     for place in places {
         let callback = match first_line(&place.join("current_tracer")).unwrap_or_default().as_str() {
-            "function" => "function_trace_call",
+            "function" => function_tracer(&place.join("options")),
             "function_graph" => "ftrace_graph_func",
             _ => continue,
         };
@@ -228,6 +228,19 @@ fn tracers(tree: &Tree, tracefs: &std::path::Path) -> Vec<Tracer> {
         tracers.push(Tracer { callback: "stack_trace_call", functions });
     }
     tracers
+}
+
+/// The callback that the function tracer has with the options that it has now: kernel/trace/trace_functions.c,
+/// `select_trace_function`.
+fn function_tracer(options: &std::path::Path) -> &'static str {
+    let is_on = |option: &str| first_line(&options.join(option)).is_ok_and(|on| on == "1");
+    match (is_on("func_stack_trace"), is_on("func-no-repeats"), is_on("func-args")) {
+        (true, true, _) => "function_stack_no_repeats_trace_call",
+        (true, false, _) => "function_stack_trace_call",
+        (false, true, _) => "function_no_repeats_trace_call",
+        (false, false, true) => "function_args_trace_call",
+        (false, false, false) => "function_trace_call",
+    }
 }
 
 /// Merges what the sources said into sites.
@@ -272,9 +285,10 @@ struct Merger {
     fprobe_looks_first: bool,
 }
 
-fn bpf(name: &str, reliance: Reliance) -> Handler {
-    let ours = name.starts_with(OUR_PREFIX);
-    Handler { kind: HandlerKind::Bpf, name: name.to_owned(), reliance, ours }
+fn bpf(program: &Program, reliance: Reliance) -> Handler {
+    let Program { id, name } = program;
+    let (name, program) = (name.clone(), Some(*id));
+    Handler { kind: HandlerKind::Bpf, ours: name.starts_with(OUR_PREFIX), name, program, reliance }
 }
 
 impl Merger {
@@ -297,6 +311,7 @@ impl Merger {
                 self.site(&function.function, module).add(Handler {
                     kind: HandlerKind::Livepatch,
                     name: patch.name.clone(),
+                    program: None,
                     // Its handler runs anywhere since 842c08846420 ("livepatch: Fix stacking of patches with
                     // respect to RCU"); the replacement that it calls is ordinary code.
                     reliance: Reliance::Relies,
@@ -313,11 +328,9 @@ impl Merger {
         let is_listed = |owner: &&KprobeProgram| kprobes.iter().any(|kprobe| owner.is_at(kprobe));
         let of_nobody = live.saturating_sub(programs.on_kprobe.iter().filter(is_listed).count());
         // Another instance's, where no interface tells: only if they account for all that have no owner.
-        let unplaced_ours =
-            programs.unplaced_kprobes.iter().filter(|name| name.starts_with(OUR_PREFIX)).count();
+        let unplaced_ours = programs.unplaced_kprobes.iter().filter(|program| program.is_ours()).count();
         let is_placed = |function: &&str| {
-            let is_it =
-                |owner: &KprobeProgram| owner.name.starts_with(OUR_PREFIX) && owner.function == **function;
+            let is_it = |owner: &KprobeProgram| owner.program.is_ours() && owner.function == **function;
             programs.on_kprobe.iter().any(is_it)
         };
         let own_unplaced = own.iter().filter(|function| !is_placed(function)).count();
@@ -337,10 +350,10 @@ impl Merger {
             let owner = owners.iter_mut().find(|owner| owner.is_some_and(|owner| owner.is_at(kprobe)));
             let handler = match owner.and_then(Option::take) {
                 Some(owner) => {
-                    if owner.name.starts_with(OUR_PREFIX) {
+                    if owner.program.is_ours() {
                         own.retain(|function| *function != kprobe.function);
                     }
-                    bpf(&owner.name, reliance)
+                    bpf(&owner.program, reliance)
                 }
                 None => {
                     // One of this process stands for one of them.
@@ -349,6 +362,7 @@ impl Merger {
                     Handler {
                         kind: HandlerKind::Kprobe,
                         name: format!("{}+{:#x}", kprobe.function, kprobe.offset),
+                        program: None,
                         reliance,
                         ours: all_ours || is_own,
                     }
@@ -361,14 +375,14 @@ impl Merger {
     /// Without the kernel's list, the kprobes that BPF links tell of.
     fn listed_kprobe_programs(&mut self, programs: &Programs) {
         for program in programs.on_kprobe.iter().filter(|program| !program.function.is_empty()) {
-            self.site(&program.function, None).add(bpf(&program.name, Reliance::Relies));
+            self.site(&program.function, None).add(bpf(&program.program, Reliance::Relies));
         }
     }
 
     fn trampolines(&mut self, programs: &Programs) {
-        for (function, names) in &programs.on_function {
-            for name in names {
-                self.site(function, None).add(bpf(name, Reliance::Relies));
+        for (function, programs) in &programs.on_function {
+            for program in programs {
+                self.site(function, None).add(bpf(program, Reliance::Relies));
             }
         }
     }
@@ -379,8 +393,10 @@ impl Merger {
         let has_kprobe = self.kprobed_on_ftrace.contains(&function.function);
         let site = self.site(&function.function, function.module.as_deref());
         let mut counted = function.handlers;
-        let named =
-            |kind, name: &str, reliance| Handler { kind, name: name.to_owned(), reliance, ours: false };
+        let named = |kind, name: &str, reliance| {
+            let name = name.to_owned();
+            Handler { kind, name, program: None, reliance, ours: false }
+        };
         let has_kind = |site: &Site, kind| site.handlers.iter().chain(&site.ours).any(|h| h.kind == kind);
         let known = |name: &String| match callback(name) {
             Callback::Handler(_) if is_skipped(name) => Callback::Handler(Reliance::SkippedByKernel),
@@ -398,13 +414,16 @@ impl Merger {
         if (function.has_direct || says(Callback::Trampoline))
             && !programs.on_function.contains_key(&function.function)
         {
-            let unplaced = &programs.unplaced_tracing;
-            match unplaced.iter().find(|name| name.starts_with(OUR_PREFIX)) {
-                // The kernel does not tell whose it is, and there are no others than ours.
-                Some(ours) if unplaced.iter().all(|name| name.starts_with(OUR_PREFIX)) => {
+            match programs.unplaced_tracing.as_slice() {
+                // The kernel does not tell whose it is, and there is only this one, or none but ours.
+                [only] => site.add(bpf(only, Reliance::Relies)),
+                [ours, ..] if programs.unplaced_tracing.iter().all(Program::is_ours) => {
                     site.add(bpf(ours, Reliance::Relies));
                 }
-                _ => site.add(bpf(function.direct.as_deref().unwrap_or(UNNAMED), Reliance::Relies)),
+                _ => {
+                    let trampoline = function.direct.as_deref().unwrap_or(UNNAMED);
+                    site.add(named(HandlerKind::Bpf, trampoline, Reliance::Relies));
+                }
             }
         }
         counted = counted.saturating_sub(u32::from(function.has_direct || says(Callback::Trampoline)));

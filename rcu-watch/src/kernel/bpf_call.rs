@@ -214,6 +214,12 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
+/// Ids of all loaded programs, as far as this process may ask.
+#[must_use]
+pub fn program_ids() -> Vec<u32> {
+    ids(command::PROG_GET_NEXT_ID).map_while(Result::ok).collect()
+}
+
 /// All loaded programs. Those that end meanwhile are left out.
 ///
 /// # Errors

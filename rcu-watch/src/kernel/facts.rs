@@ -10,6 +10,7 @@ use std::path::Path;
 
 use crate::core::units::CpuId;
 use crate::kernel::attribution::{Handled, Sightings, merge};
+use crate::kernel::bpf_call;
 use crate::kernel::btf::{self, Found, Query};
 use crate::kernel::feature::{self, Features};
 use crate::kernel::layout::{self, Layout, LayoutError};
@@ -74,6 +75,8 @@ pub trait Ask {
     ) -> Features;
     /// BPF programs of anybody.
     fn programs(&self, tree: &Tree) -> Result<Programs, Reason>;
+    /// Their ids alone, which are had at once; empty where this process may not ask.
+    fn program_ids(&self) -> Vec<u32>;
 }
 
 /// The running kernel.
@@ -93,6 +96,10 @@ impl Ask for Running {
 
     fn programs(&self, tree: &Tree) -> Result<Programs, Reason> {
         Programs::read(tree)
+    }
+
+    fn program_ids(&self) -> Vec<u32> {
+        bpf_call::program_ids()
     }
 }
 

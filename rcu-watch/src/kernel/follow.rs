@@ -2,12 +2,14 @@
 //!
 //! No kernel tells of a handler that comes: sysfs, `enabled_functions` and the kprobes list are read again and
 //! again. Only when one of them reads differently are the handlers attributed anew, which takes all of the
-//! kernel's lists and those of its BPF programs.
+//! kernel's lists and those of its BPF programs. The kernel walks all of its functions to print `enabled_functions`;
+//! most handlers leave a sign elsewhere that costs nothing to see ([`Follower::sees_a_sign`]).
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs::File;
 use std::hash::{Hash as _, Hasher as _};
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use crate::core::probe::{Handler, Mechanism};
 use crate::kernel::attribution::{Handled, OwnKprobes, Sightings, Site, merge};
@@ -39,13 +41,14 @@ pub struct Follower<K> {
     request: Request,
     livepatches: Vec<Livepatch>,
     lists: u64,
+    signs: u64,
 }
 
 impl<K: Ask> Follower<K> {
     /// Starts from what was found at the start of the run.
     #[must_use]
     pub fn new(tree: Tree, kernel: K, facts: Facts, request: Request) -> Self {
-        Self { tree, kernel, facts, request, livepatches: Vec::new(), lists: 0 }
+        Self { tree, kernel, facts, request, livepatches: Vec::new(), lists: 0, signs: 0 }
     }
 
     /// Looks at everything; `None` where it reads as before. The first time, and after each of our own attachments, this attributes anew and
@@ -61,18 +64,35 @@ impl<K: Ask> Follower<K> {
         Some(self.attribute(ours))
     }
 
+    /// Whether a program, a kprobe, a tracer or a module has come or gone since this was last asked. That nothing
+    /// has proves nothing: an event that was there can be switched on, a program that was loaded be attached.
+    pub fn sees_a_sign(&mut self) -> bool {
+        let mut hasher = DefaultHasher::new();
+        self.kernel.program_ids().hash(&mut hasher);
+        let tracefs = self.tree.tracefs();
+        let in_tracefs = |file: &str| tracefs.as_ref().ok().map(|tracefs| tracefs.join(file));
+        let lists = [
+            self.tree.debugfs().ok().map(|debugfs| debugfs.join("kprobes/list")),
+            in_tracefs("current_tracer"),
+            in_tracefs("dynamic_events"),
+            Some(self.tree.path("/proc/sys/kernel/stack_tracer_enabled")),
+        ];
+        for path in lists.iter().flatten() {
+            hash_lines(path, &mut hasher, |line| line);
+        }
+        // Behind its name are numbers that change when nothing has come.
+        let name = |line: &str| line.split(' ').next().unwrap_or_default().len();
+        hash_lines(&self.tree.path("/proc/modules"), &mut hasher, |line| &line[..name(line)]);
+        let signs = hasher.finish();
+        std::mem::replace(&mut self.signs, signs) != signs
+    }
+
     fn fingerprint_of_lists(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         let tracefs = self.tree.tracefs().map(|tracefs| tracefs.join("enabled_functions"));
         let debugfs = self.tree.debugfs().map(|debugfs| debugfs.join("kprobes/list"));
         for path in [tracefs, debugfs].into_iter().flatten() {
-            if let Ok(file) = File::open(path) {
-                // A list that fails half way reads differently, which is right.
-                let _ = each_line(file, |line| {
-                    line.hash(&mut hasher);
-                    ControlFlow::Continue(())
-                });
-            }
+            hash_lines(&path, &mut hasher, |line| line);
         }
         hasher.finish()
     }
@@ -94,6 +114,16 @@ impl<K: Ask> Follower<K> {
         self.facts.handled.clone_from(&before);
         self.facts.set_handled(&self.tree, now);
         changes(&before, &self.facts, &self.request)
+    }
+}
+
+fn hash_lines(path: &Path, hasher: &mut DefaultHasher, part: impl Fn(&str) -> &str) {
+    if let Ok(file) = File::open(path) {
+        // A list that fails half way reads differently, which is right.
+        let _ = each_line(file, |line| {
+            part(line).hash(hasher);
+            ControlFlow::Continue(())
+        });
     }
 }
 

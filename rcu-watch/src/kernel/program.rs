@@ -24,19 +24,33 @@ const KERNEL_BTF: u32 = 1;
 /// What sits where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Programs {
-    /// Trampolines: names of the programs on each function of the kernel image.
-    pub on_function: BTreeMap<String, Vec<String>>,
-    /// Kprobes: names of the programs by their places.
+    /// Trampolines: the programs on each function of the kernel image.
+    pub on_function: BTreeMap<String, Vec<Program>>,
+    /// Kprobes: the programs by their places.
     pub on_kprobe: Vec<KprobeProgram>,
-    /// Names of tracing programs whose function is not told.
-    pub unplaced_tracing: Vec<String>,
-    /// Names of kprobe programs whose place is not told.
-    pub unplaced_kprobes: Vec<String>,
+    /// Tracing programs whose function is not told.
+    pub unplaced_tracing: Vec<Program>,
+    /// Kprobe programs whose place is not told.
+    pub unplaced_kprobes: Vec<Program>,
+}
+
+/// A program as `bpftool prog` names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    pub id: u32,
+    pub name: String,
+}
+
+impl Program {
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.name.starts_with(OUR_PREFIX)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KprobeProgram {
-    pub name: String,
+    pub program: Program,
     /// Empty where only the address is known.
     pub function: String,
     pub offset: u64,
@@ -71,7 +85,7 @@ impl Programs {
             return Ok(Self::default());
         }
         let names: BTreeMap<u32, &str> = programs.iter().map(|p| (p.id, p.name.as_str())).collect();
-        let name_of = |id: u32| names.get(&id).map_or_else(|| format!("bpf program {id}"), |&n| label(n, id));
+        let program = |id: u32| Program { id, name: label(names.get(&id).copied().unwrap_or_default()) };
         let mut found = Self::default();
         let mut placed = BTreeSet::new();
         let mut targets: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
@@ -82,14 +96,14 @@ impl Programs {
                     placed.insert(link.program);
                 }
                 LinkedTo::Kprobe { symbol, offset, address } if address != 0 || !symbol.is_empty() => {
-                    let name = name_of(link.program);
-                    found.on_kprobe.push(KprobeProgram { name, function: symbol, offset, address });
+                    let program = program(link.program);
+                    found.on_kprobe.push(KprobeProgram { program, function: symbol, offset, address });
                     placed.insert(link.program);
                 }
                 LinkedTo::Kprobes { addresses } => {
-                    let name = name_of(link.program);
+                    let program = program(link.program);
                     found.on_kprobe.extend(addresses.into_iter().map(|address| KprobeProgram {
-                        name: name.clone(),
+                        program: program.clone(),
                         function: String::new(),
                         offset: 0,
                         address,
@@ -106,28 +120,24 @@ impl Programs {
         {
             for (target, programs) in targets {
                 if let Some(function) = functions.get(&target) {
-                    let names = programs.into_iter().map(name_of);
-                    found.on_function.entry(function.clone()).or_default().extend(names);
+                    let programs = programs.into_iter().map(&program);
+                    found.on_function.entry(function.clone()).or_default().extend(programs);
                 }
             }
         }
         let is_kprobe_unplaced =
             |placed: &BTreeSet<u32>| programs.iter().any(|p| p.kind == KPROBE && !placed.contains(&p.id));
         if is_kprobe_unplaced(&placed) {
-            for HeldKprobe { program, symbol, offset, address } in held_kprobes(tree) {
-                placed.insert(program);
-                found.on_kprobe.push(KprobeProgram {
-                    name: name_of(program),
-                    function: symbol,
-                    offset,
-                    address,
-                });
+            for HeldKprobe { program: id, symbol, offset, address } in held_kprobes(tree) {
+                placed.insert(id);
+                let program = program(id);
+                found.on_kprobe.push(KprobeProgram { program, function: symbol, offset, address });
             }
         }
-        for program in programs.iter().filter(|program| !placed.contains(&program.id)) {
-            match program.kind {
-                TRACING => found.unplaced_tracing.push(label(&program.name, program.id)),
-                KPROBE => found.unplaced_kprobes.push(label(&program.name, program.id)),
+        for info in programs.iter().filter(|program| !placed.contains(&program.id)) {
+            match info.kind {
+                TRACING => found.unplaced_tracing.push(program(info.id)),
+                KPROBE => found.unplaced_kprobes.push(program(info.id)),
                 _ => {}
             }
         }
@@ -135,8 +145,8 @@ impl Programs {
     }
 }
 
-fn label(name: &str, id: u32) -> String {
-    if name.is_empty() { format!("bpf program {id}") } else { name.to_owned() }
+fn label(name: &str) -> String {
+    if name.is_empty() { "without a name".to_owned() } else { name.to_owned() }
 }
 
 /// Kprobes that some process holds as a perf event with a BPF program on it.

@@ -310,6 +310,7 @@ mod tests {
         let patch = Handler {
             kind: HandlerKind::Livepatch,
             name: "fix".to_owned(),
+            program: None,
             reliance: Reliance::Relies,
             ours: false,
         };

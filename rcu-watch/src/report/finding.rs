@@ -275,6 +275,7 @@ mod tests {
         let handler = |name: &str, ours| Handler {
             kind: HandlerKind::Livepatch,
             name: name.to_owned(),
+            program: None,
             reliance: Reliance::Relies,
             ours,
         };

@@ -27,10 +27,12 @@ use crate::report::{LivepatchReport, Message, PlanChange, ProbeError};
 
 /// Between two looks at the livepatches: shorter than any transition that matters to somebody.
 const LOOK: Duration = Duration::from_millis(100);
-/// Between two looks at everything.
+/// Between two looks for a sign of new handlers, which make a look at everything worth its time.
 const ROUND: Duration = Duration::from_secs(2);
-/// A look at everything takes at most one part in so many of the time, however long the lists are.
+/// A look at everything takes at most one part in so many of the time, however long the lists are,
 const SHARE: u32 = 20;
+/// but without any sign it is not put off for longer than this.
+const AT_MOST: Duration = Duration::from_secs(10);
 
 const APPEARED: &str = "handlers appeared";
 const CHANGED: &str = "handlers changed";
@@ -126,9 +128,10 @@ fn look_around(
     sender: &Sender<Noticed>,
     kicked: &Receiver<()>,
 ) {
-    let mut pause = ROUND;
+    let (mut looked, mut pause) = (Instant::now(), ROUND);
     loop {
-        match kicked.recv_timeout(pause) {
+        match kicked.recv_timeout(ROUND) {
+            Err(RecvTimeoutError::Timeout) if !follower.sees_a_sign() && looked.elapsed() < pause => continue,
             Ok(()) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -136,7 +139,8 @@ fn look_around(
         let began = Instant::now();
         let changes = follower.look_around(|| own.now());
         // To attribute anew takes long, but only when something changed.
-        pause = if changes.is_some() { ROUND } else { ROUND.max(began.elapsed() * SHARE) };
+        pause = if changes.is_some() { ROUND } else { (began.elapsed() * SHARE).clamp(ROUND, AT_MOST) };
+        looked = Instant::now();
         if sender.send(Noticed::Sites(changes.unwrap_or_default())).is_err() {
             return;
         }

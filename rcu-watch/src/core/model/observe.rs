@@ -78,6 +78,7 @@ impl Observers {
             handlers: vec![Handler {
                 kind,
                 name: "theirs".to_owned(),
+                program: None,
                 reliance: Reliance::Relies,
                 ours: false,
             }],

@@ -3,10 +3,14 @@
 use super::{Seen, tracer};
 use crate::core::probe::{HandlerKind, Reliance};
 use crate::kernel::attribution::{Handled, Site, UNNAMED};
-use crate::kernel::program::{KprobeProgram, Programs};
+use crate::kernel::program::{KprobeProgram, Program, Programs};
 
 fn summary(site: &Site) -> Vec<(HandlerKind, &str, Reliance)> {
     site.handlers.iter().map(|h| (h.kind, h.name.as_str(), h.reliance)).collect()
+}
+
+fn program(id: u32, name: &str) -> Program {
+    Program { id, name: name.to_owned() }
 }
 
 fn site<'a>(handled: &'a Handled, function: &str) -> &'a Site {
@@ -95,8 +99,8 @@ ffffffff8551c784  k  loadavg_proc_show+0x4    [DISABLED][FTRACE]
 
 #[test]
 fn programs_on_kprobes_are_named_and_ours_are_not_somebody_elses() {
-    let on_kprobe = ["trace_idle", "rcuw_kprobe_00"].map(|name| KprobeProgram {
-        name: name.to_owned(),
+    let on_kprobe = [(7, "trace_idle"), (9, "rcuw_kprobe_00")].map(|(id, name)| KprobeProgram {
+        program: program(id, name),
         function: "arch_cpu_idle".to_owned(),
         offset: 0,
         // 5.10 tells the symbol or the address, never both.
@@ -111,13 +115,14 @@ fn programs_on_kprobes_are_named_and_ours_are_not_somebody_elses() {
     .handled();
     let site = site(&handled, "arch_cpu_idle");
     assert_eq!(summary(site), [(HandlerKind::Bpf, "trace_idle", Reliance::Relies)]);
-    assert_eq!(site.ours.len(), 1);
+    assert_eq!(site.handlers[0].program, Some(7));
+    assert_eq!((site.ours.len(), site.ours[0].program), (1, Some(9)));
 }
 
 #[test]
 fn a_trampoline_is_named_by_its_program_and_shared_with_a_livepatch() {
     let mut programs = Programs::default();
-    programs.on_function.insert("arch_cpu_idle".to_owned(), vec!["rcuw_fentry_00".to_owned()]);
+    programs.on_function.insert("arch_cpu_idle".to_owned(), vec![program(3, "rcuw_fentry_00")]);
     let handled = Seen {
         livepatched: &["arch_cpu_idle"],
         enabled: "arch_cpu_idle (2) R I D \ttramp: 0xffffffffc0a00000 (call_direct_funcs+0x0/0x20) ->call_direct_funcs+0x0/0x20\n\tdirect-->bpf_trampoline_6442494947+0x0/0x5c\n",
@@ -139,9 +144,21 @@ fn a_trampoline_of_nobody_known_keeps_its_symbol() {
         [(HandlerKind::Bpf, "bpf_trampoline_24635", Reliance::Relies)]
     );
     // 5.10 does not tell a program's function. Where all programs of the kind are ours, so is this one.
-    let programs = Programs { unplaced_tracing: vec!["rcuw_fentry_01".to_owned()], ..Programs::default() };
-    let handled = Seen { enabled, programs, ..Seen::default() }.handled();
-    assert_eq!(summary(site(&handled, "arch_cpu_idle")), []);
+    let handled_with = |unplaced_tracing: Vec<Program>| {
+        let programs = Programs { unplaced_tracing, ..Programs::default() };
+        Seen { enabled, programs, ..Seen::default() }.handled()
+    };
+    let (ours, more_of_ours) = (program(5, "rcuw_fentry_01"), program(6, "rcuw_fentry_02"));
+    assert_eq!(summary(site(&handled_with(vec![ours.clone(), more_of_ours]), "arch_cpu_idle")), []);
+    // And where there is only one, it is that one.
+    let theirs = program(8, "trace_idle");
+    let handled = handled_with(vec![theirs.clone()]);
+    let by_name = (HandlerKind::Bpf, "trace_idle", Reliance::Relies);
+    assert_eq!(summary(site(&handled, "arch_cpu_idle")), [by_name]);
+    assert_eq!(site(&handled, "arch_cpu_idle").handlers[0].program, Some(8));
+    let handled = handled_with(vec![ours, theirs]);
+    let by_trampoline = (HandlerKind::Bpf, "bpf_trampoline_24635", Reliance::Relies);
+    assert_eq!(summary(site(&handled, "arch_cpu_idle")), [by_trampoline]);
 }
 
 #[test]

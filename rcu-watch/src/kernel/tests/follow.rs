@@ -137,6 +137,50 @@ fn a_tracer_that_joins_a_livepatch_changes_the_handlers_of_its_site() {
 }
 
 #[test]
+fn what_comes_leaves_a_sign_and_a_module_in_use_does_not() {
+    let kernel = Copy::of("6.12", "signs");
+    let module = |users: u32| format!("demo 16384 {users} - Live 0xffffffffc0247000 (OE)\n");
+    kernel.write("proc/modules", &module(0));
+    let mut follower = kernel.follower(Request::default());
+    // The first time there was nothing to compare with.
+    let seen = |follower: &mut Follower<Captured>| (follower.sees_a_sign(), follower.sees_a_sign());
+    assert_eq!(seen(&mut follower), (true, false));
+    kernel.write("proc/modules", &module(1));
+    assert!(!follower.sees_a_sign());
+    for (path, text) in [
+        ("proc/modules", ""),
+        ("sys/kernel/debug/kprobes/list", "ffffffff8551c2f4  k  cmdline_proc_show+0x4    [FTRACE]\n"),
+        ("sys/kernel/tracing/current_tracer", "function\n"),
+        ("sys/kernel/tracing/dynamic_events", "f:fprobes/vfs_read vfs_read\n"),
+        ("proc/sys/kernel/stack_tracer_enabled", "1\n"),
+    ] {
+        kernel.write(path, text);
+        assert_eq!(seen(&mut follower), (true, false), "{path}");
+    }
+}
+
+#[test]
+fn a_function_tracer_with_options_has_one_name_with_and_without_our_probe_beside_it() {
+    let kernel = Copy::of("6.1", "options");
+    kernel.write("sys/kernel/tracing/current_tracer", "function\n");
+    kernel.write("sys/kernel/tracing/set_ftrace_filter", "arch_cpu_idle\n");
+    kernel.write("sys/kernel/tracing/options/func_stack_trace", "1\n");
+    kernel.write(
+        "sys/kernel/tracing/enabled_functions",
+        "arch_cpu_idle (1)      \ttramp: 0xffffffffc04ab000 (function_stack_trace_call+0x0/0x1b0) ->function_stack_trace_call+0x0/0x1b0\n",
+    );
+    let mut follower = kernel.follower(Request::default());
+    assert!(look(&mut follower).is_empty());
+    kernel.write("sys/kernel/debug/kprobes/list", "ffffffff968356d0  k  arch_cpu_idle+0x0    [FTRACE]\n");
+    kernel.write(
+        "sys/kernel/tracing/enabled_functions",
+        "arch_cpu_idle (2) R    ->arch_ftrace_ops_list_func+0x0/0x1d0\n",
+    );
+    let changes = look_around(&mut follower, &["arch_cpu_idle"]);
+    assert!(changes.is_empty(), "{changes:?}");
+}
+
+#[test]
 fn a_kprobe_on_a_function_that_nobody_asked_about_before_is_planned_for() {
     let kernel = Copy::of("6.12", "kprobe");
     let mut follower = kernel.follower(Request::default());

@@ -39,6 +39,10 @@ impl Ask for Captured {
     fn programs(&self, _: &Tree) -> Result<Programs, Reason> {
         Ok(self.0.clone())
     }
+
+    fn program_ids(&self) -> Vec<u32> {
+        self.0.unplaced_tracing.iter().map(|program| program.id).collect()
+    }
 }
 
 fn tree(kernel: &str) -> Tree {

@@ -70,7 +70,7 @@ pub(super) const fn kind(kind: HandlerKind) -> &'static str {
     }
 }
 
-/// `livepatch lp_idle`, `ftrace ops stack_trace_call (guards itself)`
+/// `livepatch lp_idle`, `bpf trace_idle[42]`, `ftrace ops stack_trace_call (guards itself)`
 pub(super) fn handler(handler: &Handler) -> String {
     let note = match handler.reliance {
         Reliance::Relies => "",
@@ -79,7 +79,8 @@ pub(super) fn handler(handler: &Handler) -> String {
         Reliance::EntryCounted => " (entry counted)",
         Reliance::SkippedByKernel => " (skipped while RCU is off)",
     };
-    format!("{} {}{note}", kind(handler.kind), handler.name)
+    let program = handler.program.map(|id| format!("[{id}]")).unwrap_or_default();
+    format!("{} {}{program}{note}", kind(handler.kind), handler.name)
 }
 
 /// ` <- livepatch lp_idle`. Only where an exposed function is the finding does it matter that nobody is on it.

@@ -1,8 +1,9 @@
-//! The few `bpf(2)` calls of the benchmark: load an empty program and attach it, run a program by hand, and ask how
-//! long programs are.
+//! The few `bpf(2)` calls of the benchmark, and of scenarios that need somebody else's program: load an empty one and
+//! attach it, run a program by hand, and ask how long programs are.
 //!
 //! Attributes are zeroed bytes with members at the offsets of include/uapi/linux/bpf.h, `union bpf_attr`.
 
+use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -14,6 +15,7 @@ const PROG_GET_FD_BY_ID: u32 = 13;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const RAW_TRACEPOINT_OPEN: u32 = 17;
 
+pub const KPROBE: u32 = 2;
 pub const RAW_TRACEPOINT: u32 = 17;
 pub const TRACING: u32 = 26;
 const TRACE_FENTRY: u32 = 24;
@@ -75,6 +77,41 @@ pub fn attach(program: &OwnedFd, tracepoint: Option<&str>) -> io::Result<OwnedFd
     let name = tracepoint.map(|name| format!("{name}\0"));
     let address = name.as_ref().map_or(0, |name| name.as_ptr() as u64);
     Attr::new().u64(0, address).u32(8, raw(program)).call_for_fd(RAW_TRACEPOINT_OPEN, 16)
+}
+
+/// Attaches to a function by a perf event, as most tools do that know no links.
+pub fn attach_kprobe(program: &OwnedFd, function: &str) -> io::Result<OwnedFd> {
+    // include/uapi/linux/perf_event.h: PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF, PERF_ATTR_SIZE_VER7.
+    const ENABLE: libc::c_ulong = 0x2400;
+    const SET_BPF: libc::c_ulong = 0x4004_2408;
+    const ATTR_SIZE: u32 = 128;
+    let kind = fs::read_to_string("/sys/bus/event_source/devices/kprobe/type")?;
+    let kind: u32 = kind.trim().parse().map_err(io::Error::other)?;
+    let function = CString::new(function)?;
+    // type, size, and kprobe_func at 56, where breakpoints have their address.
+    let mut attr = Attr::new().u32(0, kind).u32(4, ATTR_SIZE).u64(56, function.as_ptr() as u64);
+    let (anybody, cpu, no_group, close_on_exec) = (-1, 0, -1, 8_u64);
+    // SAFETY: `attr` holds `ATTR_SIZE` bytes, and `function` lives until the call is over.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            attr.0.as_mut_ptr(),
+            anybody,
+            cpu,
+            no_group,
+            close_on_exec,
+        )
+    };
+    let fd = i32::try_from(fd).ok().filter(|&fd| fd >= 0).ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: a new descriptor that nothing else owns.
+    let event = unsafe { OwnedFd::from_raw_fd(fd) };
+    for (request, argument) in [(SET_BPF, program.as_raw_fd()), (ENABLE, 0)] {
+        // SAFETY: both requests take an integer and no memory.
+        if unsafe { libc::ioctl(fd, request as _, argument) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(event)
 }
 
 /// Runs a raw tracepoint's program once on this CPU.

@@ -1,11 +1,12 @@
-//! Handlers that come and go while rcu-watch runs: livepatches, and kprobes in modules.
+//! Handlers that come and go while rcu-watch runs, and whose they are: livepatches, and programs of others.
 
 use xtask::plan::Step;
 
 use super::super::Scenario;
-use super::super::expect::Expect;
+use super::super::expect::{Expect, Finding};
 use super::steps::{
-    ALL, SIGINT, await_text, await_times, load, read, signal, spawn, unload, until, wait, write,
+    ALL, EXPOSED, IDLE_IS_NOINSTR, SIGINT, SIGKILL, await_text, await_times, load, read, run, signal, spawn,
+    unload, until, wait, write,
 };
 
 const PATCH: &str = "lab_livepatch_cmdline";
@@ -78,4 +79,77 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Hits { run: "watch", point: "klp_transition", at_least: 40 },
         ],
     },
+    Scenario {
+        name: "bpf-kprobe",
+        about: "a BPF program of somebody else's on a function that a module calls from a real EQS: named with its id",
+        kernels: ALL,
+        cpus: 2,
+        modules: &["lab_eqs"],
+        last: false,
+        heavy: false,
+        elsewhere: "",
+        append: "",
+        steps: || {
+            vec![
+                load("lab_eqs"),
+                spawn("theirs", "lab-empty kprobe lab_eqs_target"),
+                await_text("theirs", "attached"),
+                spawn("watch", "rcu-watch -f json"),
+                await_text("watch", "\"header\""),
+                write("/sys/module/lab_eqs/parameters/act", "call"),
+                await_text("watch", "\"RW001\""),
+                signal("watch", SIGINT),
+                wait("watch"),
+                signal("theirs", SIGKILL),
+                wait("theirs"),
+                unload("lab_eqs"),
+            ]
+        },
+        expect: &[
+            Expect::Exit { run: "watch", code: 2 },
+            Expect::Stream { run: "watch" },
+            Expect::Finding { run: "watch", finding: THEIRS_IN_A_MODULE },
+            Expect::Line { run: "watch", has: NAMED_WITH_ITS_ID },
+        ],
+    },
+    Scenario {
+        name: "bpf-idle",
+        about: "a BPF trampoline of somebody else's on arch_cpu_idle: its program is named with its id",
+        kernels: EXPOSED,
+        cpus: 2,
+        modules: &[],
+        last: false,
+        heavy: false,
+        elsewhere: IDLE_IS_NOINSTR,
+        append: "",
+        steps: || {
+            vec![
+                spawn("theirs", "lab-empty function arch_cpu_idle"),
+                await_text("theirs", "attached"),
+                run("watch", "rcu-watch -d 4s -f json"),
+                signal("theirs", SIGKILL),
+                wait("theirs"),
+            ]
+        },
+        expect: &[
+            Expect::Exit { run: "watch", code: 2 },
+            Expect::Stream { run: "watch" },
+            Expect::Finding { run: "watch", finding: THEIRS_IN_IDLE },
+            Expect::Line { run: "watch", has: NAMED_WITH_ITS_ID },
+        ],
+    },
 ];
+
+const NAMED_WITH_ITS_ID: &[&str] =
+    &["\"finding\"", "\"RW001\"", "\"kind\":\"bpf\",\"name\":\"lab_empty\",\"program\":"];
+
+const THEIRS_IN_IDLE: Finding = Finding {
+    rule: "RW001",
+    severity: "error",
+    function: "arch_cpu_idle",
+    handler: Some(("bpf", "lab_empty")),
+    at_eqs: true,
+    mechanism: None,
+};
+
+const THEIRS_IN_A_MODULE: Finding = Finding { function: "lab_eqs_target", ..THEIRS_IN_IDLE };

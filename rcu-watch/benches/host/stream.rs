@@ -86,6 +86,7 @@ fn patched() -> Probe {
         handlers: vec![Handler {
             kind: HandlerKind::Livepatch,
             name: "livepatch_idle".to_owned(),
+            program: None,
             reliance: Reliance::Relies,
             ours: false,
         }],

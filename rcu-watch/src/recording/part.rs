@@ -9,7 +9,7 @@ use crate::core::probe::Probe;
 use crate::core::units::{CpuId, Nanos, ProbeId};
 use crate::report::header::{BlindSpot, Clock, HandledSite, Header, Kernel, Layout, PlannedPoint};
 use crate::report::summary::Book;
-use crate::report::{Lost, Message, Missed, ProbeError, SCHEMA};
+use crate::report::{LivepatchReport, Lost, Message, Missed, PlanChange, ProbeError, SCHEMA};
 
 /// What is known before the first record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,6 +93,8 @@ pub enum What {
     Lost(Lost),
     Missed(Missed),
     ProbeError(ProbeError),
+    Livepatch(LivepatchReport),
+    PlanChange(PlanChange),
 }
 
 impl What {
@@ -103,6 +105,8 @@ impl What {
             Message::Lost(lost) => Some(Self::Lost(lost.clone())),
             Message::Missed(missed) => Some(Self::Missed(missed.clone())),
             Message::ProbeError(error) => Some(Self::ProbeError(error.clone())),
+            Message::Livepatch(livepatch) => Some(Self::Livepatch(livepatch.clone())),
+            Message::PlanChange(change) => Some(Self::PlanChange(change.clone())),
             _ => None,
         }
     }
@@ -113,6 +117,8 @@ impl What {
             Self::Lost(lost) => Message::Lost(lost),
             Self::Missed(missed) => Message::Missed(missed),
             Self::ProbeError(error) => Message::ProbeError(error),
+            Self::Livepatch(livepatch) => Message::Livepatch(livepatch),
+            Self::PlanChange(change) => Message::PlanChange(change),
         }
     }
 }

@@ -245,8 +245,9 @@ mod tests {
     use crate::core::probe::{Handler, HandlerKind, Mechanism, Point, Probe, Reliance};
     use crate::core::snapshot::{RcuState, Snapshot, Task};
     use crate::core::units::{Address, Counter, CpuId, PreemptCount, ProbeId, StateWord};
+    use crate::kernel::livepatch::Event;
     use crate::recording::writer::Recorder;
-    use crate::report::{Baseline, Envelope};
+    use crate::report::{Baseline, Envelope, LivepatchReport};
     use crate::sink::Sink;
 
     #[derive(Clone, Default)]
@@ -320,6 +321,15 @@ mod tests {
         ]
     }
 
+    fn loaded() -> LivepatchReport {
+        LivepatchReport {
+            patch: "fix".to_owned(),
+            event: Event::Load,
+            to_patched: true,
+            functions: vec!["vmlinux:arch_cpu_idle".to_owned()],
+        }
+    }
+
     /// Every combination of words that a rule looks at, some legal and most not.
     fn records() -> Vec<Vec<u8>> {
         let mut records = Vec::new();
@@ -383,6 +393,7 @@ mod tests {
             missed: 0,
             unmet: Vec::new(),
         };
+        live.recorder.said(Nanos(5000), None, &Message::Livepatch(loaded()));
         live.recorder.end(&end).unwrap();
         let bytes = file.0.borrow().clone();
         (live.findings, bytes)
@@ -404,6 +415,7 @@ mod tests {
         assert!(findings.len() > 10);
         assert_eq!(heard.of_type("header")[0]["command"], "replay");
         assert_eq!(heard.of_type("probe_error").len(), 1);
+        assert_eq!(heard.of_type("livepatch"), [serde_json::to_value(loaded()).unwrap()]);
         let summary = &heard.of_type("summary")[0];
         assert_eq!(summary["ended_by"], "end_of_file");
         assert_eq!(summary["totals"]["undecodable"], 1);

@@ -1,13 +1,13 @@
 //! What changed on the way: handlers that came and went, and probes that followed them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::core::probe::Handler;
 use crate::kernel::livepatch::{Event, Happened};
 use crate::report::header::PlannedPoint;
 
 /// A livepatch came, moved tasks, or went.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LivepatchReport {
     /// Its module.
@@ -28,7 +28,7 @@ impl From<Happened> for LivepatchReport {
 }
 
 /// Since the header: handlers of a function changed, and the probe there with them; or a probe was found to fire.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PlanChange {
     pub point: PlannedPoint,

@@ -32,6 +32,7 @@ fn plan() -> Vec<Probe> {
     let patch = Handler {
         kind: HandlerKind::Livepatch,
         name: "fix".to_owned(),
+        program: None,
         reliance: Reliance::Relies,
         ours: false,
     };

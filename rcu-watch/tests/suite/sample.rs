@@ -21,13 +21,20 @@ use rcu_watch::report::{
 type Said = (u64, Option<u32>, Message);
 
 pub fn livepatch() -> Handler {
-    Handler { kind: HandlerKind::Livepatch, name: "lp_idle".into(), reliance: Reliance::Relies, ours: false }
+    Handler {
+        kind: HandlerKind::Livepatch,
+        name: "lp_idle".into(),
+        program: None,
+        reliance: Reliance::Relies,
+        ours: false,
+    }
 }
 
 fn stack_tracer() -> Handler {
     Handler {
         kind: HandlerKind::FtraceOps,
         name: "stack_trace_call".into(),
+        program: None,
         reliance: Reliance::GuardsItself,
         ours: false,
     }

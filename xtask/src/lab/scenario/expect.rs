@@ -325,7 +325,7 @@ fn transitions(record: &ScenarioRecord, run: &str, at_least: u64) -> Verdict {
 }
 
 fn replays(replay: &Stream, live: &Stream) -> Verdict {
-    for kind in ["snapshot", "finding"] {
+    for kind in ["snapshot", "finding", "livepatch", "plan_change"] {
         let (again, before): (Vec<_>, Vec<_>) = (replay.of(kind).collect(), live.of(kind).collect());
         let differs = again.iter().zip(&before).position(|(again, before)| again != before);
         if again.len() != before.len() || differs.is_some() {

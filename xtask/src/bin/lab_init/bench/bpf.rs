@@ -93,14 +93,7 @@ pub fn attach_kprobe(program: &OwnedFd, function: &str) -> io::Result<OwnedFd> {
     let (anybody, cpu, no_group, close_on_exec) = (-1, 0, -1, 8_u64);
     // SAFETY: `attr` holds `ATTR_SIZE` bytes, and `function` lives until the call is over.
     let fd = unsafe {
-        libc::syscall(
-            libc::SYS_perf_event_open,
-            attr.0.as_mut_ptr(),
-            anybody,
-            cpu,
-            no_group,
-            close_on_exec,
-        )
+        libc::syscall(libc::SYS_perf_event_open, attr.0.as_mut_ptr(), anybody, cpu, no_group, close_on_exec)
     };
     let fd = i32::try_from(fd).ok().filter(|&fd| fd >= 0).ok_or_else(io::Error::last_os_error)?;
     // SAFETY: a new descriptor that nothing else owns.

@@ -46,6 +46,8 @@ pub struct OwnKprobes {
     pub functions: Vec<String>,
     /// How many are loaded and on none.
     pub resting: usize,
+    /// Counts what this process attached and detached, by whatever mechanism.
+    pub moves: u64,
 }
 
 /// `enabled_functions`, cut down to what can matter.

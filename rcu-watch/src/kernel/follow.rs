@@ -41,6 +41,7 @@ pub struct Follower<K> {
     request: Request,
     livepatches: Vec<Livepatch>,
     lists: u64,
+    moves: u64,
     signs: u64,
 }
 
@@ -48,7 +49,7 @@ impl<K: Ask> Follower<K> {
     /// Starts from what was found at the start of the run.
     #[must_use]
     pub fn new(tree: Tree, kernel: K, facts: Facts, request: Request) -> Self {
-        Self { tree, kernel, facts, request, livepatches: Vec::new(), lists: 0, signs: 0 }
+        Self { tree, kernel, facts, request, livepatches: Vec::new(), lists: 0, moves: 0, signs: 0 }
     }
 
     /// Looks at everything; `None` where it reads as before. The first time, and after each of our own attachments, this attributes anew and
@@ -56,11 +57,13 @@ impl<K: Ask> Follower<K> {
     /// the kernel was, and where it changed meanwhile the kernel is asked anew.
     pub fn look_around(&mut self, ours: impl Fn() -> OwnKprobes) -> Option<Vec<SiteChange>> {
         let livepatches = livepatch::read(&self.tree.path("/sys/kernel/livepatch")).unwrap_or_default();
+        // Before the lists: where a probe of ours has left and somebody else's came, they read as before.
+        let moves = ours().moves;
         let lists = self.fingerprint_of_lists();
-        if (&livepatches, lists) == (&self.livepatches, self.lists) {
+        if (&livepatches, lists, moves) == (&self.livepatches, self.lists, self.moves) {
             return None;
         }
-        (self.livepatches, self.lists) = (livepatches, lists);
+        (self.livepatches, self.lists, self.moves) = (livepatches, lists, moves);
         Some(self.attribute(ours))
     }
 

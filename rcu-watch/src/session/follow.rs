@@ -66,13 +66,16 @@ impl Shared {
     }
 
     fn add(&self, mechanism: Mechanism, function: &str) {
+        let mut own = self.lock();
+        own.moves += 1;
         if is_kprobe(mechanism) {
-            self.lock().functions.push(function.to_owned());
+            own.functions.push(function.to_owned());
         }
     }
 
     fn remove(&self, mechanism: Mechanism, function: &str) {
         let mut own = self.lock();
+        own.moves += 1;
         if is_kprobe(mechanism)
             && let Some(index) = own.functions.iter().position(|other| other == function)
         {

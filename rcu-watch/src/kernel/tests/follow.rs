@@ -16,7 +16,7 @@ fn look(follower: &mut Follower<Captured>) -> Vec<SiteChange> {
 
 fn look_around(follower: &mut Follower<Captured>, ours: &[&str]) -> Vec<SiteChange> {
     let functions = ours.iter().map(|&name| name.to_owned()).collect();
-    let own = OwnKprobes { functions, resting: 0 };
+    let own = OwnKprobes { moves: ours.len() as u64, functions, resting: 0 };
     follower.look_around(|| own.clone()).unwrap_or_default()
 }
 
@@ -134,6 +134,26 @@ fn a_tracer_that_joins_a_livepatch_changes_the_handlers_of_its_site() {
     let [SiteChange::Changed { site }] = &changes[..] else { panic!("{changes:?}") };
     let names: Vec<_> = site.handlers.iter().map(|handler| handler.name.as_str()).collect();
     assert_eq!(names, ["lab_livepatch_idle", "function_trace_call"]);
+}
+
+#[test]
+fn a_kprobe_that_comes_where_ours_has_just_left_is_not_taken_for_ours() {
+    let kernel = Copy::of("6.12", "again");
+    let mut follower = kernel.follower(Request::default());
+    let list = "ffffffff8551c2f4  k  cmdline_proc_show+0x4    [FTRACE]\n";
+    kernel.write("sys/kernel/debug/kprobes/list", &list.repeat(2));
+    kernel.write("sys/kernel/tracing/enabled_functions", "cmdline_proc_show (1) R         \ttramp: 0xffffffffc0247000 (kprobe_ftrace_handler+0x0/0x1d0) ->kprobe_ftrace_handler+0x0/0x1d0\n");
+    let ours = |functions: &[&str], moves| OwnKprobes {
+        functions: functions.iter().map(|&name| name.to_owned()).collect(),
+        resting: 0,
+        moves,
+    };
+    let mut look = |own: OwnKprobes| follower.look_around(|| own.clone()).unwrap_or_default();
+    assert!(matches!(&look(ours(&["cmdline_proc_show"], 1))[..], [SiteChange::Appeared { .. }]));
+    // Theirs leaves, ours does, and theirs is back before anybody looked again.
+    kernel.write("sys/kernel/debug/kprobes/list", list);
+    assert!(matches!(&look(ours(&["cmdline_proc_show"], 1))[..], [SiteChange::Left { .. }]));
+    assert!(matches!(&look(ours(&[], 2))[..], [SiteChange::Appeared { .. }]));
 }
 
 #[test]

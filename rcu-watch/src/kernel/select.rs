@@ -237,12 +237,23 @@ impl Planner<'_> {
         };
         let is_kprobe = |m| matches!(m, Mechanism::KprobeFtrace | Mechanism::KprobeInt3);
         let kprobe = function.kprobe(self.facts);
+        let is_livepatched = function.site.is_some_and(Site::is_livepatched);
+        let has_kprobe_left = self.count(is_kprobe) < slot::KPROBE_COUNT;
         match function.fentry(self.facts, self.request.allow_fentry) {
             // Allowed, but it costs a livepatch: only what takes no kprobe is worth that.
             Support::Yes if self.facts.fentry_excludes_livepatch && kprobe.is_ok() => {
                 pass_over(
                     Mechanism::Fentry,
                     "a kprobe sees it too, and does not keep livepatches out".to_owned(),
+                );
+            }
+            // kernel/bpf/trampoline.c, bpf_tramp_ftrace_ops_func: while the trampoline is being changed, registering
+            // the livepatch's handler fails with EAGAIN, and its module does not load.
+            Support::Yes if is_livepatched && has_kprobe_left && kprobe == Ok(Mechanism::KprobeFtrace) => {
+                pass_over(
+                    Mechanism::Fentry,
+                    "a livepatch that loads while a trampoline comes or goes there is refused; a kprobe sees it too"
+                        .to_owned(),
                 );
             }
             Support::Yes if self.count(|m| m == Mechanism::Fentry) < slot::FENTRY_COUNT => {
@@ -252,7 +263,7 @@ impl Planner<'_> {
             Support::No(reason) => pass_over(Mechanism::Fentry, reason.to_string()),
         }
         match kprobe {
-            Ok(mechanism) if self.count(is_kprobe) < slot::KPROBE_COUNT => Some(Chosen { mechanism, symbol }),
+            Ok(mechanism) if has_kprobe_left => Some(Chosen { mechanism, symbol }),
             Ok(mechanism) => {
                 pass_over(mechanism, in_use("kprobe", slot::KPROBE_COUNT));
                 None

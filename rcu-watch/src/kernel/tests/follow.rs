@@ -89,7 +89,7 @@ fn a_livepatch_that_loads_and_unloads_is_attached_to_and_left() {
             (site.function.as_str(), row.point, row.required),
             ("arch_cpu_idle", Point::PatchedFunction, true)
         );
-        assert_eq!(planned.probe.mechanism, Mechanism::Fentry);
+        assert_eq!(planned.probe.mechanism, Mechanism::KprobeFtrace);
         assert_eq!(planned.probe.handlers[0].name, "lab_livepatch_idle");
         assert!(look(&mut follower).is_empty());
         kernel.unload_livepatch();

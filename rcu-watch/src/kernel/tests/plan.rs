@@ -100,7 +100,7 @@ fn from_6_3_no_idle_function_can_be_hooked_and_the_plan_says_why() {
 }
 
 #[test]
-fn a_livepatched_function_gets_a_kprobe_on_5_10_and_fentry_on_6_1() {
+fn a_livepatched_function_gets_a_kprobe_on_5_10_and_where_it_could_share_its_site_with_fentry() {
     let seen = |enabled| Seen { livepatched: &["arch_cpu_idle"], enabled, ..Seen::default() }.sightings();
     let old = facts_with("5.10", &seen(KLP_5_10));
     for allow_fentry in [false, true] {
@@ -109,7 +109,8 @@ fn a_livepatched_function_gets_a_kprobe_on_5_10_and_fentry_on_6_1() {
         assert!(reasons(row(&plan, "arch_cpu_idle")).contains("livepatched"));
     }
     let plan = select(&facts_with("6.1", &seen(KLP_6_1)), &Request::default());
-    assert_eq!(chosen(&plan, "arch_cpu_idle"), Some(Mechanism::Fentry));
+    assert_eq!(chosen(&plan, "arch_cpu_idle"), Some(Mechanism::KprobeFtrace));
+    assert!(reasons(row(&plan, "arch_cpu_idle")).contains("trampoline comes or goes"));
     assert_eq!(row(&plan, "arch_cpu_idle").point, Point::PatchedFunction);
     assert!(row(&plan, "arch_cpu_idle").required);
     let index = row(&plan, "arch_cpu_idle").chosen.unwrap();
@@ -235,7 +236,7 @@ fn function_globs_leave_sites_out_and_say_so() {
     let request = Request { functions: vec!["cmd*".parse().unwrap()], ..Request::default() };
     let plan = select(&facts_with("6.1", &sightings), &request);
     assert!(plan.rows.iter().all(|row| row.site.as_deref() != Some("arch_cpu_idle")));
-    assert_eq!(chosen(&plan, "cmdline_proc_show"), Some(Mechanism::Fentry));
+    assert_eq!(chosen(&plan, "cmdline_proc_show"), Some(Mechanism::KprobeFtrace));
     assert!(plan.blind_spots.iter().any(|spot| spot.reason.contains("--function")));
 }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use super::matrix::KERNELS;
+use super::matrix::{self, KERNELS};
 use super::results::{self, Results};
 use super::scenario::expect::Expect;
 use super::scenario::{Scenario, catalog};
@@ -107,7 +107,14 @@ pub fn text(results: &Results) -> String {
     text.push_str("\nRecorded on: ");
     let releases: BTreeSet<&str> = results.values().map(|recorded| recorded.release.as_str()).collect();
     text.push_str(&releases.into_iter().collect::<Vec<_>>().join(", "));
-    text.push_str(".\n\n## Rules\n\nThe scenarios that make a rule fire.\n\n");
+    text.push_str(".\n");
+    for scenario in catalog::all() {
+        for kernel in scenario.kernels.iter().filter(|kernel| matrix::find(kernel).is_none()) {
+            let verdict = verdict(scenario, kernel, results);
+            let _ = writeln!(text, "\nOn a kernel of our own: `{}` on {kernel}: {verdict}.", scenario.name);
+        }
+    }
+    text.push_str("\n## Rules\n\nThe scenarios that make a rule fire.\n\n");
     heading(&mut text, "rule", &[]);
     for (rule, reason) in RULES {
         let cells: Vec<String> = KERNELS
@@ -149,10 +156,14 @@ fn cell(scenario: &Scenario, kernel: &str, results: &Results, notes: &mut Vec<&'
         });
         return format!("n/a ({})", number + 1);
     }
+    verdict(scenario, kernel, results).to_owned()
+}
+
+fn verdict(scenario: &Scenario, kernel: &str, results: &Results) -> &'static str {
     match results.get(&(scenario.name.to_owned(), kernel.to_owned())) {
-        None => "not run".to_owned(),
-        Some(recorded) if recorded.passed => "pass".to_owned(),
-        Some(_) => "**FAIL**".to_owned(),
+        None => "not run",
+        Some(recorded) if recorded.passed => "pass",
+        Some(_) => "**FAIL**",
     }
 }
 

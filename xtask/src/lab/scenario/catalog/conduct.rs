@@ -22,7 +22,7 @@ pub static SCENARIOS: &[Scenario] = &[
         append: "",
         steps: || {
             vec![
-                spawn("flood", "lab-flood 60"),
+                spawn("flood", "lab-flood 600"),
                 // A trace that nobody keeps: every snapshot is sent, and none is printed.
                 run("watch", "rcu-watch -d 6s -f json --perfetto /dev/null --ring-bytes 65536"),
                 run("record", "rcu-watch record -d 3s -f json /dev/null"),
@@ -52,7 +52,7 @@ pub static SCENARIOS: &[Scenario] = &[
         append: "",
         steps: || {
             vec![
-                spawn("load", "lab-load 30 4"),
+                spawn("load", "lab-load 600 4"),
                 run("watch", "rcu-watch -d 5s -f json --stream all --ring-bytes 4096"),
                 signal("load", SIGKILL),
                 wait("load"),

@@ -55,7 +55,7 @@ pub static SCENARIOS: &[Scenario] = &[
         steps: || {
             vec![
                 run("nobody-asked", "rcu-watch audit"),
-                spawn("load", "lab-load 180 1"),
+                spawn("load", "lab-load 600 1"),
                 read("before", ENABLED),
                 audit("audit", "rcu-watch audit --yes -f json"),
                 audit("few", "rcu-watch audit --yes -d 3s --function arch_cpu_idle*"),

@@ -6,7 +6,9 @@ use xtask::plan::Step;
 
 use super::super::Scenario;
 use super::super::expect::Expect;
-use super::steps::{ALL, KPROBE_ENABLE, KPROBE_EVENTS, SIGKILL, run, signal, sleep, spawn, wait, write};
+use super::steps::{
+    ALL, KPROBE_ENABLE, KPROBE_EVENTS, SIGINT, SIGKILL, await_text, run, signal, sleep, spawn, wait, write,
+};
 
 pub static SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -21,7 +23,7 @@ pub static SCENARIOS: &[Scenario] = &[
         append: "",
         steps: || {
             vec![
-                spawn("load", "lab-load 60 2"),
+                spawn("load", "lab-load 600 2"),
                 run("watch", "rcu-watch -d 12s -f json"),
                 run("screen", "rcu-watch -d 4s"),
                 run("ktap", "rcu-watch -d 3s -f ktap"),
@@ -64,7 +66,7 @@ pub static SCENARIOS: &[Scenario] = &[
             vec![
                 write(KPROBE_EVENTS, "p:lab/site do_nanosleep"),
                 write(KPROBE_ENABLE, "1"),
-                spawn("load", "lab-load 60 2"),
+                spawn("load", "lab-load 600 2"),
                 run("watch", "rcu-watch -d 6s -f json"),
                 signal("load", SIGKILL),
                 wait("load"),
@@ -91,12 +93,12 @@ pub static SCENARIOS: &[Scenario] = &[
         elsewhere: "",
         append: "",
         steps: || {
-            let mut steps = vec![spawn("watch", "rcu-watch -d 10s -f json"), sleep(5)];
+            let mut steps = vec![spawn("watch", "rcu-watch -f json"), await_text("watch", "\"header\"")];
             for _ in 0..5 {
                 steps.push(Step::Monitor { command: "nmi".into() });
                 steps.push(Step::Sleep { time: Duration::from_millis(300) });
             }
-            steps.push(wait("watch"));
+            steps.extend([sleep(2), signal("watch", SIGINT), wait("watch")]);
             steps
         },
         expect: &[
@@ -118,7 +120,7 @@ pub static SCENARIOS: &[Scenario] = &[
         append: "",
         steps: || {
             vec![
-                spawn("load", "lab-load 30 1"),
+                spawn("load", "lab-load 600 1"),
                 run("watch", "rcu-watch -d 6s -f json"),
                 signal("load", SIGKILL),
                 wait("load"),

@@ -21,7 +21,7 @@ pub static SCENARIOS: &[Scenario] = &[
         append: "",
         steps: || {
             vec![
-                spawn("load", "lab-load 120 2"),
+                spawn("load", "lab-load 600 2"),
                 run("watch", "rcu-watch -d 70s -f json --exposed --allow-fentry"),
                 signal("load", SIGKILL),
                 wait("load"),
@@ -63,7 +63,7 @@ pub static SCENARIOS: &[Scenario] = &[
         append: "",
         steps: || {
             vec![
-                spawn("load", "lab-load 60 4"),
+                spawn("load", "lab-load 600 4"),
                 run("watch", "rcu-watch -d 5s -f json --transport perf"),
                 run("self-test", "rcu-watch -d 2s -f json --transport perf --self-test"),
                 run("flood", "rcu-watch -d 4s -f json --transport perf --stream all --ring-bytes 4096"),

@@ -35,7 +35,7 @@ pub static SCENARIOS: &[Scenario] = &[
         append: "",
         steps: || {
             vec![
-                spawn("load", "lab-load 60 2"),
+                spawn("load", "lab-load 600 2"),
                 run("always", "rcu-watch -d 8s --watchpoints always -f json"),
                 run("sample", "rcu-watch -d 12s --watchpoints sample -f json"),
                 signal("load", SIGKILL),

@@ -11,6 +11,7 @@ use anyhow::Result;
 use rcu_watch_common::slot;
 
 use super::stop::Stop;
+use crate::bpf::attach::Place;
 use crate::bpf::{Programs, Reader, StreamOptions};
 use crate::cli::args::TransportChoice;
 use crate::core::finding::{RuleId, Severity};
@@ -19,7 +20,7 @@ use crate::core::probe::{Mechanism, Point, Probe};
 use crate::core::units::{CpuId, ProbeId};
 use crate::kernel::Facts;
 use crate::kernel::calibrate::Calibration;
-use crate::kernel::candidate::Function;
+use crate::kernel::candidate::{Function, type_id};
 use crate::kernel::facts::FtraceValidation;
 use crate::kernel::layout::Layout;
 use crate::kernel::points;
@@ -215,6 +216,7 @@ impl Batch {
         }
         let mut refusal = String::new();
         let is_livepatched = site.is_some_and(crate::kernel::attribution::Site::is_livepatched);
+        let place = Place { symbol: name, offset: 0, type_id: type_id(facts, name) };
         for mechanism in mechanisms {
             let probe = Probe {
                 point: if is_livepatched {
@@ -230,7 +232,7 @@ impl Batch {
                 is_rcu_internal: points::is_rcu_internal(name),
                 ftrace_validates_rcu: facts.ftrace_validates_rcu == FtraceValidation::Yes,
             };
-            match self.programs.attach(probe.point, mechanism, name, 0) {
+            match self.programs.attach(probe.point, mechanism, place) {
                 Ok(id) => {
                     self.pipeline.set_probe(id, probe.clone());
                     self.probes.push(RunningProbe { id, probe });

@@ -370,7 +370,7 @@ pub(crate) fn conclude(
     format: Format,
 ) -> Result<Exit> {
     let exit = Exit::of_run(verdict, false).in_format(format);
-    let (user_cpu_seconds, max_resident_bytes) = clock::own_cost()?;
+    let own = clock::own_cost()?;
     let sums = &prober.sums;
     let summary = Summary {
         verdict,
@@ -385,7 +385,12 @@ pub(crate) fn conclude(
         transitions: None,
         followed: None,
         books: sums.books.clone(),
-        cost: Cost { user_cpu_seconds, max_resident_bytes, ..Cost::default() },
+        cost: Cost {
+            user_cpu_seconds: own.cpu_seconds,
+            resident_bytes: own.resident_bytes,
+            max_resident_bytes: own.max_resident_bytes,
+            ..Cost::default()
+        },
         child: None,
     };
     stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;

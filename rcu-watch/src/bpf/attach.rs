@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use aya::Btf;
 use aya::programs::fentry::FEntryLinkId;
 use aya::programs::fexit::FExitLinkId;
 use aya::programs::kprobe::KProbeLinkId;
@@ -37,6 +36,16 @@ const OWN_PROGRAMS: &[(&str, u32, &str)] = &[
     ("hw_breakpoint_exceptions_notify", slot::DEBUG, "rcuw_debug"),
 ];
 
+/// Where a probe is to sit.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    pub symbol: &'a str,
+    /// Bytes into the function: 0, but for kprobes.
+    pub offset: u64,
+    /// The function's id among the kernel's types, without which fentry and fexit cannot be.
+    pub type_id: Option<u32>,
+}
+
 /// One attached probe.
 pub(super) struct Attached {
     pub(super) probe: ProbeId,
@@ -62,8 +71,7 @@ enum Link {
 }
 
 impl Programs {
-    /// Attaches a probe of `point` to `symbol`, `offset` bytes in, and returns its id. Only kprobes have an
-    /// offset.
+    /// Attaches a probe of `point` there, and returns its id.
     ///
     /// # Errors
     /// Where the kernel refuses, or all programs of that kind are in use.
@@ -71,12 +79,12 @@ impl Programs {
         &mut self,
         point: Point,
         mechanism: Mechanism,
-        symbol: &str,
-        offset: u64,
+        place: Place<'_>,
     ) -> Result<ProbeId, BpfError> {
+        let Place { symbol, offset, type_id } = place;
         let (probe, program, link) = match mechanism {
-            Mechanism::Fentry => self.attach_fentry(symbol)?,
-            Mechanism::Fexit => self.attach_fexit(symbol)?,
+            Mechanism::Fentry => self.attach_fentry(symbol, type_id)?,
+            Mechanism::Fexit => self.attach_fexit(symbol, type_id)?,
             Mechanism::KprobeFtrace | Mechanism::KprobeInt3 => self.attach_kprobe(KPROBES, symbol, offset)?,
             Mechanism::Kretprobe => self.attach_kprobe(KRETPROBES, symbol, offset)?,
             Mechanism::RawTracepoint => self.attach_raw_tracepoint(point, symbol)?,
@@ -91,13 +99,22 @@ impl Programs {
         Ok(probe)
     }
 
+    /// Prepares for probes at these places: it costs once what it would cost for each.
+    pub fn expect<'a>(&mut self, places: impl Iterator<Item = Place<'a>>) {
+        self.functions.expect(places);
+    }
+
     fn free_slot(&self, first: u32, count: u32) -> Result<u32, BpfError> {
         (0..count)
             .find(|index| self.attached.iter().all(|attached| attached.probe.0 != first + index))
             .ok_or(BpfError::OutOfSlots(count))
     }
 
-    fn attach_fentry(&mut self, symbol: &str) -> Result<(ProbeId, String, Link), BpfError> {
+    fn attach_fentry(
+        &mut self,
+        symbol: &str,
+        type_id: Option<u32>,
+    ) -> Result<(ProbeId, String, Link), BpfError> {
         let own = OWN_PROGRAMS.iter().find(|(function, ..)| *function == symbol);
         let (probe, name) = match own {
             Some(&(_, probe, name)) => (ProbeId(probe), name.to_owned()),
@@ -107,17 +124,14 @@ impl Programs {
             }
         };
         maps::want_stack(&mut self.bpf, probe)?;
-        if self.btf.is_none() {
-            self.btf = Some(Btf::from_sys_fs()?);
-        }
-        let Some(btf) = &self.btf else { return Err(BpfError::Missing("BTF".to_owned())) };
+        let types = self.functions.with(symbol, type_id)?;
         let program: &mut FEntry = self
             .bpf
             .program_mut(&name)
             .ok_or_else(|| BpfError::Missing(name.clone()))?
             .try_into()
             .map_err(failed(&name))?;
-        program.load(symbol, btf).map_err(failed(&name))?;
+        program.load(symbol, types).map_err(failed(&name))?;
         match program.attach() {
             Ok(link) => Ok((probe, name, Link::Fentry(link))),
             Err(source) => {
@@ -127,21 +141,22 @@ impl Programs {
         }
     }
 
-    fn attach_fexit(&mut self, symbol: &str) -> Result<(ProbeId, String, Link), BpfError> {
+    fn attach_fexit(
+        &mut self,
+        symbol: &str,
+        type_id: Option<u32>,
+    ) -> Result<(ProbeId, String, Link), BpfError> {
         let index = self.free_slot(slot::FEXIT, slot::FEXIT_COUNT)?;
         maps::want_stack(&mut self.bpf, ProbeId(slot::FEXIT + index))?;
         let name = format!("rcuw_fexit_{index:02}");
-        if self.btf.is_none() {
-            self.btf = Some(Btf::from_sys_fs()?);
-        }
-        let Some(btf) = &self.btf else { return Err(BpfError::Missing("BTF".to_owned())) };
+        let types = self.functions.with(symbol, type_id)?;
         let program: &mut FExit = self
             .bpf
             .program_mut(&name)
             .ok_or_else(|| BpfError::Missing(name.clone()))?
             .try_into()
             .map_err(failed(&name))?;
-        program.load(symbol, btf).map_err(failed(&name))?;
+        program.load(symbol, types).map_err(failed(&name))?;
         match program.attach() {
             Ok(link) => Ok((ProbeId(slot::FEXIT + index), name, Link::Fexit(link))),
             Err(source) => {

@@ -10,6 +10,7 @@ pub mod object;
 pub mod reader;
 pub mod stats;
 pub mod transport;
+mod types;
 pub mod watchpoint;
 
 pub use object::{Programs, StreamOptions};
@@ -23,8 +24,8 @@ use crate::core::units::CpuId;
 pub enum BpfError {
     #[error("cannot load the BPF object; `rcu-watch probes` says what is missing")]
     Load(#[from] aya::EbpfError),
-    #[error("cannot read the kernel's BTF; rcu-watch needs CONFIG_DEBUG_INFO_BTF")]
-    Btf(#[from] aya::BtfError),
+    #[error("the kernel's BTF has no function {symbol}, so fentry cannot find it")]
+    NoType { symbol: String },
     #[error("program {program}")]
     Program {
         program: String,

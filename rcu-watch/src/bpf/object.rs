@@ -1,6 +1,6 @@
 //! The loaded BPF object: maps made, globals set, no program verified or attached yet.
 
-use aya::{Btf, Ebpf, EbpfLoader};
+use aya::Ebpf;
 use rcu_watch_common::config::{StateLayout, StreamConfig};
 
 use super::BpfError;
@@ -9,6 +9,7 @@ use super::calibrate::Reads;
 use super::maps::{self, MapValue};
 use super::reader::Reader;
 use super::transport::Transport;
+use super::types::{self, Functions};
 use super::watchpoint::Watchpoints;
 use crate::core::units::CpuId;
 
@@ -31,8 +32,7 @@ impl Default for StreamOptions {
 /// Programs and maps of one run.
 pub struct Programs {
     pub(super) bpf: Ebpf,
-    /// Parsed when the first fentry program wants it.
-    pub(super) btf: Option<Btf>,
+    pub(super) functions: Functions,
     pub(super) attached: Vec<Attached>,
     pub(super) layout: StateLayout,
     /// Where each CPU's per-CPU data starts, as far as calibration read it.
@@ -54,7 +54,7 @@ impl Programs {
             emit_at_rest: u32::from(options.emit_at_rest),
             padding: 0,
         });
-        let mut loader = EbpfLoader::new();
+        let mut loader = types::loader();
         loader.override_global(maps::LAYOUT, &global, true).override_global(maps::STREAM, &stream, true);
         if options.transport == Transport::RingBuffer {
             loader.map_max_entries(maps::EVENTS, options.ring_bytes);
@@ -63,7 +63,7 @@ impl Programs {
         let reader = options.transport.open(&mut bpf, options.ring_bytes)?;
         let programs = Self {
             bpf,
-            btf: None,
+            functions: Functions::default(),
             attached: Vec::new(),
             layout,
             cpu_offsets: Vec::new(),
@@ -73,10 +73,9 @@ impl Programs {
         Ok((programs, reader))
     }
 
-    /// Gives back what loading needed and a run does not: the kernel's types alone are 10 to 20 MiB, and the
-    /// allocator would keep them. They are parsed again where another fentry program is attached.
+    /// Gives back what loading needed and a run does not, which the allocator would keep.
     pub fn give_back_memory(&mut self) {
-        self.btf = None;
+        self.functions = Functions::default();
         #[cfg(target_env = "gnu")]
         // SAFETY: frees no memory that is in use.
         unsafe {

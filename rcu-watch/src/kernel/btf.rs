@@ -9,7 +9,7 @@
 //! BTF: include/uapi/linux/btf.h. Bits 16 to 23 and 31 of `info` were zero until newer kernels gave them to
 //! the vector length and the kind; taking them all reads both.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use thiserror::Error;
@@ -237,7 +237,7 @@ impl<R: Read + Seek> Btf<R> {
     }
 
     /// Names by the offset that types refer to them with.
-    fn offsets_of(&mut self, wanted: &BTreeSet<&str>) -> Result<HashMap<u32, String>, BtfError> {
+    fn offsets_of(&mut self, wanted: &HashSet<&str>) -> Result<HashMap<u32, String>, BtfError> {
         self.source.seek(SeekFrom::Start(self.strings_at))?;
         let mut strings = (&mut self.source).take(u64::from(self.strings_len));
         let mut offsets = HashMap::new();
@@ -284,7 +284,8 @@ impl<R: Read + Seek> Btf<R> {
             let this = Type::parse(fixed);
             let tail = this.tail_bytes()?;
             self.source.seek_relative(i64::from(tail))?;
-            if names.contains_key(&this.name) {
+            let can_be_asked_for = matches!(this.kind, kind::STRUCT | kind::TYPEDEF | kind::VAR | kind::FUNC);
+            if can_be_asked_for && names.contains_key(&this.name) {
                 hits.push((u32::try_from(self.starts.len()).map_err(io::Error::other)?, this));
             }
             self.starts.push(at);

@@ -18,6 +18,12 @@ pub struct Function<'a> {
     pub site: Option<&'a Site>,
 }
 
+/// The function's id among the kernel's types.
+#[must_use]
+pub fn type_id(facts: &Facts, function: &str) -> Option<u32> {
+    facts.btf.as_ref().ok()?.functions.get(function).copied()
+}
+
 impl Function<'_> {
     fn module<'a>(&'a self, facts: &'a Facts) -> Option<&'a str> {
         let of_symbol = || facts.symbols.as_ref().ok()?.symbols.get(self.name)?.module.as_deref();

@@ -3,7 +3,7 @@
 //! Everything that plans and prints works on [`Facts`] alone, so a captured kernel is a test. A source that
 //! cannot be read becomes a reason with its remedy; nothing here fails as a whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::kernel::privilege::{Capability, Privileges};
 use crate::kernel::program::{self, Programs};
 use crate::kernel::support::{Listing, Reason, Support};
 use crate::kernel::symbol::Wanted;
-use crate::kernel::{cpu, diagnosis, points};
+use crate::kernel::{cpu, diagnosis, points, text};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -190,7 +190,7 @@ struct Sources {
 
 impl Sources {
     fn read(tree: &Tree, handled: &Handled, more: &BTreeSet<String>, privileges: &Privileges) -> Self {
-        let names: BTreeSet<String> = points::functions()
+        let all: BTreeSet<String> = points::functions()
             .chain(feature::SYMBOLS.iter().copied())
             .chain(layout::SYMBOLS.iter().copied())
             .chain(diagnosis::SYMBOLS)
@@ -198,9 +198,11 @@ impl Sources {
             .chain(handled.sites.iter().map(|site| site.function.clone()))
             .chain(more.iter().cloned())
             .collect();
+        // Each is looked for in files of 50,000 to 200,000 lines.
+        let names = all.iter().map(String::as_str).collect();
         Self {
             symbols: read_symbols(tree, &names, privileges),
-            btf: read_btf(tree, &names),
+            btf: read_btf(tree, all.clone()),
             traceable: match tree.tracefs() {
                 Ok(tracefs) => listing(&tracefs.join("available_filter_functions"), &names, |line| {
                     line.split([' ', '\t']).next().unwrap_or(line)
@@ -217,12 +219,13 @@ impl Sources {
     }
 }
 
-fn read_symbols(tree: &Tree, names: &BTreeSet<String>, privileges: &Privileges) -> Result<Wanted, Reason> {
+fn read_symbols(tree: &Tree, names: &HashSet<&str>, privileges: &Privileges) -> Result<Wanted, Reason> {
     let path = tree.path("/proc/kallsyms");
     // `__tracepoint_` and `__traceiter_` of the tracepoints that matter come along.
     let tracepoints: Vec<_> = points::tracepoints().collect();
     let is_wanted = |name: &str| {
         names.contains(name)
+            || points::IDLE_VICTIMS.contains(&text::base(name))
             || name
                 .strip_prefix("__tracepoint_")
                 .or_else(|| name.strip_prefix("__traceiter_"))
@@ -237,7 +240,7 @@ fn read_symbols(tree: &Tree, names: &BTreeSet<String>, privileges: &Privileges) 
     Ok(wanted)
 }
 
-fn read_btf(tree: &Tree, names: &BTreeSet<String>) -> Result<Found, Reason> {
+fn read_btf(tree: &Tree, names: BTreeSet<String>) -> Result<Found, Reason> {
     let path = tree.path("/sys/kernel/btf/vmlinux");
     let file = File::open(&path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Reason::with_remedy(
@@ -247,7 +250,7 @@ fn read_btf(tree: &Tree, names: &BTreeSet<String>) -> Result<Found, Reason> {
         _ => Reason::unreadable(&path, &e),
     })?;
     let mut query = Query {
-        functions: names.clone(),
+        functions: names,
         typedefs: points::tracepoints().map(|name| format!("btf_trace_{name}")).collect(),
         ..Query::default()
     };
@@ -263,7 +266,7 @@ fn read_btf(tree: &Tree, names: &BTreeSet<String>) -> Result<Found, Reason> {
 }
 
 /// The names of a file that matter, found in one pass.
-fn listing(path: &Path, names: &BTreeSet<String>, name_of: impl Fn(&str) -> &str) -> Listing {
+fn listing(path: &Path, names: &HashSet<&str>, name_of: impl Fn(&str) -> &str) -> Listing {
     let mut found = BTreeSet::new();
     let read = each_line_of(path, |line| {
         let name = name_of(line);

@@ -1,6 +1,7 @@
 //! The attach plan: what is watched by what, what was passed over, and what stays unseen.
 
 use crate::bpf::Transport;
+use crate::bpf::attach::Place;
 use crate::core::probe::{Mechanism, Point, Probe};
 use crate::core::units::{CpuId, ProbeId};
 use crate::kernel::support::Reason;
@@ -13,10 +14,19 @@ pub struct PlannedProbe {
     pub probe: Probe,
     /// Bytes into the function; 0 but for kprobes that must not sit on the ftrace site.
     pub offset: u64,
+    /// How fentry names the function: its id among the kernel's types.
+    pub type_id: Option<u32>,
     /// The module that the function is in.
     pub module: Option<String>,
     /// Every run exercises it: when it stays silent, something is wrong.
     pub is_exercised: bool,
+}
+
+impl PlannedProbe {
+    #[must_use]
+    pub fn place(&self) -> Place<'_> {
+        Place { symbol: &self.probe.symbol, offset: self.offset, type_id: self.type_id }
+    }
 }
 
 /// A point, and the probe that was chosen for it.

@@ -156,6 +156,7 @@ impl Planner<'_> {
         let is_function = chosen.mechanism != Mechanism::RawTracepoint;
         self.plan.probes.push(PlannedProbe {
             offset: 0,
+            type_id: candidate::type_id(self.facts, function),
             module: site.and_then(|site| site.module.clone()),
             is_exercised: matches!(point, Point::Checkpoint | Point::EqsEnter | Point::EqsExit),
             probe: Probe {

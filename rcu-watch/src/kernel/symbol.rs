@@ -18,21 +18,33 @@ use crate::kernel::line::each_line;
 /// One line of kallsyms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Line<'a> {
-    address: u64,
+    /// Hexadecimal digits, which most lines are not read for.
+    address: &'a str,
     kind: u8,
     name: &'a str,
     module: Option<&'a str>,
 }
 
 impl<'a> Line<'a> {
-    /// `ffffffff968356d0 T arch_cpu_idle` or `ffffffffc0123000 t foo [module]`.
+    /// `ffffffff968356d0 T arch_cpu_idle` or `ffffffffc0123000 t foo\t[module]`, with 16 digits on every 64-bit
+    /// kernel (kernel/kallsyms.c:s_show).
     fn parse(line: &'a str) -> Option<Self> {
-        let mut words = line.split_ascii_whitespace();
-        let address = u64::from_str_radix(words.next()?, 16).ok()?;
-        let kind = *words.next()?.as_bytes().first()?;
-        let name = words.next()?;
-        let module = words.next().map(|m| m.trim_start_matches('[').trim_end_matches(']'));
+        let (address, rest) = line.split_at_checked(16)?;
+        let &[b' ', kind, b' ', ..] = rest.as_bytes() else { return None };
+        let rest = rest.get(3..)?;
+        let (name, module) = match rest.strip_suffix(']').and_then(|rest| rest.split_once("\t[")) {
+            Some((name, module)) => (name, Some(module)),
+            None => (rest, None),
+        };
         Some(Self { address, kind, name, module })
+    }
+
+    fn address(&self) -> Option<u64> {
+        u64::from_str_radix(self.address, 16).ok()
+    }
+
+    fn is_at_zero(&self) -> bool {
+        self.address.bytes().all(|digit| digit == b'0')
     }
 
     const fn is_text(&self) -> bool {
@@ -45,6 +57,8 @@ impl<'a> Line<'a> {
 pub struct Symbol {
     /// Of the first symbol of this name; 0 where the kernel hides addresses.
     pub address: u64,
+    /// Where a function ends: at the next one, which kallsyms has in order of address.
+    pub end: Option<u64>,
     /// In a module, not in the kernel image.
     pub module: Option<String>,
     /// Functions of this name. A probe by name can only be sure of its site where there is one.
@@ -66,12 +80,16 @@ impl Wanted {
     /// That of the read.
     pub fn read(source: impl Read, is_wanted: impl Fn(&str) -> bool) -> io::Result<Self> {
         let mut wanted = Self { symbols: BTreeMap::new(), hidden: true };
+        let mut open = Vec::new();
         each_line(source, |text| {
             if let Some(line) = Line::parse(text) {
                 // A per-CPU symbol may rightly be at 0; text never is.
-                wanted.hidden &= line.address == 0 || !line.is_text();
-                if is_wanted(line.name) {
-                    wanted.add(line);
+                wanted.hidden = wanted.hidden && (!line.is_text() || line.is_at_zero());
+                if !open.is_empty() && line.is_text() {
+                    wanted.end(&mut open, line);
+                }
+                if is_wanted(line.name) && wanted.add(line) {
+                    open.push(line.name.to_owned());
                 }
             }
             ControlFlow::Continue(())
@@ -79,17 +97,30 @@ impl Wanted {
         Ok(wanted)
     }
 
-    fn add(&mut self, line: Line<'_>) {
-        if !self.symbols.contains_key(line.name) {
-            let symbol = Symbol {
-                address: line.address,
-                module: line.module.map(str::to_owned),
-                functions: u32::from(line.is_text()),
-            };
-            self.symbols.insert(line.name.to_owned(), symbol);
-        } else if let Some(symbol) = self.symbols.get_mut(line.name) {
-            symbol.functions += u32::from(line.is_text());
+    /// Whether it is a function that was not known before.
+    fn add(&mut self, line: Line<'_>) -> bool {
+        let functions = u32::from(line.is_text());
+        if let Some(symbol) = self.symbols.get_mut(line.name) {
+            symbol.functions += functions;
+            return false;
         }
+        let Some(address) = line.address() else { return false };
+        let symbol = Symbol { address, end: None, module: line.module.map(str::to_owned), functions };
+        self.symbols.insert(line.name.to_owned(), symbol);
+        functions > 0
+    }
+
+    /// The functions that are `open` end where this one starts, but for those that it is another name of.
+    fn end(&mut self, open: &mut Vec<String>, line: Line<'_>) {
+        let Some(end) = line.address() else { return };
+        open.retain(|name| match self.symbols.get_mut(name) {
+            Some(symbol) if symbol.address == end => true,
+            Some(symbol) => {
+                symbol.end = (symbol.address < end).then_some(end);
+                false
+            }
+            None => false,
+        });
     }
 
     #[must_use]
@@ -150,9 +181,10 @@ impl SymbolTable {
         each_line(source, |text| {
             if let Some(line) = Line::parse(text)
                 && line.is_text()
-                && line.address != 0
+                && let Some(address) = line.address()
+                && address != 0
             {
-                table.add(line);
+                table.add(address, line);
             }
             ControlFlow::Continue(())
         })?;
@@ -168,7 +200,7 @@ impl SymbolTable {
         Ok(table)
     }
 
-    fn add(&mut self, line: Line<'_>) {
+    fn add(&mut self, address: u64, line: Line<'_>) {
         let Ok(start) = u32::try_from(self.names.len()) else { return };
         let module = match line.module {
             None => 0,
@@ -182,7 +214,7 @@ impl SymbolTable {
         };
         self.names.push_str(line.name);
         self.names.push('\0');
-        self.entries.push((line.address, start, u16::try_from(module).unwrap_or(0)));
+        self.entries.push((address, start, u16::try_from(module).unwrap_or(0)));
     }
 
     #[must_use]
@@ -265,6 +297,15 @@ ffffffffc0123000 t patched_idle\t[livepatch_idle]
     #[test]
     fn functions_of_one_name_are_counted() {
         assert_eq!(wanted(&["show"]).symbols["show"].functions, 2);
+    }
+
+    #[test]
+    fn a_function_ends_where_the_next_one_starts_by_whatever_name() {
+        let wanted = wanted(&["default_idle", "default_idle_alias", "patched_idle", "__per_cpu_offset"]);
+        let end = |name: &str| wanted.symbols[name].end;
+        assert_eq!(end("default_idle"), Some(0xffff_ffff_9686_5430));
+        assert_eq!(end("default_idle_alias"), Some(0xffff_ffff_9686_5430));
+        assert_eq!((end("patched_idle"), end("__per_cpu_offset")), (None, None));
     }
 
     #[test]

@@ -44,6 +44,29 @@ pub fn eqs_exit_calls_out(symbols: &Wanted) -> bool {
         .any(|name| symbols.has(name))
 }
 
+/// The functions of idle, and their parts.
+#[must_use]
+pub fn known_victims(symbols: &Wanted) -> Vec<TextRange> {
+    let mut ranges: Vec<TextRange> = symbols
+        .symbols
+        .iter()
+        .filter(|(name, symbol)| points::IDLE_VICTIMS.contains(&base(name)) && symbol.module.is_none())
+        .filter_map(|(_, symbol)| {
+            Some(TextRange { start: Address(symbol.address), end: Address(symbol.end?) })
+        })
+        .collect();
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut joined = Vec::new();
+    ranges.into_iter().for_each(|range| add(&mut joined, range));
+    joined
+}
+
+/// A function's name, without what the compiler adds for a part of it.
+#[must_use]
+pub fn base(function: &str) -> &str {
+    function.split('.').next().unwrap_or(function)
+}
+
 /// Functions of RCU and context tracking in the kernel image: their names are enough. Modules may be called
 /// what they like, and are not asked.
 const WRITERS: &[&str] =
@@ -100,14 +123,14 @@ const MOMENTARY: &[&str] = &[
     "rcu_implicit_dynticks_qs",
 ];
 
-/// What the rules and the causes of transitions need to know of the text.
+/// What the rules and the causes of transitions need to know of RCU's own text.
 #[must_use]
 pub fn find(table: &SymbolTable) -> (TextMap, Writers) {
     let mut map = TextMap::default();
     let mut writers = Writers::default();
     let mut bounds = vec![(None, None); UNINSTRUMENTABLE.len()];
     for (function, range) in table.functions() {
-        let base = function.split('.').next().unwrap_or(function);
+        let base = base(function);
         for (index, section) in UNINSTRUMENTABLE.iter().enumerate() {
             match base.strip_prefix(section) {
                 Some("_start") => bounds[index].0 = Some(range.start),
@@ -116,9 +139,6 @@ pub fn find(table: &SymbolTable) -> (TextMap, Writers) {
             }
         }
         let is = |names: &[&str]| names.contains(&base);
-        if is(points::IDLE_VICTIMS) {
-            add(&mut map.known_victims, range);
-        }
         if WRITERS.iter().any(|prefix| base.starts_with(prefix)) {
             add(&mut map.writers, range);
         }
@@ -199,7 +219,9 @@ ffffffffc0001080 t last\t[imitator]
         assert_eq!(map.uninstrumentable.len(), 1);
         assert!(holds(&map.uninstrumentable, 0xffff_ffff_8100_2200));
         assert!(!holds(&map.uninstrumentable, 0xffff_ffff_8100_2300));
-        assert_eq!(map.known_victims.len(), 1);
-        assert!(holds(&map.known_victims, 0xffff_ffff_8100_10ff));
+        let symbols = Wanted::read(KALLSYMS.as_bytes(), |name| base(name) == "acpi_idle_enter").unwrap();
+        let victims = known_victims(&symbols);
+        assert_eq!(victims.len(), 1);
+        assert!(holds(&victims, 0xffff_ffff_8100_10ff) && !holds(&victims, 0xffff_ffff_8100_1100));
     }
 }

@@ -57,6 +57,7 @@ pub(super) fn plan(planner: &mut Planner<'_>) {
 fn add(planner: &mut Planner<'_>, symbol: String) -> usize {
     planner.plan.probes.push(PlannedProbe {
         offset: 0,
+        type_id: None,
         module: None,
         is_exercised: false,
         probe: Probe {

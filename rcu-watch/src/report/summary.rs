@@ -154,6 +154,8 @@ pub struct Cost {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bpf_run_seconds: Option<f64>,
     pub ring_bytes: u64,
+    /// Memory of this process: as the run ended, and the most that it ever was.
+    pub resident_bytes: u64,
     pub max_resident_bytes: u64,
 }
 

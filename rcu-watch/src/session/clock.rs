@@ -26,11 +26,18 @@ pub fn realtime_offset_ns() -> i128 {
     i128::from(read(libc::CLOCK_REALTIME).0) - i128::from(monotonic.0)
 }
 
-/// CPU seconds (user and system) that this process has used, and the most memory that it had resident, in bytes.
-///
+/// What this process has cost up to now.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnCost {
+    /// User and system.
+    pub cpu_seconds: f64,
+    pub resident_bytes: u64,
+    pub max_resident_bytes: u64,
+}
+
 /// # Errors
 /// Where the kernel does not tell.
-pub fn own_cost() -> io::Result<(f64, u64)> {
+pub fn own_cost() -> io::Result<OwnCost> {
     // SAFETY: plain integers, for which zero is a value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: writes one rusage.
@@ -38,6 +45,22 @@ pub fn own_cost() -> io::Result<(f64, u64)> {
         return Err(io::Error::last_os_error());
     }
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    let resident_kib = u64::try_from(usage.ru_maxrss).unwrap_or(0);
-    Ok((seconds(usage.ru_utime) + seconds(usage.ru_stime), resident_kib * 1024))
+    let max_resident_bytes = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
+    Ok(OwnCost {
+        cpu_seconds: seconds(usage.ru_utime) + seconds(usage.ru_stime),
+        resident_bytes: resident_bytes()?.min(max_resident_bytes),
+        max_resident_bytes,
+    })
+}
+
+fn resident_bytes() -> io::Result<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm")?;
+    let pages: u64 = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse().ok())
+        .ok_or_else(|| io::Error::other("/proc/self/statm has no second number"))?;
+    // SAFETY: asks for a constant.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    Ok(pages * u64::try_from(page).unwrap_or(4096))
 }

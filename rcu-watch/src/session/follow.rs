@@ -169,6 +169,7 @@ impl Session {
                         self.drain(usize::MAX)?;
                         self.apply(change)?;
                     }
+                    self.programs.give_back_memory();
                 }
             }
         }
@@ -226,9 +227,10 @@ impl Session {
             }
             return self.tell_plan(row, &site.handlers, None, "handlers appeared, and no probe can be there");
         };
+        self.announce(planned.probe.mechanism, &planned.probe.symbol);
+        let attached = self.programs.attach(planned.probe.point, planned.probe.mechanism, planned.place());
         let probe = planned.probe;
-        self.announce(probe.mechanism, &probe.symbol);
-        match self.programs.attach(probe.point, probe.mechanism, &probe.symbol, planned.offset) {
+        match attached {
             Ok(id) => {
                 self.pipeline.set_probe(id, probe.clone());
                 if let Some(recorder) = &mut self.recorder {

@@ -163,7 +163,7 @@ impl Session {
             self.probes.iter().filter(of).map(|running| self.books.hits(running.id)).sum()
         };
         let findings = self.pipeline.totals().iter().filter(|total| self.filter.tells(total.verdict.rule));
-        let (cpu_seconds, _) = clock::own_cost()?;
+        let cpu_seconds = clock::own_cost()?.cpu_seconds;
         let bpf_seconds = self.bpf_run_seconds();
         let cpus = self.cpus.len().max(1) as f64;
         Ok(Heartbeat {

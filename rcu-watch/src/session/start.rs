@@ -22,6 +22,7 @@ use crate::kernel::facts::Running;
 use crate::kernel::follow::Follower;
 use crate::kernel::layout::Layout;
 use crate::kernel::mount::Tree;
+use crate::kernel::plan::PlannedProbe;
 use crate::kernel::{AttachPlan, Facts, Request, points, text};
 use crate::recording::Recorder;
 use crate::recording::part::{Planned, Start};
@@ -58,7 +59,7 @@ pub fn start(
     // Nothing is counted before everything is attached: books of an entry and its exit start at once.
     programs.watch_only(&[])?;
     let started = clock::now();
-    let (cpu_seconds_at_start, _) = clock::own_cost()?;
+    let cpu_seconds_at_start = clock::own_cost()?.cpu_seconds;
     let mut session = Session {
         programs,
         reader,
@@ -87,7 +88,6 @@ pub fn start(
     let (attached, unseen) = session.attach(plan);
     session.programs.watch_only(&plan.cpus)?;
     session.following = Some(Following::start(follower, &session.probes)?);
-    session.know_victims(facts);
     session.programs.give_back_memory();
     session.closed_cpus = proof::walk(&plan.cpus).context("cannot walk over the CPUs to prove the probes")?;
     session.books.update(&session.programs, &session.probes)?;
@@ -176,6 +176,11 @@ fn with_text(mut model: KernelModel, facts: &Facts) -> KernelModel {
     if let Ok(symbols) = &facts.symbols {
         model.eqs_exit_calls_out = text::eqs_exit_calls_out(symbols);
         model.text.uninstrumentable = text::uninstrumentable(symbols);
+        let is_hookable = |name: &&str| facts.traceable.contains(name) == Some(true);
+        // Where none can be hooked, an NMI that finds one of them there is news.
+        if points::IDLE_VICTIMS.iter().any(is_hookable) {
+            model.text.known_victims = text::known_victims(symbols);
+        }
     }
     model
 }
@@ -196,12 +201,15 @@ impl Session {
     /// Attaches all of the plan that can be, in its order.
     fn attach(&mut self, plan: &AttachPlan) -> (Vec<Attachment>, Vec<header::BlindSpot>) {
         let mut unseen = Vec::new();
+        let by_type =
+            |planned: &&PlannedProbe| matches!(planned.probe.mechanism, Mechanism::Fentry | Mechanism::Fexit);
+        self.programs.expect(plan.probes.iter().filter(by_type).map(PlannedProbe::place));
         let attached: Vec<Attachment> = plan
             .probes
             .iter()
             .map(|planned| {
                 let Probe { point, mechanism, symbol, .. } = &planned.probe;
-                let result = self.programs.attach(*point, *mechanism, symbol, planned.offset);
+                let result = self.programs.attach(*point, *mechanism, planned.place());
                 if let Ok(id) = result {
                     self.pipeline.set_probe(id, planned.probe.clone());
                     self.probes.push(RunningProbe { id, probe: planned.probe.clone() });
@@ -270,21 +278,6 @@ impl Session {
             }
             _ if self.books.hits(id) > 0 => Proof::Proven,
             _ => Proof::Unproven,
-        }
-    }
-
-    /// Where this kernel's idle functions can be hooked, an NMI that finds one of them is no news. Their ends take
-    /// the whole symbol table, so it is only read where samples come and there are such functions.
-    fn know_victims(&mut self, facts: &Facts) {
-        let samples = self.probes.iter().any(|running| {
-            running.probe.point == Point::NmiEnter && running.probe.mechanism == Mechanism::Fentry
-        });
-        let is_hookable = |name: &&str| facts.traceable.contains(name) == Some(true);
-        if samples
-            && points::IDLE_VICTIMS.iter().any(is_hookable)
-            && let Some(table) = self.symbols.table()
-        {
-            self.pipeline.kernel_mut().text.known_victims = text::find(table).0.known_victims;
         }
     }
 

@@ -85,7 +85,7 @@ impl Session {
         } else {
             Exit::of_run(verdict, command_failed)
         };
-        let (user_cpu_seconds, max_resident_bytes) = clock::own_cost()?;
+        let own = clock::own_cost()?;
         let summary = Summary {
             verdict,
             exit_code: exit.in_format(self.format).code(),
@@ -98,10 +98,11 @@ impl Session {
             guards: guards(pipeline),
             books: self.books.report(&self.probes, delivered),
             cost: Cost {
-                user_cpu_seconds,
+                user_cpu_seconds: own.cpu_seconds,
                 bpf_run_seconds,
                 ring_bytes: self.reader.bytes(),
-                max_resident_bytes,
+                resident_bytes: own.resident_bytes,
+                max_resident_bytes: own.max_resident_bytes,
             },
             child,
             transitions: self.transitions(),

@@ -14,6 +14,7 @@ use super::{Session, clock};
 use crate::cli::args::WatchpointMode;
 use crate::core::cause::{Cause, Writers, cause};
 use crate::core::model::generation::Generation;
+use crate::core::model::kernel::TextMap;
 use crate::core::snapshot::Snapshot;
 use crate::core::units::{CpuId, ProbeId};
 use crate::kernel::cpu;
@@ -69,7 +70,8 @@ impl Session {
         let generation = self.pipeline.kernel().generation;
         if let Some(table) = self.symbols.table() {
             let (text, writers) = crate::kernel::text::find(table);
-            self.pipeline.kernel_mut().text = text;
+            let known = &mut self.pipeline.kernel_mut().text;
+            *known = TextMap { known_victims: std::mem::take(&mut known.known_victims), ..text };
             self.watch.causes.of = Some((generation, writers));
         }
         self.watch.cpus = cpus.to_vec();

@@ -218,6 +218,7 @@ pub fn clean_summary() -> Summary {
             user_cpu_seconds: 0.031,
             bpf_run_seconds: Some(0.0123),
             ring_bytes: 1 << 20,
+            resident_bytes: 9_000_000,
             max_resident_bytes: 13_000_000,
         },
         child: None,

@@ -58,7 +58,8 @@ fn like(says: &[Says], has_fentry: bool) -> Facts {
     let Listing::Known(traceable) = &mut facts.traceable else { panic!("no list of functions") };
     let Listing::Known(blacklist) = &mut facts.kprobe_blacklist else { panic!("no blacklist") };
     for (id, one) in (900_000..).zip(says) {
-        let symbol = Symbol { address: 0xffff_ffff_8100_0000 + u64::from(id), module: None, functions: 1 };
+        let symbol =
+            Symbol { address: 0xffff_ffff_8100_0000 + u64::from(id), functions: 1, ..Symbol::default() };
         symbols.symbols.insert(one.name.to_owned(), symbol);
         btf.functions.insert(one.name.to_owned(), id);
         for (is_in, list) in [(one.traceable, &mut *traceable), (one.blacklisted, &mut *blacklist)] {

@@ -211,9 +211,10 @@ fn cost(cost: &Cost) -> String {
         None => "BPF run time not counted by this kernel".to_owned(),
     };
     format!(
-        "  cost: {:.2} s CPU here, {bpf}; ring {}, resident {}",
+        "  cost: {:.2} s CPU here, {bpf}; ring {}, resident {} (at most {})",
         cost.user_cpu_seconds,
         phrase::bytes(cost.ring_bytes),
+        phrase::bytes(cost.resident_bytes),
         phrase::bytes(cost.max_resident_bytes)
     )
 }

@@ -29,11 +29,17 @@ pub(super) struct Watchpoints {
     events: Vec<(CpuId, OwnedFd)>,
     /// What events that are closed had counted.
     closed: u64,
+    /// What was counted before anything of the run was.
+    before: u64,
 }
 
 impl Watchpoints {
-    /// Writes that all events counted.
+    /// Writes that all events counted in the run.
     pub(super) fn writes(&self) -> u64 {
+        self.counted().saturating_sub(self.before)
+    }
+
+    fn counted(&self) -> u64 {
         self.closed + self.events.iter().filter_map(|(_, event)| count(event).ok()).sum::<u64>()
     }
 
@@ -89,6 +95,16 @@ impl Programs {
         }
         self.watchpoints.events.push((cpu, event));
         Ok(())
+    }
+
+    /// The run begins, with all watchpoints off: what they counted was to prove them.
+    pub fn forget_writes(&mut self) {
+        self.watchpoints.before = self.watchpoints.counted();
+    }
+
+    /// Takes all watchpoints off. Their program must still be counting: a write that only the event sees is missed.
+    pub fn close_watchpoints(&mut self) {
+        self.watchpoints.close_all();
     }
 
     /// Takes the watchpoint off `cpu`; none there is fine.

@@ -87,6 +87,7 @@ pub fn start(
     let follower = Follower::new(Tree::live(), Running, facts.clone(), request.clone());
     let (attached, unseen) = session.attach(plan);
     session.programs.watch_only(&plan.cpus)?;
+    session.prove_watchpoints()?;
     session.following = Some(Following::start(follower, &session.probes)?);
     session.programs.give_back_memory();
     session.closed_cpus = proof::walk(&plan.cpus).context("cannot walk over the CPUs to prove the probes")?;

@@ -40,6 +40,7 @@ impl Session {
         let mut told = self.tell_losses();
         let bpf_run_seconds = self.bpf_run_seconds();
         let probes: Vec<ProbeId> = self.probes.iter().map(|running| running.id).collect();
+        self.programs.close_watchpoints();
         // Nothing is counted from here on, however long it takes until everything is detached.
         let stopped = self.programs.watch_only(&[]);
         let grace = self.programs.detach_all()?;

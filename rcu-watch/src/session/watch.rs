@@ -64,8 +64,8 @@ impl Causes {
 }
 
 impl Session {
-    /// Opens watchpoints on `cpus`, all of them on, so that each can prove itself. Returns what stays unseen; an
-    /// error where nothing is seen.
+    /// Opens watchpoints on `cpus`, and switches each on once: only that shows whether it can be. They stay off while
+    /// their program counts nothing. Returns what stays unseen; an error where nothing is seen.
     pub(super) fn open_watchpoints(&mut self, cpus: &[CpuId]) -> Result<Vec<BlindSpot>, String> {
         let generation = self.pipeline.kernel().generation;
         if let Some(table) = self.symbols.table() {
@@ -77,7 +77,8 @@ impl Session {
         self.watch.cpus = cpus.to_vec();
         let mut unseen = Vec::new();
         for &cpu in cpus {
-            match self.programs.open_watchpoint(cpu, true) {
+            let opened = self.programs.open_watchpoint(cpu, true);
+            match opened.and_then(|()| self.programs.switch_watchpoint(cpu, false)) {
                 Ok(()) => {
                     self.watch.open.push(cpu);
                     self.watch.windows += 1;
@@ -95,6 +96,15 @@ impl Session {
             return Err(reasons.join("; "));
         }
         Ok(unseen)
+    }
+
+    /// Switches all of them on, so that each can prove itself.
+    pub(super) fn prove_watchpoints(&mut self) -> Result<()> {
+        self.programs.forget_writes();
+        for &cpu in &self.watch.open {
+            self.programs.switch_watchpoint(cpu, true)?;
+        }
+        Ok(())
     }
 
     /// Ends the time in which every watchpoint was on to prove itself.

@@ -339,7 +339,7 @@ fn replays(replay: &Stream, live: &Stream) -> Verdict {
             format!("{member} is {}, and was {}", again[member], before[member])
         })?;
     }
-    ok_or(before["totals"]["delivered"].as_u64() > Some(0), || "nothing was recorded".to_owned())
+    Ok(())
 }
 
 fn delivered(record: &ScenarioRecord, run: &str, at_least: u64) -> Verdict {

@@ -18,8 +18,8 @@ const APPEARED: &str = r#""because":"handlers appeared""#;
 const LEFT: &str = r#""because":"the last handler left""#;
 
 /// Loads and unloads the livepatch; the first time it waits for the probe, and runs the patched function.
-fn rounds(times: usize) -> Vec<Step> {
-    let start = [spawn("watch", "rcu-watch -f json"), await_text("watch", "\"header\"")];
+fn rounds(times: usize, watch: &str) -> Vec<Step> {
+    let start = [spawn("watch", watch), await_text("watch", "\"header\"")];
     let round = |number: usize| {
         let mut steps = vec![load(PATCH), await_times("watch", PATCHED, number)];
         if number == 1 {
@@ -42,7 +42,7 @@ fn rounds(times: usize) -> Vec<Step> {
 pub static SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "livepatch-follow",
-        about: "a livepatch loaded and unloaded three times: reported, attached to, left",
+        about: "a livepatch loaded and unloaded three times: reported, attached to, left, and replayed as that",
         kernels: ALL,
         cpus: 2,
         modules: &[PATCH],
@@ -50,7 +50,11 @@ pub static SCENARIOS: &[Scenario] = &[
         heavy: false,
         elsewhere: "",
         append: "",
-        steps: || rounds(3),
+        steps: || {
+            let mut steps = rounds(3, "rcu-watch record -f json /tmp/livepatches");
+            steps.push(run("again", "rcu-watch replay -f json /tmp/livepatches"));
+            steps
+        },
         expect: &[
             Expect::Stream { run: "watch" },
             Expect::NoFinding { run: "watch" },
@@ -58,6 +62,7 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::With { file: "cmdline", text: "live patched" },
             Expect::Hits { run: "watch", point: "patched_function", at_least: 5 },
             Expect::Hits { run: "watch", point: "klp_transition", at_least: 6 },
+            Expect::Replays { run: "again", live: "watch" },
         ],
     },
     Scenario {
@@ -70,7 +75,7 @@ pub static SCENARIOS: &[Scenario] = &[
         heavy: true,
         elsewhere: "",
         append: "",
-        steps: || rounds(20),
+        steps: || rounds(20, "rcu-watch -f json"),
         expect: &[
             Expect::Stream { run: "watch" },
             Expect::NoFinding { run: "watch" },

@@ -29,6 +29,7 @@ pub static SCENARIOS: &[Scenario] = &[Scenario {
     expect: &[
         Expect::Exit { run: "live", code: 2 },
         Expect::Stream { run: "live" },
+        Expect::Delivered { run: "live", at_least: 1 },
         Expect::Exit { run: "replay", code: 2 },
         Expect::Stream { run: "replay" },
         Expect::Replays { run: "replay", live: "live" },

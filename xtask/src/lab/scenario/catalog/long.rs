@@ -72,6 +72,8 @@ pub static SCENARIOS: &[Scenario] = &[
         append: "",
         steps: || {
             vec![
+                // What scenarios before this one left to the kernel to free is freed by then.
+                sleep(5),
                 read("before", ENABLED),
                 read("kprobes-before", KPROBES),
                 run("held-before", "lab-held"),
@@ -108,6 +110,8 @@ pub static SCENARIOS: &[Scenario] = &[
         append: "",
         steps: || {
             vec![
+                // What scenarios before this one left to the kernel to free is freed by then.
+                sleep(5),
                 read("before", ENABLED),
                 read("kprobes-before", KPROBES),
                 run("held-before", "lab-held"),

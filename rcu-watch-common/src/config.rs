@@ -3,7 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes that one probe_read takes to have S, N and M together.
-pub const STATE_BLOCK_BYTES: usize = 32;
+pub const STATE_BLOCK_BYTES: usize = 24;
 
 /// Where this kernel keeps a CPU's RCU state, and what "at rest" looks like there.
 ///
@@ -40,15 +40,33 @@ pub struct StateLayout {
     pub padding: u32,
 }
 
+/// The values of a [`StateLayout`] on kernels since 6.0, which the programs know as they are compiled.
+pub mod usual {
+    pub const STATE_OFFSET: usize = 0;
+    pub const NESTING_OFFSET: usize = 8;
+    pub const NMI_NESTING_OFFSET: usize = 16;
+    pub const REST_MASK: u32 = 7;
+    pub const REST_STATE: u32 = 4;
+}
+
+/// What is to be done with hits. Set while programs run.
+pub mod mode {
+    /// Send those that are not at rest, count the others; the layout is the [`usual`](super::usual) one.
+    pub const QUIET_USUAL: u32 = 0;
+    /// The same, on another layout.
+    pub const QUIET: u32 = 1;
+    /// Send all.
+    pub const ALL: u32 = 2;
+    /// Neither send nor count. Before anything else.
+    pub const STOPPED: u32 = 3;
+}
+
 /// How the programs send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct StreamConfig {
     /// Unsent bytes in the ring buffer from which on a record wakes the reader.
     pub wake_bytes: u64,
-    /// Not 0: send every snapshot, also those at rest.
-    pub emit_at_rest: u32,
-    pub padding: u32,
 }
 
 /// In a question for a [`CalibrationSample`]: of whichever CPU answers.
@@ -70,20 +88,4 @@ pub struct CalibrationSample {
     pub count: u32,
     /// Thread id of the task that was current on the reading CPU.
     pub pid: u32,
-}
-
-/// What a program knows of the CPU that it runs on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct CpuState {
-    /// `__per_cpu_offset[cpu]`; 0 until a program read it.
-    pub offset: u64,
-    /// Not 0: this CPU is not watched, its hits are not counted.
-    pub unwatched: u32,
-    /// [`crate::record::SnapshotRecord::track_seq`] of the run before.
-    pub track_seq: u32,
-    /// Address of the `rcu_node.qsmaskinitnext` that this CPU has a bit in; 0 until a program read it.
-    pub online_word: u64,
-    /// That bit: `rcu_data.grpmask`.
-    pub online_bit: u64,
 }

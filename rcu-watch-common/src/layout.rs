@@ -3,8 +3,8 @@
 
 use core::mem::{offset_of, size_of};
 
-use crate::config::{CalibrationSample, CpuState, StateLayout, StreamConfig};
-use crate::counter::ProbeCounters;
+use crate::config::{CalibrationSample, StateLayout, StreamConfig};
+use crate::counter::ProbeState;
 use crate::record::{RecordHeader, STACK_FRAMES_MAX, SnapshotRecord, StackRecord};
 
 const _: () = {
@@ -31,9 +31,8 @@ const _: () = {
     assert!(size_of::<StackRecord>() == 128 + 8 + 8 * STACK_FRAMES_MAX);
     assert!(offset_of!(StackRecord, frames_len_bytes) == 128);
     assert!(offset_of!(StackRecord, frames) == 136);
-    assert!(size_of::<ProbeCounters>() == 40);
+    assert!(size_of::<ProbeState>() == 64);
     assert!(size_of::<StateLayout>() == 88);
-    assert!(size_of::<StreamConfig>() == 16);
-    assert!(size_of::<CpuState>() == 32);
+    assert!(size_of::<StreamConfig>() == 8);
     assert!(size_of::<CalibrationSample>() == 48);
 };

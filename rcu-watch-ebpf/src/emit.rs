@@ -1,20 +1,22 @@
 //! From a hit to a record, and the books of it: the only place that counts.
 //!
-//! `hits = at_rest + unstable + emitted`, and `emitted` counts a record before the transport is asked for
-//! room, so that what it has none for is `lost`. No program runs twice at a time on one CPU (the kernel's
+//! `hits = at_rest + turned`, `turned = unstable + emitted`, and `emitted` counts a record before the transport is asked
+//! for room, so that what it has none for is `lost`. No program runs twice at a time on one CPU (the kernel's
 //! recursion guard; `sched_switch`, `cpu_idle` and NMIs do not nest), so the counters need no atomics.
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_get_current_comm, bpf_get_stack};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns};
-use rcu_watch_common::counter::ProbeCounters;
+use rcu_watch_common::config::mode;
+use rcu_watch_common::counter::{ProbeState, UNWATCHED};
 use rcu_watch_common::record::{
     RecordHeader, STACK_FRAMES_MAX, SnapshotRecord, StackRecord, WIRE_VERSION, flag, kind,
 };
+use rcu_watch_common::slot;
 
-use crate::maps::{LOSS, WANT_STACK, layout, stream};
-use crate::read::{self, NMI_NESTING_REST, UNREAD, Words};
+use crate::maps::{self, LOSS, WANT_STACK, global};
+use crate::read::{self, Block, NMI_NESTING_REST, UNREAD, Words};
 use crate::transport;
 
 /// What a probe takes for the normal state of its CPU.
@@ -50,66 +52,107 @@ pub struct Hook {
 /// Takes a hit of `probe` from the snapshot to the ring buffer.
 #[inline(always)]
 pub fn hit(ctx: *mut c_void, probe: u32, rest: Rest, hook: &Hook) {
-    let mut track_seq = 0;
-    let offset = read::watched_cpu(hook.tracks, &mut track_seq);
-    if offset == 0 {
-        return;
+    let Some((state, block)) = watched(probe) else { return };
+    let mut copy = Block::uninit();
+    if read::copy(block, &mut copy) {
+        judge(ctx, probe, rest, state, &read::take(block, &copy), hook);
+    } else {
+        unstable(state);
     }
-    let Some(books) = LOSS.get_ptr_mut(probe) else { return };
+}
+
+/// As [`hit`], where tasks at rest are expected. They are nearly all hits that there are: their way, which is what
+/// rcu-watch costs, is all here; what else there is turns aside.
+#[inline(always)]
+pub fn hit_of_task(ctx: *mut c_void, probe: u32, arg: u64) {
+    let Some((state, block)) = watched(probe) else { return };
+    let mut copy = Block::uninit();
+    if !read::copy(block, &mut copy) {
+        unstable(state);
+    } else if maps::mode() == mode::QUIET_USUAL && read::is_usual_task(&copy) {
+        state.at_rest += 1;
+    } else {
+        let words = read::take(state.block, &copy);
+        turn_aside(ctx, probe, state, &words, arg);
+    }
+}
+
+/// A function of its own, for the registers: those that it saves, the short way need not.
+#[inline(never)]
+fn turn_aside(ctx: *mut c_void, probe: u32, state: &mut ProbeState, words: &Words, arg: u64) {
+    judge(ctx, probe, Rest::Task, state, words, &Hook { arg, tracks: true, ..Hook::default() });
+}
+
+/// The entry of `probe` for this CPU, and where the CPU's words are; `None` where hits do not count.
+#[inline(always)]
+fn watched(probe: u32) -> Option<(&'static mut ProbeState, u64)> {
     // SAFETY: this CPU's map value; see the module's note on why nobody else writes it meanwhile.
-    let books = unsafe { &mut *books };
-    books.hits += 1;
-    let mut words = Words::default();
-    if !read::words(offset, &mut words) {
-        books.unstable += 1;
-        return;
-    }
+    let state = unsafe { &mut *LOSS.get_ptr_mut(probe)? };
+    let block = if state.block > UNWATCHED { state.block } else { read::find_block(state) };
+    (block > UNWATCHED).then_some((state, block))
+}
+
+#[inline(always)]
+fn judge(ctx: *mut c_void, probe: u32, rest: Rest, state: &mut ProbeState, words: &Words, hook: &Hook) {
     let mut preempt_count = UNREAD;
     if rest != Rest::Task {
-        preempt_count = read::preempt_count(&words);
+        preempt_count = read::preempt_count(words);
     }
     let mut flags = hook.flags;
     let mut is_online = true;
     if rest == Rest::TaskOrCounted {
-        let online = read::rcu_online(offset);
+        let online = read::rcu_online(state, words);
         flags |= online;
         is_online = online != flag::HAS_RCU_ONLINE;
     }
-    if is_online && is_at_rest(rest, &words, preempt_count) {
-        if stream().emit_at_rest == 0 {
-            books.at_rest += 1;
+    let mode = maps::mode();
+    if mode == mode::STOPPED {
+        return;
+    }
+    if is_online && is_at_rest(rest, words, preempt_count) {
+        if mode != mode::ALL {
+            state.at_rest += 1;
             return;
         }
         flags |= flag::AT_REST;
     }
     if preempt_count == UNREAD {
-        preempt_count = read::preempt_count(&words);
+        preempt_count = read::preempt_count(words);
     }
-    if preempt_count == UNREAD || !read::is_stable(&words) {
-        books.unstable += 1;
+    if preempt_count == UNREAD || !read::is_stable(words) {
+        unstable(state);
         return;
     }
-    send(ctx, probe, books, &words, preempt_count, track_seq, &Hook { flags, ..*hook });
+    state.turned += 1;
+    send(ctx, probe, state, words, preempt_count, &Hook { flags, ..*hook });
+}
+
+/// Counts a hit that says nothing.
+#[inline(always)]
+fn unstable(state: &mut ProbeState) {
+    if maps::mode() != mode::STOPPED {
+        state.turned += 1;
+        state.unstable += 1;
+    }
 }
 
 #[inline(always)]
 fn is_at_rest(rest: Rest, words: &Words, preempt_count: u64) -> bool {
-    let layout = layout();
-    let in_kernel = words.state & layout.rest_mask == layout.rest_state;
+    let in_kernel = words.state & global!(LAYOUT.rest_mask) == global!(LAYOUT.rest_state);
     let task = in_kernel && words.nesting == 1 && words.nmi_nesting == NMI_NESTING_REST;
     match rest {
         Rest::Never => false,
-        Rest::Watching => is_watching(words, layout.rest_mask),
+        Rest::Watching => is_watching(words, global!(LAYOUT.rest_mask)),
         Rest::Task => task,
         Rest::CountedOnKernel if words.nmi_nesting == 1 => false,
         Rest::TaskOrCounted | Rest::Counted | Rest::CountedOnKernel => {
             if preempt_count == UNREAD {
                 return false;
             }
-            let nmi = preempt_count & layout.nmi_mask != 0;
-            let hardirq = preempt_count & layout.hardirq_mask != 0;
+            let nmi = preempt_count & global!(LAYOUT.nmi_mask) != 0;
+            let hardirq = preempt_count & global!(LAYOUT.hardirq_mask) != 0;
             if nmi || (hardirq && is_idle_task()) {
-                return is_counted(words, layout.rest_mask);
+                return is_counted(words, global!(LAYOUT.rest_mask));
             }
             rest == Rest::TaskOrCounted && task
         }
@@ -141,14 +184,14 @@ fn is_idle_task() -> bool {
 fn send(
     ctx: *mut c_void,
     probe: u32,
-    books: &mut ProbeCounters,
+    state: &mut ProbeState,
     words: &Words,
     preempt_count: u64,
-    track_seq: u32,
     hook: &Hook,
 ) {
-    let probe_seq = books.emitted;
-    books.emitted += 1;
+    let probe_seq = state.emitted;
+    state.emitted += 1;
+    let track_seq = if hook.tracks { track_seq() } else { 0 };
     let sent = if takes_stack(probe) {
         transport::send(ctx, probe, |record: *mut StackRecord| {
             // SAFETY: room for one StackRecord; every byte of it is written, the frames by the helper or, where
@@ -171,8 +214,21 @@ fn send(
         })
     };
     if !sent {
-        books.lost += 1;
+        state.lost += 1;
     }
+}
+
+/// The number of this run among all of this CPU that track: the sum of their books, since none interrupts another.
+#[inline(always)]
+fn track_seq() -> u32 {
+    let mut runs = 0u64;
+    for probe in [slot::CHECKPOINT, slot::EQS_ENTER, slot::EQS_EXIT, slot::WATCH_STATE] {
+        if let Some(state) = LOSS.get_ptr(probe) {
+            // SAFETY: this CPU's map value.
+            runs += unsafe { (*state).at_rest + (*state).turned };
+        }
+    }
+    runs as u32
 }
 
 /// Whether the next record of this probe takes a stack; asks for none after that.

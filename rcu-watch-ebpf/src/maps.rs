@@ -7,21 +7,21 @@ use core::ptr;
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray};
-use rcu_watch_common::config::{CalibrationSample, CpuState, StateLayout, StreamConfig};
-use rcu_watch_common::counter::ProbeCounters;
+use rcu_watch_common::config::{CalibrationSample, StateLayout, StreamConfig, mode};
+use rcu_watch_common::counter::ProbeState;
 use rcu_watch_common::slot;
 
 /// The books, by probe id.
 #[map]
-pub static LOSS: PerCpuArray<ProbeCounters> = PerCpuArray::with_max_entries(slot::COUNT, 0);
+pub static LOSS: PerCpuArray<ProbeState> = PerCpuArray::with_max_entries(slot::COUNT, 0);
 
 /// Not 0: the next record of this probe takes a kernel stack along. The program clears it.
 #[map]
 pub static WANT_STACK: Array<u32> = Array::with_max_entries(slot::COUNT, 0);
 
-/// What a program needs to know of the CPU that it runs on.
+/// Not 0, by CPU: it is not watched. Asked by each probe once.
 #[map]
-pub static CPU: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
+pub static UNWATCHED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// What `rcuw_cal_read` read last.
 #[map]
@@ -32,7 +32,7 @@ pub static CALIBRATION: Array<CalibrationSample> = Array::with_max_entries(1, 0)
 pub static CALIBRATION_IRQ: PerCpuArray<CalibrationSample> = PerCpuArray::with_max_entries(1, 0);
 
 #[unsafe(no_mangle)]
-static LAYOUT: StateLayout = StateLayout {
+pub static LAYOUT: StateLayout = StateLayout {
     per_cpu_offset: 0,
     block: 0,
     preempt_count: 0,
@@ -52,18 +52,30 @@ static LAYOUT: StateLayout = StateLayout {
 };
 
 #[unsafe(no_mangle)]
-static STREAM: StreamConfig = StreamConfig { wake_bytes: 0, emit_at_rest: 0, padding: 0 };
+pub static STREAM: StreamConfig = StreamConfig { wake_bytes: 0 };
 
-/// Where this kernel keeps the words.
+/// One of `mode`. The only global that is not frozen: user space changes it while programs run.
+#[unsafe(no_mangle)]
+pub static mut MODE: u32 = mode::STOPPED;
+
+/// One field of a global: a load by itself, and where it is frozen a constant to the verifier. A whole struct would be
+/// copied to the stack first.
+macro_rules! global {
+    ($global:ident.$field:ident) => {
+        $crate::maps::read(&raw const $crate::maps::$global.$field)
+    };
+}
+pub(crate) use global;
+
+/// What is to be done with hits.
 #[inline(always)]
-pub fn layout() -> StateLayout {
-    // SAFETY: a valid static; volatile because the loader replaces its bytes before the programs run.
-    unsafe { ptr::read_volatile(&raw const LAYOUT) }
+pub fn mode() -> u32 {
+    read(&raw const MODE)
 }
 
-/// How to send.
+/// For [`global`].
 #[inline(always)]
-pub fn stream() -> StreamConfig {
-    // SAFETY: as in `layout`.
-    unsafe { ptr::read_volatile(&raw const STREAM) }
+pub fn read<T: Copy>(field: *const T) -> T {
+    // SAFETY: all of a static or a field of it; volatile because user space sets the bytes.
+    unsafe { ptr::read_volatile(field) }
 }

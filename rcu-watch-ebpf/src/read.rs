@@ -4,13 +4,15 @@
 //! time it is read again ([`is_stable`]): every transition steps S, and a balanced interrupt out of an EQS
 //! steps it twice.
 
+use core::mem::MaybeUninit;
 use core::ptr;
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
-use rcu_watch_common::config::{CpuState, STATE_BLOCK_BYTES, StateLayout};
+use rcu_watch_common::config::{STATE_BLOCK_BYTES, mode, usual};
+use rcu_watch_common::counter::{ProbeState, UNKNOWN, UNWATCHED};
 use rcu_watch_common::record::flag;
 
-use crate::maps::{CPU, layout};
+use crate::maps::{self, global};
 use crate::transport::read_kernel;
 
 /// M at rest: `DYNTICK_IRQ_NONIDLE`, since 6.0 `CT_NESTING_IRQ_NONIDLE`, LONG_MAX/2 + 1.
@@ -19,13 +21,14 @@ pub const NMI_NESTING_REST: u64 = 1 << 62;
 /// P where it could not be read; no kernel counts that deep.
 pub const UNREAD: u64 = u64::MAX;
 
-/// S, N and M of one CPU, and where they were read.
+/// S, N and M of one CPU.
 #[derive(Clone, Copy, Default)]
 pub struct Words {
     pub state: u32,
     pub nesting: u64,
     pub nmi_nesting: u64,
-    pub cpu_offset: u64,
+    /// Address of the block that they were read from.
+    pub block: u64,
 }
 
 // No `Option` of what was read: its payload is undefined when it is `None`, the compiler copies it all the same,
@@ -38,117 +41,136 @@ fn read<T: Copy>(address: u64, value: &mut T) -> bool {
     unsafe { read_kernel(ptr::from_mut(value).cast(), size_of::<T>() as u32, address as *const _) == 0 }
 }
 
-/// Where the running CPU's per-CPU data starts; 0 where this CPU is not watched or that cannot be read.
-///
-/// A run that `tracks` gets the CPU's next number. What tracks does not nest, so the count needs no atomics.
-#[inline(always)]
-pub fn watched_cpu(tracks: bool, track_seq: &mut u32) -> u64 {
-    let Some(state) = CPU.get_ptr_mut(0) else { return 0 };
-    // SAFETY: a map value of this CPU; the verifier holds us to its bounds.
-    let CpuState { offset, unwatched, track_seq: last, .. } = unsafe { *state };
-    if unwatched != 0 {
-        return 0;
+/// Finds where the running CPU has its block, and keeps it for the probe's next hit; [`UNKNOWN`] or [`UNWATCHED`] where
+/// hits do not count.
+#[inline(never)]
+pub fn find_block(state: &mut ProbeState) -> u64 {
+    if state.block == UNKNOWN && maps::mode() != mode::STOPPED {
+        // SAFETY: no arguments, no side effects.
+        state.block = if is_watched() { block_of(unsafe { bpf_get_smp_processor_id() }) } else { UNWATCHED };
     }
-    if tracks {
-        *track_seq = last.wrapping_add(1);
-        // SAFETY: as above.
-        unsafe { (*state).track_seq = *track_seq };
-    }
-    if offset != 0 {
-        return offset;
-    }
-    // SAFETY: no arguments, no side effects.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    let offset = cpu_offset(&layout(), cpu);
-    // SAFETY: as above.
-    unsafe { (*state).offset = offset };
-    offset
+    state.block
 }
 
-/// Whether RCU takes this CPU, whose per-CPU data starts at `offset`, for online, that is whether grace periods
+#[inline(always)]
+fn is_watched() -> bool {
+    let Some(unwatched) = maps::UNWATCHED.get_ptr(0) else { return false };
+    // SAFETY: a map value of this CPU; the verifier holds us to its bounds.
+    unsafe { *unwatched == 0 }
+}
+
+/// Whether RCU takes the CPU that `words` were read from, which is this one, for online, that is whether grace periods
 /// wait for it: bits of `flag`, none where that cannot be told.
 ///
 /// `rcu_data.mynode->qsmaskinitnext & rcu_data.grpmask`, kernel/rcu/tree.c:rcu_lockdep_current_cpu_online. Where
 /// the word lies and which bit it is never change after boot.
 #[inline(always)]
-pub fn rcu_online(offset: u64) -> u32 {
-    let layout = layout();
-    if layout.rcu_data == 0 {
+pub fn rcu_online(state: &mut ProbeState, words: &Words) -> u32 {
+    if global!(LAYOUT.rcu_data) == 0 {
         return 0;
     }
-    let Some(state) = CPU.get_ptr_mut(0) else { return 0 };
-    // SAFETY: a map value of this CPU.
-    let CpuState { mut online_word, mut online_bit, .. } = unsafe { *state };
-    if online_word == 0 {
-        let rcu_data = layout.rcu_data + offset;
-        let node = kernel_word(rcu_data + u64::from(layout.mynode_offset));
-        online_bit = kernel_word(rcu_data + u64::from(layout.grpmask_offset));
-        if node == 0 || online_bit == 0 {
+    if state.online_word == 0 {
+        let rcu_data = global!(LAYOUT.rcu_data).wrapping_add(cpu_offset(words));
+        let node = kernel_word(rcu_data.wrapping_add(u64::from(global!(LAYOUT.mynode_offset))));
+        let bit = kernel_word(rcu_data.wrapping_add(u64::from(global!(LAYOUT.grpmask_offset))));
+        if node == 0 || bit == 0 {
             return 0;
         }
-        online_word = node + u64::from(layout.qsmaskinitnext_offset);
-        // SAFETY: as above.
-        unsafe {
-            (*state).online_bit = online_bit;
-            (*state).online_word = online_word;
-        }
+        state.online_bit = bit;
+        state.online_word = node.wrapping_add(u64::from(global!(LAYOUT.qsmaskinitnext_offset)));
     }
     let mut online = 0u64;
-    if !read(online_word, &mut online) {
+    if !read(state.online_word, &mut online) {
         return 0;
     }
-    if online & online_bit == 0 { flag::HAS_RCU_ONLINE } else { flag::HAS_RCU_ONLINE | flag::RCU_ONLINE }
+    if online & state.online_bit == 0 {
+        flag::HAS_RCU_ONLINE
+    } else {
+        flag::HAS_RCU_ONLINE | flag::RCU_ONLINE
+    }
 }
 
-/// Where `cpu`'s per-CPU data starts; 0 where that cannot be read.
+/// Where `cpu` has its block; [`UNKNOWN`] where that cannot be read.
 #[inline(always)]
-fn cpu_offset(layout: &StateLayout, cpu: u32) -> u64 {
+fn block_of(cpu: u32) -> u64 {
     let mut offset = 0u64;
-    if read(layout.per_cpu_offset + u64::from(cpu) * 8, &mut offset) { offset } else { 0 }
+    let readable = read(global!(LAYOUT.per_cpu_offset).wrapping_add(u64::from(cpu) * 8), &mut offset);
+    if readable && offset != 0 { global!(LAYOUT.block).wrapping_add(offset) } else { UNKNOWN }
 }
 
-/// The words of the CPU whose per-CPU data starts at `cpu_offset`; false where they cannot be read.
+/// A block as it was read. Room for more, since where the words lie in it is known to the verifier at last.
+pub type Block = MaybeUninit<[u64; STATE_BLOCK_BYTES / 8 + 1]>;
+
+/// Copies a block; false where it cannot be read.
 #[inline(always)]
-pub fn words(cpu_offset: u64, words: &mut Words) -> bool {
-    let layout = layout();
-    let mut block = [0u64; STATE_BLOCK_BYTES / 8];
-    if !read(layout.block + cpu_offset, &mut block) {
-        return false;
-    }
-    let bytes = block.as_ptr().cast::<u8>();
+pub fn copy(block: u64, copy: &mut Block) -> bool {
+    // SAFETY: the helper writes as many bytes as it is told, of which there are more, or fails.
+    unsafe { read_kernel(copy.as_mut_ptr().cast(), STATE_BLOCK_BYTES as u32, block as *const _) == 0 }
+}
+
+/// Whether the words, where their layout is the usual one, are those of a task in the kernel. The compiler knows all
+/// places and values, which is half the way of [`take`].
+#[inline(always)]
+pub fn is_usual_task(copy: &Block) -> bool {
+    let bytes = copy.as_ptr().cast::<u8>();
+    // SAFETY: aligned places within the part of the copy that was written.
+    let (state, nesting, nmi_nesting) = unsafe {
+        (
+            *bytes.add(usual::STATE_OFFSET).cast::<u32>(),
+            *bytes.add(usual::NESTING_OFFSET).cast::<u64>(),
+            *bytes.add(usual::NMI_NESTING_OFFSET).cast::<u64>(),
+        )
+    };
+    state & usual::REST_MASK == usual::REST_STATE && nesting == 1 && nmi_nesting == NMI_NESTING_REST
+}
+
+/// The words of a block that was copied.
+#[inline(always)]
+pub fn take(block: u64, copy: &Block) -> Words {
+    let bytes = copy.as_ptr().cast::<u8>();
     // SAFETY: the loader only sets offsets within the block, aligned; for the verifier they are constants of
-    // a frozen map, and the masks keep them in bounds all the same.
+    // a frozen map, and the masks keep them within the copy all the same.
     unsafe {
-        words.state = *bytes.add((layout.state_offset & 28) as usize).cast::<u32>();
-        words.nesting = *bytes.add((layout.nesting_offset & 24) as usize).cast::<u64>();
-        words.nmi_nesting = *bytes.add((layout.nmi_nesting_offset & 24) as usize).cast::<u64>();
+        Words {
+            state: *bytes.add((global!(LAYOUT.state_offset) & 28) as usize).cast::<u32>(),
+            nesting: *bytes.add((global!(LAYOUT.nesting_offset) & 24) as usize).cast::<u64>(),
+            nmi_nesting: *bytes.add((global!(LAYOUT.nmi_nesting_offset) & 24) as usize).cast::<u64>(),
+            block,
+        }
     }
-    words.cpu_offset = cpu_offset;
-    true
 }
 
 /// The words of another CPU: for calibration and statistics only, since nothing holds it still.
 #[inline(always)]
 pub fn remote_words(cpu: u32, remote: &mut Words) -> bool {
-    let offset = cpu_offset(&layout(), cpu);
-    offset != 0 && words(offset, remote)
+    let block = block_of(cpu);
+    let mut read = Block::uninit();
+    if block == UNKNOWN || !copy(block, &mut read) {
+        return false;
+    }
+    *remote = take(block, &read);
+    true
 }
 
 /// Whether S is still what it was.
 #[inline(always)]
 pub fn is_stable(words: &Words) -> bool {
-    let layout = layout();
-    let address = layout.block + words.cpu_offset + u64::from(layout.state_offset);
+    let address = words.block.wrapping_add(u64::from(global!(LAYOUT.state_offset)));
     let mut state = 0u32;
     read(address, &mut state) && state == words.state
+}
+
+/// `__per_cpu_offset` of the CPU that `words` were read from.
+#[inline(always)]
+pub fn cpu_offset(words: &Words) -> u64 {
+    words.block.wrapping_sub(global!(LAYOUT.block))
 }
 
 /// P of the CPU that `words` were read from, or [`UNREAD`].
 #[inline(always)]
 pub fn preempt_count(words: &Words) -> u64 {
-    let layout = layout();
-    let address = layout.preempt_count + words.cpu_offset;
-    if layout.preempt_count_bytes == 8 {
+    let address = global!(LAYOUT.preempt_count).wrapping_add(cpu_offset(words));
+    if global!(LAYOUT.preempt_count_bytes) == 8 {
         let mut count = 0u64;
         if read(address, &mut count) { count } else { UNREAD }
     } else {

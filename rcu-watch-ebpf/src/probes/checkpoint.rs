@@ -5,7 +5,7 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use rcu_watch_common::slot;
 
-use crate::emit::{Hook, Rest, hit};
+use crate::emit::hit_of_task;
 
 /// Hook: `sched_switch(bool preempt, struct task_struct *prev, struct task_struct *next, ...)`.
 /// Context: the scheduler, interrupts off; does not nest.
@@ -13,6 +13,6 @@ use crate::emit::{Hook, Rest, hit};
 /// Misses: nothing on the CPUs that switch; a CPU that never switches is never checked.
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub fn rcuw_checkpoint(ctx: RawTracePointContext) -> i32 {
-    hit(ctx.as_ptr(), slot::CHECKPOINT, Rest::Task, &Hook { tracks: true, ..Hook::default() });
+    hit_of_task(ctx.as_ptr(), slot::CHECKPOINT, 0);
     0
 }

@@ -6,7 +6,7 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use rcu_watch_common::slot;
 
-use crate::emit::{Hook, Rest, hit};
+use crate::emit::hit_of_task;
 
 /// `PWR_EVENT_EXIT` of include/trace/events/power.h: (u32)-1.
 const EXIT: u32 = u32::MAX;
@@ -19,7 +19,6 @@ const EXIT: u32 = u32::MAX;
 pub fn rcuw_cpu_idle(ctx: RawTracePointContext) -> i32 {
     let state: u64 = ctx.arg(0);
     let probe = if state as u32 == EXIT { slot::EQS_EXIT } else { slot::EQS_ENTER };
-    let hook = Hook { arg: u64::from(state as u32), tracks: true, ..Hook::default() };
-    hit(ctx.as_ptr(), probe, Rest::Task, &hook);
+    hit_of_task(ctx.as_ptr(), probe, u64::from(state as u32));
     0
 }

@@ -7,7 +7,7 @@ pub use aya_ebpf::helpers::generated::bpf_probe_read_kernel as read_kernel;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::RingBuf;
 
-use crate::maps::stream;
+use crate::maps::global;
 
 /// Records on their way to user space. The loader sets the size.
 #[map]
@@ -26,7 +26,7 @@ pub fn send<T: 'static>(_ctx: *mut c_void, _probe: u32, fill: impl FnOnce(*mut T
 /// that is being watched, and the reader looks by itself ten times a second.
 #[inline(always)]
 fn wake_flags() -> u64 {
-    if EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= stream().wake_bytes {
+    if EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= global!(STREAM.wake_bytes) {
         u64::from(BPF_RB_FORCE_WAKEUP)
     } else {
         u64::from(BPF_RB_NO_WAKEUP)

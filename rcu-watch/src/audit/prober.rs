@@ -150,7 +150,7 @@ impl Prober {
             states: Vec::new(),
             first_id: self.sums.findings.len() as u32,
         };
-        batch.programs.watch_only(&self.cpus)?;
+        batch.programs.start_counting(&self.cpus)?;
         let mut attached = Vec::new();
         for (index, function) in functions.iter().enumerate() {
             attached.push(batch.attach(facts, function));

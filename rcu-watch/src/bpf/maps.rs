@@ -2,8 +2,8 @@
 
 use aya::maps::{Array, Map, MapError, PerCpuArray, PerCpuValues};
 use aya::{Ebpf, Pod};
-use rcu_watch_common::config::{CalibrationSample, CpuState};
-use rcu_watch_common::counter::ProbeCounters;
+use rcu_watch_common::config::CalibrationSample;
+use rcu_watch_common::counter::ProbeState;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::BpfError;
@@ -23,7 +23,9 @@ pub const LAYOUT: &str = "LAYOUT";
 pub const STREAM: &str = "STREAM";
 const LOSS: &str = "LOSS";
 const WANT_STACK: &str = "WANT_STACK";
-const CPU: &str = "CPU";
+const UNWATCHED: &str = "UNWATCHED";
+/// Where the compiler puts the only global that is not frozen.
+const MODE: &str = ".data";
 const CALIBRATION: &str = "CALIBRATION";
 const CALIBRATION_IRQ: &str = "CALIBRATION_IRQ";
 
@@ -36,10 +38,10 @@ pub fn take_events(bpf: &mut Ebpf) -> Result<Map, BpfError> {
     bpf.take_map(EVENTS).ok_or_else(|| BpfError::Missing(EVENTS.to_owned()))
 }
 
-/// The counters of one probe on every possible CPU, by CPU number.
-pub fn counters(bpf: &Ebpf, probe: ProbeId) -> Result<Vec<(CpuId, ProbeCounters)>, BpfError> {
+/// The books of one probe on every possible CPU, by CPU number.
+pub fn books(bpf: &Ebpf, probe: ProbeId) -> Result<Vec<(CpuId, ProbeState)>, BpfError> {
     let map = bpf.map(LOSS).ok_or_else(|| BpfError::Missing(LOSS.to_owned()))?;
-    let map: PerCpuArray<_, MapValue<ProbeCounters>> = PerCpuArray::try_from(map).map_err(at(LOSS))?;
+    let map: PerCpuArray<_, MapValue<ProbeState>> = PerCpuArray::try_from(map).map_err(at(LOSS))?;
     let values = map.get(&probe.0, 0).map_err(at(LOSS))?;
     Ok((0..).map(CpuId).zip(values.iter().map(|value| value.0)).collect())
 }
@@ -83,17 +85,20 @@ pub fn calibration_irqs(bpf: &Ebpf) -> Result<Vec<CalibrationSample>, BpfError> 
     Ok(values.iter().map(|value| value.0).collect())
 }
 
-/// Leaves CPUs unwatched: their hits are neither counted nor sent.
+/// Leaves CPUs unwatched: their hits are neither counted nor sent. Probes ask once: nothing may be counted yet.
 pub fn watch_only(bpf: &mut Ebpf, is_watched: impl Fn(CpuId) -> bool) -> Result<(), BpfError> {
-    let map = bpf.map_mut(CPU).ok_or_else(|| BpfError::Missing(CPU.to_owned()))?;
-    let mut map: PerCpuArray<_, MapValue<CpuState>> = PerCpuArray::try_from(map).map_err(at(CPU))?;
-    let count = map.get(&0, 0).map_err(at(CPU))?.len() as u32;
-    let states: Vec<_> = (0..count)
-        .map(|cpu| {
-            MapValue(CpuState { unwatched: u32::from(!is_watched(CpuId(cpu))), ..CpuState::default() })
-        })
-        .collect();
-    let states = PerCpuValues::try_from(states)
+    let map = bpf.map_mut(UNWATCHED).ok_or_else(|| BpfError::Missing(UNWATCHED.to_owned()))?;
+    let mut map: PerCpuArray<_, u64> = PerCpuArray::try_from(map).map_err(at(UNWATCHED))?;
+    let count = map.get(&0, 0).map_err(at(UNWATCHED))?.len() as u32;
+    let values: Vec<_> = (0..count).map(|cpu| u64::from(!is_watched(CpuId(cpu)))).collect();
+    let values = PerCpuValues::try_from(values)
         .map_err(|source| BpfError::Syscall { call: "reading the number of possible CPUs", source })?;
-    map.set(0, states, 0).map_err(at(CPU))
+    map.set(0, values, 0).map_err(at(UNWATCHED))
+}
+
+/// Sets what is to be done with hits: one of `rcu_watch_common::config::mode`.
+pub fn set_mode(bpf: &mut Ebpf, mode: u32) -> Result<(), BpfError> {
+    let map = bpf.map_mut(MODE).ok_or_else(|| BpfError::Missing(MODE.to_owned()))?;
+    let mut map: Array<_, u32> = Array::try_from(map).map_err(at(MODE))?;
+    map.set(0, mode, 0).map_err(at(MODE))
 }

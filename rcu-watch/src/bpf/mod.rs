@@ -15,6 +15,7 @@ pub mod watchpoint;
 
 pub use object::{Programs, StreamOptions};
 pub use reader::Reader;
+pub use stats::ProbeCounters;
 pub use transport::Transport;
 
 use crate::core::units::CpuId;

@@ -1,7 +1,7 @@
 //! The loaded BPF object: maps made, globals set, no program verified or attached yet.
 
 use aya::Ebpf;
-use rcu_watch_common::config::{StateLayout, StreamConfig};
+use rcu_watch_common::config::{StateLayout, StreamConfig, mode};
 
 use super::BpfError;
 use super::attach::Attached;
@@ -12,6 +12,7 @@ use super::transport::Transport;
 use super::types::{self, Functions};
 use super::watchpoint::Watchpoints;
 use crate::core::units::CpuId;
+use crate::kernel::layout::is_usual;
 
 /// How the stream from the programs is to run.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,8 @@ pub struct Programs {
     pub(super) watchpoints: Watchpoints,
     /// Whether calibration reads at checkpoints, or by programs that it runs itself.
     pub(super) reads: Reads,
+    /// While hits count.
+    mode: u32,
 }
 
 impl Programs {
@@ -49,11 +52,7 @@ impl Programs {
     /// Where the kernel refuses: no BPF, no privileges, no such transport.
     pub fn load(layout: StateLayout, options: StreamOptions) -> Result<(Self, Reader), BpfError> {
         let global = MapValue(layout);
-        let stream = MapValue(StreamConfig {
-            wake_bytes: u64::from(options.ring_bytes / 4),
-            emit_at_rest: u32::from(options.emit_at_rest),
-            padding: 0,
-        });
+        let stream = MapValue(StreamConfig { wake_bytes: u64::from(options.ring_bytes / 4) });
         let mut loader = types::loader();
         loader.override_global(maps::LAYOUT, &global, true).override_global(maps::STREAM, &stream, true);
         if options.transport == Transport::RingBuffer {
@@ -69,6 +68,11 @@ impl Programs {
             cpu_offsets: Vec::new(),
             watchpoints: Watchpoints::default(),
             reads: Reads::of(options.transport),
+            mode: match (options.emit_at_rest, is_usual(&layout)) {
+                (true, _) => mode::ALL,
+                (false, true) => mode::QUIET_USUAL,
+                (false, false) => mode::QUIET,
+            },
         };
         Ok((programs, reader))
     }
@@ -83,11 +87,20 @@ impl Programs {
         }
     }
 
-    /// Leaves all but these CPUs unwatched.
+    /// Counts from here on, on these CPUs. Nothing is counted before; which CPUs cannot be changed afterwards.
+    ///
+    /// # Errors
+    /// Where a map cannot be written.
+    pub fn start_counting(&mut self, cpus: &[CpuId]) -> Result<(), BpfError> {
+        maps::watch_only(&mut self.bpf, |cpu| cpus.contains(&cpu))?;
+        maps::set_mode(&mut self.bpf, self.mode)
+    }
+
+    /// Counts nothing more, whatever is still attached.
     ///
     /// # Errors
     /// Where the map cannot be written.
-    pub fn watch_only(&mut self, cpus: &[CpuId]) -> Result<(), BpfError> {
-        maps::watch_only(&mut self.bpf, |cpu| cpus.contains(&cpu))
+    pub fn stop_counting(&mut self) -> Result<(), BpfError> {
+        maps::set_mode(&mut self.bpf, mode::STOPPED)
     }
 }

@@ -4,11 +4,33 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
-use rcu_watch_common::counter::ProbeCounters;
+use rcu_watch_common::counter::ProbeState;
 use rcu_watch_common::slot;
 
 use super::{BpfError, Programs, failed, maps};
 use crate::core::units::{CpuId, ProbeId};
+
+/// The books of one probe on one CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProbeCounters {
+    /// Runs of the program.
+    pub hits: u64,
+    /// Runs that found the state the probe expects and sent nothing.
+    pub at_rest: u64,
+    /// Runs dropped because S moved while it was read, or because the state could not be read.
+    pub unstable: u64,
+    /// Runs that tried to send a record.
+    pub emitted: u64,
+    /// Records for which the ring buffer had no room.
+    pub lost: u64,
+}
+
+impl From<ProbeState> for ProbeCounters {
+    fn from(state: ProbeState) -> Self {
+        let ProbeState { at_rest, turned, unstable, emitted, lost, .. } = state;
+        Self { hits: at_rest + turned, at_rest, unstable, emitted, lost }
+    }
+}
 
 /// The kernel's own counters of one program.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,7 +47,8 @@ impl Programs {
     /// # Errors
     /// Where the map cannot be read.
     pub fn counters(&self, probe: ProbeId) -> Result<Vec<(CpuId, ProbeCounters)>, BpfError> {
-        maps::counters(&self.bpf, probe)
+        let books = maps::books(&self.bpf, probe)?;
+        Ok(books.into_iter().map(|(cpu, state)| (cpu, state.into())).collect())
     }
 
     /// Writes that watchpoints saw, whether their program ran or not. More than its hits: the rest was missed.

@@ -3,9 +3,7 @@
 //! The programs count hits, at_rest, unstable, emitted and lost; the pipeline counts delivered. At the end
 //! both must agree to the last record: hits = at_rest + unstable + emitted, and emitted = delivered + lost.
 
-use rcu_watch_common::counter::ProbeCounters;
-
-use crate::bpf::{BpfError, Programs};
+use crate::bpf::{BpfError, ProbeCounters, Programs};
 use crate::core::units::{CpuId, ProbeId};
 use crate::report::summary::{Book, Totals};
 use crate::report::{Lost, Missed};

@@ -50,14 +50,12 @@ pub fn start(
         ring_bytes: args.ring_bytes.unwrap_or(StreamOptions::default().ring_bytes),
     };
     let loaded = load_calibrated(&mut layout, options, &plan.cpus);
-    let (mut programs, reader, calibration) = loaded.map_err(|error| {
+    let (programs, reader, calibration) = loaded.map_err(|error| {
         let mut header = header_of(facts, plan, "watch");
         header.layout = Some(layout_report(&layout, false, Vec::new()));
         header.plan = plan.report(|_| (None, Proof::NotAttached));
         refuse_if_unsupported(&mut stream, args.output.format, header, error)
     })?;
-    // Nothing is counted before everything is attached: books of an entry and its exit start at once.
-    programs.watch_only(&[])?;
     let started = clock::now();
     let cpu_seconds_at_start = clock::own_cost()?.cpu_seconds;
     let mut session = Session {
@@ -86,7 +84,8 @@ pub fn start(
     // What it knows is of before our own probes; it looks when they are there.
     let follower = Follower::new(Tree::live(), Running, facts.clone(), request.clone());
     let (attached, unseen) = session.attach(plan);
-    session.programs.watch_only(&plan.cpus)?;
+    // Nothing was counted before everything was attached: books of an entry and its exit start at once.
+    session.programs.start_counting(&plan.cpus)?;
     session.prove_watchpoints()?;
     session.following = Some(Following::start(follower, &session.probes)?);
     session.programs.give_back_memory();

@@ -42,7 +42,7 @@ impl Session {
         let probes: Vec<ProbeId> = self.probes.iter().map(|running| running.id).collect();
         self.programs.close_watchpoints();
         // Nothing is counted from here on, however long it takes until everything is detached.
-        let stopped = self.programs.watch_only(&[]);
+        let stopped = self.programs.stop_counting();
         let grace = self.programs.detach_all()?;
         stopped?;
         std::thread::sleep(grace.max(SETTLE));

@@ -5,7 +5,7 @@ use rcu_watch_common::config::StateLayout;
 use super::facts;
 use crate::core::model::generation::Generation;
 use crate::kernel::btf::{Found, Member};
-use crate::kernel::layout::{Layout, LayoutError, find};
+use crate::kernel::layout::{Layout, LayoutError, find, is_usual};
 use crate::kernel::symbol::{Symbol, Wanted};
 
 fn found(object: &str, members: [(&str, u32, u32); 3]) -> Found {
@@ -107,6 +107,7 @@ fn the_stock_kernels_have_the_layouts_that_they_had_when_they_ran() {
         let layout = facts(kernel).layout.unwrap();
         assert_eq!(layout.generation, generation, "{kernel}");
         assert_eq!(layout.for_programs(), Ok(state), "{kernel}");
+        assert_eq!(is_usual(&state), kernel != "5.10", "{kernel}");
     }
 }
 

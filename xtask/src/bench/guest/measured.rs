@@ -18,7 +18,7 @@ pub struct Measured {
 impl Measured {
     /// # Errors
     /// A guest that broke, or in which not even rcu-watch could be measured.
-    pub fn of(record: &BootRecord) -> Result<Self> {
+    pub fn of(record: &BootRecord, observers: &[Observer]) -> Result<Self> {
         if let Some(panic) = &record.panic {
             bail!("the guest panicked: {panic}");
         }
@@ -30,7 +30,7 @@ impl Measured {
             for output in scenario.commands.values() {
                 measured.read(&String::from_utf8_lossy(&output.stdout));
             }
-            for observer in Observer::ALL {
+            for &observer in observers {
                 let name = observer.name();
                 let output = scenario.commands.get(name).with_context(|| {
                     format!("the guest ended before {name} was run; see its log in target/lab")
@@ -58,6 +58,11 @@ impl Measured {
                 self.values.insert(name.to_owned(), value);
             }
         }
+    }
+
+    /// All of it, a number a line, for two runs to be compared.
+    pub fn lines(&self) -> String {
+        self.values.iter().map(|(name, value)| format!("{name} {value}\n")).collect()
     }
 
     pub fn get(&self, observer: Observer, name: &str) -> Option<i64> {

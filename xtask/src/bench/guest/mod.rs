@@ -10,17 +10,20 @@ mod plan;
 mod table;
 mod usual;
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::document;
+use crate::cache;
 use crate::lab;
 use crate::process::{output, say};
 use crate::setup::{self, For};
 use measured::Measured;
+use plan::Observer;
 use usual::Usual;
 
 #[derive(Debug, Args)]
@@ -31,6 +34,9 @@ pub struct Guest {
     /// This rcu-watch, and not one built now
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
+    /// These observers only, nobody being one of them (repeatable; writes nothing)
+    #[arg(long, value_name = "NAME")]
+    only: Vec<Observer>,
     /// Leave docs/performance.md as it is
     #[arg(long)]
     no_write: bool,
@@ -38,25 +44,32 @@ pub struct Guest {
 
 pub fn run(args: &Guest) -> Result<()> {
     setup::ensure(&[For::Build, For::Lab])?;
+    let observers = if args.only.is_empty() { &Observer::ALL[..] } else { &args.only };
     let (mut counted, mut usual) = (Vec::new(), Vec::new());
     for kernel in &args.kernel {
         let lab = lab::Bench::with_binary(kernel, args.binary.clone())?;
-        counted.push((lab.release().to_owned(), measure(&lab, kernel)?));
+        counted.push((lab.release().to_owned(), measure(&lab, kernel, observers)?));
+        if !args.only.is_empty() {
+            continue;
+        }
         say(&format!("{}: memory and flood, with two CPUs", lab.release()));
         usual.push(usual::measure(&lab)?);
     }
     let text = text(&counted, &usual)?;
     print!("{text}");
-    if !args.no_write {
+    if !args.no_write && args.only.is_empty() {
         document::replace("bench guest", &text)?;
     }
     Ok(())
 }
 
-fn measure(lab: &lab::Bench, kernel: &str) -> Result<Measured> {
+fn measure(lab: &lab::Bench, kernel: &str, observers: &[Observer]) -> Result<Measured> {
     let files = bpftrace::files(kernel)?;
     say(&format!("{}: counting instructions; under emulation this takes minutes", lab.release()));
-    Measured::of(&lab.boot_counting(files, plan::steps())?)
+    let measured = Measured::of(&lab.boot_counting(files, plan::steps(observers))?, observers)?;
+    let path = cache::target().join("lab").join(format!("{}.bench", lab.release()));
+    fs::write(&path, measured.lines()).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(measured)
 }
 
 /// What goes into the document: how it was measured, and both tables.

@@ -19,6 +19,10 @@ enum Goal {
     Ratio(f64),
     /// At most this much above the empty program.
     Above(f64),
+    /// At most this much.
+    Most(f64),
+    /// At least so many times bpftrace's.
+    Times(f64),
 }
 
 impl Row {
@@ -32,6 +36,8 @@ impl Row {
         Some(match self.goal? {
             Goal::Ratio(most) => (format!("{most} x bpftrace"), self.ratio()? <= most),
             Goal::Above(most) => (format!("empty + {most}"), self.ours? - self.empty? <= most),
+            Goal::Most(most) => (format!("{most}"), self.ours? <= most),
+            Goal::Times(least) => (format!("{least} x bpftrace"), self.ratio()? >= least),
         })
     }
 }
@@ -51,6 +57,7 @@ fn rows(of: &Measured) -> Vec<Row> {
     };
     let plain = |what, ours, theirs| Row { what, empty: None, ours, theirs, goal: None };
     let started = |observer| of.get(observer, "to_work").map(|value| value as f64 / 1e6);
+    let resident = |observer| of.get(observer, "resident_kib").map(|value| value as f64 / 1024.0);
     let (ours, theirs) = (Observer::Default, Observer::BpftraceQuiet);
     let checkpoint =
         row("a context switch at rest", switch, Observer::EmptyTracepoint, Some(Goal::Ratio(0.4)));
@@ -66,9 +73,16 @@ fn rows(of: &Measured) -> Vec<Row> {
         Row {
             what: "a record sent and printed, kernel and user",
             empty: None,
-            ours: end_to_end(of, Observer::All, switch),
-            theirs: end_to_end(of, Observer::BpftraceAll, switch),
+            ours: end_to_end(of, Observer::All, call),
+            theirs: end_to_end(of, Observer::BpftraceAll, call),
             goal: Some(Goal::Ratio(0.5)),
+        },
+        Row {
+            what: "such records a second, bpftrace's with `-f json`",
+            empty: None,
+            ours: end_to_end(of, Observer::All, call).map(|instructions| 1e9 / instructions),
+            theirs: end_to_end(of, Observer::BpftraceJson, call).map(|instructions| 1e9 / instructions),
+            goal: Some(Goal::Times(10.0)),
         },
         plain("a context switch, watchpoints always", above_bare(of, Observer::Always, switch), None),
         Row {
@@ -77,6 +91,13 @@ fn rows(of: &Measured) -> Vec<Row> {
             ours: started(ours),
             theirs: started(theirs),
             goal: Some(Goal::Ratio(0.5)),
+        },
+        Row {
+            what: "most memory resident, MiB",
+            empty: None,
+            ours: resident(ours),
+            theirs: resident(theirs),
+            goal: Some(Goal::Most(16.0)),
         },
         plain(
             "the checkpoint's program, BPF instructions",
@@ -87,6 +108,16 @@ fn rows(of: &Measured) -> Vec<Row> {
             "the checkpoint's program, bytes of x86 code",
             program(ours, "rcuw_checkpoint", "jited"),
             program(theirs, "sched_switch", "jited"),
+        ),
+        plain(
+            "a function's program, BPF instructions",
+            program(ours, "rcuw_fentry_00", "xlated"),
+            program(theirs, "security_task", "xlated"),
+        ),
+        plain(
+            "a function's program, bytes of x86 code",
+            program(ours, "rcuw_fentry_00", "jited"),
+            program(theirs, "security_task", "jited"),
         ),
     ]
 }
@@ -170,8 +201,12 @@ mod tests {
              empty-tracepoint pingpong hits 8000\nempty-tracepoint pingpong instructions 51991117\n\
              rcu-watch pingpong hits 8000\nrcu-watch pingpong instructions 53416070\n\
              bpftrace pingpong hits 8000\nbpftrace pingpong instructions 62036784\n\
-             rcu-watch-all pingpong hits 8000\nrcu-watch-all pingpong instructions 91163456\n\
-             rcu-watch-all pingpong observer_after 8000000\n\
+             nobody prctl hits 8000\nnobody prctl instructions 9927185\n\
+             rcu-watch-all prctl hits 8000\nrcu-watch-all prctl instructions 49927185\n\
+             rcu-watch-all prctl observer_after 8000000\n\
+             bpftrace-json prctl hits 8000\nbpftrace-json prctl instructions 409927185\n\
+             bpftrace-json prctl observer_after 0\n\
+             rcu-watch resident_kib 17408\nbpftrace resident_kib 110592\n\
              rcu-watch program rcuw_checkpoint xlated 266\n",
         );
         let text = markdown(&[("6.1.0".to_owned(), measured)]);
@@ -181,6 +216,10 @@ mod tests {
             "| the same, against the empty program | 6.1.0 | 103 | 282 | 1,359 | 0.21 | empty + 150: **missed** |",
         );
         has("| a record sent and printed, kernel and user | 6.1.0 |  | 6,000 |  |  |  |");
+        has(
+            "| such records a second, bpftrace's with `-f json` | 6.1.0 |  | 166,667 | 20,000 | 8.33 | 10 x bpftrace: **missed** |",
+        );
+        has("| most memory resident, MiB | 6.1.0 |  | 17 | 108 | 0.16 | 16: **missed** |");
         has("| the checkpoint's program, BPF instructions | 6.1.0 |  | 266 |  |  |  |");
     }
 

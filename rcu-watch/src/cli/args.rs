@@ -20,6 +20,9 @@ Examples:
 
 Exit codes: 0 no finding, 1 error, 2 findings, 3 inconclusive, 4 not supported here, 5 CMD failed";
 
+/// Of each CPU's time, in per cent.
+pub const MAX_OVERHEAD: f64 = 1.0;
+
 const AUDIT_NOTES: &str = "\
 Says first what it will do to this machine and asks; without a terminal it needs --yes.
 
@@ -152,6 +155,15 @@ pub struct WatchArgs {
     /// Size of the ring buffer: a power of two of whole pages
     #[arg(long, value_name = "SIZE", value_parser = value::ring_bytes, hide_short_help = true)]
     pub ring_bytes: Option<u32>,
+    /// Give up the dearest probes for a while where the programs take more of a CPU's time
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        default_value_t = MAX_OVERHEAD,
+        value_parser = value::percent,
+        hide_short_help = true
+    )]
+    pub max_overhead: f64,
     #[command(flatten)]
     pub verdict: VerdictArgs,
     #[command(flatten)]

@@ -32,6 +32,15 @@ impl FailOn {
     }
 }
 
+/// A part of a CPU's time: `1`, `0.5`, `2%`.
+pub fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end();
+    match number.parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent),
+        _ => Err(format!("`{text}` is not above 0 and at most 100; write per cent of a CPU, as in 0.5")),
+    }
+}
+
 /// CPUs in the kernel's list form: `0-3,8`. Sorted, each once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuList(pub Vec<CpuId>);
@@ -229,6 +238,16 @@ mod tests {
         assert_eq!(at(":9095").as_deref(), Ok("127.0.0.1:9095"));
         assert_eq!(at("0.0.0.0:1").as_deref(), Ok("0.0.0.0:1"));
         assert!(at("everywhere").unwrap_err().contains("write a port"));
+    }
+
+    #[test]
+    fn an_overhead_is_a_part_of_a_cpu() {
+        assert_eq!(percent("1"), Ok(1.0));
+        assert_eq!(percent("0.05%"), Ok(0.05));
+        assert_eq!(percent("100 %"), Ok(100.0));
+        for text in ["", "0", "-1", "101", "NaN", "inf", "much"] {
+            assert!(percent(text).is_err(), "{text}");
+        }
     }
 
     #[test]

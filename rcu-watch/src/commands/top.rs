@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::cli::args::{ColorChoice, ExtraArgs, Format, OutputArgs, StreamKind, TopArgs, WatchArgs};
+use crate::cli::args::{
+    ColorChoice, ExtraArgs, Format, MAX_OVERHEAD, OutputArgs, StreamKind, TopArgs, WatchArgs,
+};
 use crate::cli::exit::{Exit, is_closed_pipe};
 use crate::cli::value::FailOn;
 use crate::commands::watch;
@@ -66,6 +68,7 @@ fn live(args: &TopArgs) -> Result<Exit> {
         self_test: false,
         stream: StreamKind::Findings,
         ring_bytes: None,
+        max_overhead: MAX_OVERHEAD,
         verdict: args.verdict.clone(),
         scope: args.scope.clone(),
         output: OutputArgs { format: Format::Text, output: None, color: ColorChoice::Auto, verbose: 0 },

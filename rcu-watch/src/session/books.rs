@@ -55,6 +55,11 @@ impl Books {
         &mut self.rows[index]
     }
 
+    /// The counters of a probe, by CPU.
+    pub fn of(&self, probe: ProbeId) -> impl Iterator<Item = (CpuId, ProbeCounters)> {
+        self.rows.iter().filter(move |row| row.probe == probe).map(|row| (row.cpu, row.counters))
+    }
+
     /// Sum of one counter over the CPUs of a probe.
     pub fn hits(&self, probe: ProbeId) -> u64 {
         self.rows.iter().filter(|row| row.probe == probe).map(|row| row.counters.hits).sum()

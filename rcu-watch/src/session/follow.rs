@@ -185,10 +185,7 @@ impl Session {
             SiteChange::Changed { site } => {
                 let Some(id) = self.probe_on(&site.function) else { return Ok(()) };
                 self.set_handlers(id, &site.handlers);
-                let Some(running) = self.running(id) else { return Ok(()) };
-                let chosen = self.chosen(running);
-                let row = row(running.probe.point, &site.function);
-                self.tell_plan(&row, &site.handlers, Some(chosen), CHANGED)
+                self.tell_attachment(id, CHANGED)
             }
             SiteChange::Left { function } => self.leave(&function),
         }
@@ -255,20 +252,11 @@ impl Session {
 
     /// The function had a probe of ours before: that of an earlier handler, or one that `--exposed` put there.
     fn return_to(&mut self, id: ProbeId, site: &Site, row: &PlannedRow) -> Result<()> {
-        let mechanism = self.running(id).map_or(Mechanism::Fentry, |running| running.probe.mechanism);
-        let resting = self.detached.iter().position(|&other| other == id);
-        if let Some(index) = resting {
-            self.announce(mechanism, &site.function);
-            if let Err(error) = self.programs.reattach(id) {
-                self.withdraw(mechanism, &site.function);
-                let error = format!("{:#}", anyhow::Error::new(error));
-                self.unattached.push(format!("{} is not watched: {error}", site.function));
-                let error = ProbeError { probe: Some(id), symbol: site.function.clone(), error };
-                return self.tell(clock::now(), None, Message::ProbeError(error));
-            }
-            self.detached.swap_remove(index);
-            self.count_resting();
+        if let Err(error) = self.wake(id) {
+            let error = ProbeError { probe: Some(id), symbol: site.function.clone(), error };
+            return self.tell(clock::now(), None, Message::ProbeError(error));
         }
+        self.is_watched_again(id);
         self.set_handlers(id, &site.handlers);
         let chosen = self.running(id).map(|running| self.chosen(running));
         self.tell_plan(row, &site.handlers, chosen, APPEARED)
@@ -279,20 +267,59 @@ impl Session {
         let Some(id) = self.probe_on(function) else { return Ok(()) };
         self.set_handlers(id, &[]);
         let Some(running) = self.running(id) else { return Ok(()) };
-        let (point, mechanism) = (running.probe.point, running.probe.mechanism);
-        if point == Point::IdleVictim || self.detached.contains(&id) {
+        let point = running.probe.point;
+        if point == Point::IdleVictim {
             return Ok(());
         }
-        if let Err(error) = self.programs.detach(id) {
-            let error = format!("{:#}", anyhow::Error::new(error));
+        if self.detached.contains(&id) {
+            self.is_watched_again(id);
+            return Ok(());
+        }
+        if let Err(error) = self.rest(id) {
             let error = ProbeError { probe: Some(id), symbol: function.to_owned(), error };
             return self.tell(clock::now(), None, Message::ProbeError(error));
         }
+        self.tell_plan(&row(point, function), &[], None, LEFT)
+    }
+
+    /// Takes a probe off its function; an error is what the kernel said.
+    pub(super) fn rest(&mut self, id: ProbeId) -> Result<(), String> {
+        let Some(running) = self.running(id) else { return Ok(()) };
+        let (mechanism, function) = (running.probe.mechanism, running.probe.symbol.clone());
+        self.programs.detach(id).map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
         // First the program, then the kprobe: in between it is ours twice over, and never somebody else's.
         self.detached.push(id);
         self.count_resting();
-        self.withdraw(mechanism, function);
-        self.tell_plan(&row(point, function), &[], None, LEFT)
+        self.withdraw(mechanism, &function);
+        Ok(())
+    }
+
+    /// Puts a probe that rests back on its function; an error is what the kernel said.
+    pub(super) fn wake(&mut self, id: ProbeId) -> Result<(), String> {
+        let Some(index) = self.detached.iter().position(|&other| other == id) else { return Ok(()) };
+        let Some(running) = self.running(id) else { return Ok(()) };
+        let (mechanism, function) = (running.probe.mechanism, running.probe.symbol.clone());
+        self.announce(mechanism, &function);
+        if let Err(error) = self.programs.reattach(id) {
+            self.withdraw(mechanism, &function);
+            let error = format!("{:#}", anyhow::Error::new(error));
+            self.unattached.push(format!("{function} is not watched: {error}"));
+            return Err(error);
+        }
+        self.detached.swap_remove(index);
+        self.count_resting();
+        Ok(())
+    }
+
+    /// Tells whether a probe is attached now, and why that changed or its handlers did.
+    pub(super) fn tell_attachment(&mut self, id: ProbeId, because: &str) -> Result<()> {
+        let Some(running) = self.running(id).cloned() else { return Ok(()) };
+        let is_away = self.detached.contains(&id) || self.watch.is_given_up(&running);
+        let chosen = (!is_away).then(|| self.chosen(&running));
+        let RunningProbe { probe, .. } = running;
+        let site = points::is_of_handlers(probe.point) || probe.point == Point::IdleVictim;
+        let row = PlannedRow { site: site.then(|| probe.symbol.clone()), ..row(probe.point, "") };
+        self.tell_plan(&row, &probe.handlers, chosen, because)
     }
 
     /// Tells of probes that were not known to fire, and have fired since.

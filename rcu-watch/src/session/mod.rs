@@ -4,12 +4,14 @@
 //! detaches and closes the books. In between this module tells what the pipeline and the counters say.
 
 pub mod books;
+mod budget;
 pub mod child;
 pub mod clock;
 pub mod coverage;
 mod duty;
 mod follow;
 pub mod listener;
+mod overhead;
 pub mod proof;
 pub mod refusal;
 pub mod run;
@@ -32,6 +34,7 @@ use crate::report::{Heartbeat, Message, Repeat};
 use books::Books;
 use follow::Following;
 use listener::{Filter, Teller};
+use overhead::Overhead;
 use symbols::Symbols;
 use watch::Watch;
 
@@ -71,6 +74,7 @@ pub struct Session {
     told: u64,
     recorder: Option<Recorder>,
     watch: Watch,
+    overhead: Overhead,
 }
 
 impl Session {
@@ -140,6 +144,7 @@ impl Session {
     fn status(&mut self) -> Result<()> {
         self.follow_hotplug()?;
         self.tell_losses()?;
+        self.keep_budget()?;
         if self.draws {
             self.tell_repeats()?;
         }

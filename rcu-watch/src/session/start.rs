@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result};
 use super::books::Books;
 use super::follow::Following;
 use super::listener::Filter;
+use super::overhead::Overhead;
 use super::refusal::refuse_if_unsupported;
 use super::symbols::Symbols;
 use super::watch::Watch;
@@ -80,6 +81,7 @@ pub fn start(
         told: 0,
         recorder: args.extra.record.as_deref().map(Recorder::create).transpose()?,
         watch: Watch::default(),
+        overhead: Overhead::new(args.max_overhead, started),
     };
     // What it knows is of before our own probes; it looks when they are there.
     let follower = Follower::new(Tree::live(), Running, facts.clone(), request.clone());

@@ -59,6 +59,7 @@ impl Session {
         let totals = self.books.totals(delivered, pipeline.undecodable());
         let rules = coverage::report(pipeline);
         let mut reasons = self.unmet_requirements(&terms.require, &rules);
+        reasons.extend(self.given_up());
         let unmet = reasons.clone();
         if totals.lost > 0 {
             let records = if totals.lost == 1 { "record was" } else { "records were" };

@@ -10,11 +10,12 @@ use anyhow::Result;
 use rcu_watch_common::slot;
 
 use super::duty::Duty;
-use super::{Session, clock};
+use super::{RunningProbe, Session, clock};
 use crate::cli::args::WatchpointMode;
 use crate::core::cause::{Cause, Writers, cause};
 use crate::core::model::generation::Generation;
 use crate::core::model::kernel::TextMap;
+use crate::core::probe::Mechanism;
 use crate::core::snapshot::Snapshot;
 use crate::core::units::{CpuId, ProbeId};
 use crate::kernel::cpu;
@@ -35,7 +36,22 @@ pub struct Watch {
     /// `None`: on all the time.
     duty: Option<Duty>,
     windows: u64,
+    /// Off, all of them, to stay below `--max-overhead`.
+    given_up: bool,
     pub causes: Causes,
+}
+
+impl Watch {
+    pub(super) const fn mode(&self) -> WatchpointMode {
+        match self.duty {
+            Some(_) => WatchpointMode::Sample,
+            None => WatchpointMode::Always,
+        }
+    }
+
+    pub(super) fn is_given_up(&self, running: &RunningProbe) -> bool {
+        self.given_up && running.probe.mechanism == Mechanism::Watchpoint
+    }
 }
 
 /// Transitions by cause.
@@ -117,6 +133,30 @@ impl Session {
         }
         self.watch.duty = Some(Duty::new(&self.watch.open));
         Ok(())
+    }
+
+    /// Takes all watchpoints off.
+    pub(super) fn close_watchpoints(&mut self) {
+        for cpu in std::mem::take(&mut self.watch.open) {
+            self.programs.close_watchpoint(cpu);
+        }
+        self.watch.given_up = true;
+    }
+
+    /// Sets them again. A CPU that has none left for us is asked again every second; an error where none has.
+    pub(super) fn reopen_watchpoints(&mut self) -> Result<(), String> {
+        let mut refusal = "no cpu has one to spare".to_owned();
+        for cpu in self.watch.cpus.clone() {
+            match self.programs.open_watchpoint(cpu, true) {
+                Ok(()) => {
+                    self.watch.open.push(cpu);
+                    self.watch.windows += 1;
+                }
+                Err(error) => refusal = format!("{:#}", anyhow::Error::new(error)),
+            }
+        }
+        self.watch.given_up = self.watch.open.is_empty();
+        if self.watch.given_up { Err(refusal) } else { Ok(()) }
     }
 
     /// Switches what is due.

@@ -5,6 +5,7 @@ mod conduct;
 mod follow;
 mod functions;
 mod long;
+mod overhead;
 mod quiet;
 mod recordings;
 mod steps;
@@ -25,6 +26,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         long::SCENARIOS,
         conduct::SCENARIOS,
         transport::SCENARIOS,
+        overhead::SCENARIOS,
     ]
     .into_iter()
     .flatten()

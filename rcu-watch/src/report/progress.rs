@@ -19,6 +19,15 @@ pub struct Heartbeat {
     pub findings: u64,
     pub lost: u64,
     pub missed: u64,
+    /// Runs of all probes.
+    pub hits: u64,
+    /// Bytes of the records that were delivered.
+    pub record_bytes: u64,
+    /// CPU time of rcu-watch since it started, user and system.
+    pub user_cpu_seconds: f64,
+    /// Run time of the BPF programs; absent where the kernel does not count it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bpf_run_seconds: Option<f64>,
     /// User-space CPU time of rcu-watch over elapsed time, in percent of one CPU.
     pub user_cost_percent: f64,
     /// Run time of the BPF programs over elapsed time and CPUs, in percent; absent where the kernel does not count it.

@@ -72,6 +72,8 @@ pub struct Session {
     started: Nanos,
     cpu_seconds_at_start: f64,
     told: u64,
+    /// Of records that were delivered.
+    record_bytes: u64,
     recorder: Option<Recorder>,
     watch: Watch,
     overhead: Overhead,
@@ -80,11 +82,13 @@ pub struct Session {
 impl Session {
     /// Takes up to `most` records from the ring to the rules. Returns how many there were.
     fn drain(&mut self, most: usize) -> Result<usize> {
-        let Self { reader, pipeline, symbols, stream, filter, told, recorder, watch, .. } = self;
+        let Self { reader, pipeline, symbols, stream, filter, told, record_bytes, recorder, watch, .. } =
+            self;
         let recorder = recorder.as_mut();
         let causes = &mut watch.causes;
         let mut teller = Teller { stream, symbols, filter, told, recorder, causes, error: None };
         let count = reader.drain(most, |record| {
+            *record_bytes += record.len() as u64;
             pipeline.push(record, &mut teller);
             if let Some(recorder) = &mut teller.recorder {
                 recorder.record(record);
@@ -180,6 +184,10 @@ impl Session {
             findings: findings.map(|total| total.count).sum(),
             lost: self.books.lost(),
             missed: self.books.missed(),
+            hits: hits(|_| true),
+            record_bytes: self.record_bytes,
+            user_cpu_seconds: cpu_seconds,
+            bpf_run_seconds: bpf_seconds,
             user_cost_percent: (cpu_seconds - self.cpu_seconds_at_start) / seconds * 100.0,
             kernel_cost_percent: bpf_seconds.map(|bpf| bpf / seconds / cpus * 100.0),
         })

@@ -79,6 +79,7 @@ pub fn start(
         started,
         cpu_seconds_at_start,
         told: 0,
+        record_bytes: 0,
         recorder: args.extra.record.as_deref().map(Recorder::create).transpose()?,
         watch: Watch::default(),
         overhead: Overhead::new(args.max_overhead, started),

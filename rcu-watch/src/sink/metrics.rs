@@ -140,6 +140,19 @@ fn render(counts: &Counts) -> String {
     family("nmis", "counter", "NMIs seen.", &one(counts.now.nmis));
     family("lost_records", "counter", "Records that the ring buffer had no room for.", &one(counts.lost));
     family("missed_runs", "counter", "Probe runs that the kernel skipped.", &one(counts.missed));
+    family("hits", "counter", "Runs of all probes.", &one(counts.now.hits));
+    family(
+        "record_bytes",
+        "counter",
+        "Bytes of the records that were delivered.",
+        &one(counts.now.record_bytes),
+    );
+    let seconds = |seconds: f64| (String::new(), seconds.to_string());
+    let user = [seconds(counts.now.user_cpu_seconds)];
+    family("user_cpu_seconds", "counter", "CPU time of rcu-watch itself, user and system.", &user);
+    // No sample where the kernel does not count it: kernel.bpf_stats_enabled.
+    let bpf: Vec<_> = counts.now.bpf_run_seconds.map(seconds).into_iter().collect();
+    family("bpf_run_seconds", "counter", "Run time of the BPF programs.", &bpf);
     let mut overhead = vec![("{part=\"user\"}".to_owned(), ratio(counts.now.user_cost_percent))];
     overhead.extend(counts.now.kernel_cost_percent.map(|cost| ("{part=\"bpf\"}".to_owned(), ratio(cost))));
     family("overhead_ratio", "gauge", "CPU time over elapsed time: user of one CPU, bpf of all.", &overhead);
@@ -215,6 +228,14 @@ mod tests {
             arg: 0,
         };
         metrics.observe(&seen).unwrap();
+        let now = Heartbeat {
+            hits: 9,
+            record_bytes: 128,
+            user_cpu_seconds: 0.25,
+            bpf_run_seconds: Some(0.5),
+            ..Heartbeat::default()
+        };
+        metrics.status(&now).unwrap();
         let answer = scrape(&metrics, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 OK") && head.contains("openmetrics-text"), "{head}");
@@ -223,6 +244,10 @@ mod tests {
             "rcu_watch_findings_total{rule=\"RW002\",name=\"irq-enter-no-effect\"} 0",
             "rcu_watch_records_total{point=\"eqs_enter\"} 1",
             "rcu_watch_lost_records_total 7",
+            "rcu_watch_hits_total 9",
+            "rcu_watch_record_bytes_total 128",
+            "rcu_watch_user_cpu_seconds_total 0.25",
+            "rcu_watch_bpf_run_seconds_total 0.5",
         ] {
             assert!(body.lines().any(|l| l == line), "{line}\n{body}");
         }

@@ -67,6 +67,10 @@ impl Counter {
             findings: most("findings", self.beat.findings),
             lost: most("lost", self.beat.lost),
             missed: most("missed", self.beat.missed),
+            hits: most("hits", self.beat.hits),
+            record_bytes: most("record_bytes", self.beat.record_bytes),
+            user_cpu_seconds: data["user_cpu_seconds"].as_f64().unwrap_or(0.0),
+            bpf_run_seconds: data["bpf_run_seconds"].as_f64(),
             user_cost_percent: data["user_cost_percent"].as_f64().unwrap_or(0.0),
             kernel_cost_percent: data["kernel_cost_percent"].as_f64(),
         };

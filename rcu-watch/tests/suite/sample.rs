@@ -338,6 +338,10 @@ pub fn heartbeat() -> Heartbeat {
         findings: 0,
         lost: 0,
         missed: 0,
+        hits: 60_227,
+        record_bytes: 2_048,
+        user_cpu_seconds: 0.02,
+        bpf_run_seconds: None,
         user_cost_percent: 0.1,
         kernel_cost_percent: Some(0.04),
     }

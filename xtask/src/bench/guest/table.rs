@@ -3,6 +3,9 @@
 use super::measured::Measured;
 use super::plan::{Observer, Work};
 
+/// Of `lab-work`.
+const WARM_UP: i64 = 300;
+
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq)]
 struct Row {
@@ -77,6 +80,11 @@ fn rows(of: &Measured) -> Vec<Row> {
             theirs: end_to_end(of, Observer::BpftraceAll, call),
             goal: Some(Goal::Ratio(0.5)),
         },
+        plain(
+            "such records printed, of 8,000",
+            printed(of, Observer::All, call),
+            printed(of, Observer::BpftraceAll, call),
+        ),
         Row {
             what: "such records a second, bpftrace's with `-f json`",
             empty: None,
@@ -131,11 +139,18 @@ fn above_bare(of: &Measured, observer: Observer, work: Work) -> Option<f64> {
     Some(of_run(observer)? - of_run(Observer::Nobody)?)
 }
 
-/// As [`above_bare`], with what the observer still had to do when the work was done.
+/// What a printed record costs, all hits and what the observer still had to do when the work was done included.
 fn end_to_end(of: &Measured, observer: Observer, work: Work) -> Option<f64> {
     let hits = of.of_work(observer, work, "hits")? as f64;
     let after = of.of_work(observer, work, "observer_after")? as f64;
-    Some(above_bare(of, observer, work)? + after / hits)
+    Some((above_bare(of, observer, work)? * hits + after) / printed(of, observer, work)?)
+}
+
+/// How many of the hits there is a line for. Those that warmed up have one too.
+fn printed(of: &Measured, observer: Observer, work: Work) -> Option<f64> {
+    let hits = of.of_work(observer, work, "hits")?;
+    let lines = of.get(observer, "events")? - WARM_UP;
+    Some(lines.clamp(0, hits) as f64)
 }
 
 /// The table of some kernels, in Markdown.
@@ -203,7 +218,10 @@ mod tests {
              bpftrace pingpong hits 8000\nbpftrace pingpong instructions 62036784\n\
              nobody prctl hits 8000\nnobody prctl instructions 9927185\n\
              rcu-watch-all prctl hits 8000\nrcu-watch-all prctl instructions 49927185\n\
-             rcu-watch-all prctl observer_after 8000000\n\
+             rcu-watch-all prctl observer_after 8000000\nrcu-watch-all events 8958\n\
+             bpftrace-all prctl hits 8000\nbpftrace-all prctl instructions 59927185\n\
+             bpftrace-all prctl observer_after 6000000\nbpftrace-all events 4300\n\
+             bpftrace-json events 8300\n\
              bpftrace-json prctl hits 8000\nbpftrace-json prctl instructions 409927185\n\
              bpftrace-json prctl observer_after 0\n\
              rcu-watch resident_kib 17408\nbpftrace resident_kib 110592\n\
@@ -215,7 +233,10 @@ mod tests {
         has(
             "| the same, against the empty program | 6.1.0 | 103 | 282 | 1,359 | 0.21 | empty + 150: **missed** |",
         );
-        has("| a record sent and printed, kernel and user | 6.1.0 |  | 6,000 |  |  |  |");
+        has(
+            "| a record sent and printed, kernel and user | 6.1.0 |  | 6,000 | 14,000 | 0.43 | 0.5 x bpftrace: met |",
+        );
+        has("| such records printed, of 8,000 | 6.1.0 |  | 8,000 | 4,000 | 2.00 |  |");
         has(
             "| such records a second, bpftrace's with `-f json` | 6.1.0 |  | 166,667 | 20,000 | 8.33 | 10 x bpftrace: **missed** |",
         );

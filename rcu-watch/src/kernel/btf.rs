@@ -9,10 +9,12 @@
 //! BTF: include/uapi/linux/btf.h. Bits 16 to 23 and 31 of `info` were zero until newer kernels gave them to
 //! the vector length and the kind; taking them all reads both.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use thiserror::Error;
+
+use crate::kernel::name::Names;
 
 const MAGIC: u16 = 0xeb9f;
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -237,7 +239,7 @@ impl<R: Read + Seek> Btf<R> {
     }
 
     /// Names by the offset that types refer to them with.
-    fn offsets_of(&mut self, wanted: &HashSet<&str>) -> Result<HashMap<u32, String>, BtfError> {
+    fn offsets_of(&mut self, wanted: &Names<'_>) -> Result<HashMap<u32, String>, BtfError> {
         self.source.seek(SeekFrom::Start(self.strings_at))?;
         let mut strings = (&mut self.source).take(u64::from(self.strings_len));
         let mut offsets = HashMap::new();

@@ -3,7 +3,7 @@
 //! Everything that plans and prints works on [`Facts`] alone, so a captured kernel is a test. A source that
 //! cannot be read becomes a reason with its remedy; nothing here fails as a whole.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -16,6 +16,7 @@ use crate::kernel::feature::{self, Features};
 use crate::kernel::layout::{self, Layout, LayoutError};
 use crate::kernel::line::{each_line_of, first_line};
 use crate::kernel::mount::Tree;
+use crate::kernel::name::Names;
 use crate::kernel::privilege::{Capability, Privileges};
 use crate::kernel::program::{self, Programs};
 use crate::kernel::support::{Listing, Reason, Support};
@@ -198,8 +199,7 @@ impl Sources {
             .chain(handled.sites.iter().map(|site| site.function.clone()))
             .chain(more.iter().cloned())
             .collect();
-        // Each is looked for in files of 50,000 to 200,000 lines.
-        let names = all.iter().map(String::as_str).collect();
+        let names: Names<'_> = all.iter().map(String::as_str).collect();
         Self {
             symbols: read_symbols(tree, &names, privileges),
             btf: read_btf(tree, all.clone()),
@@ -219,7 +219,7 @@ impl Sources {
     }
 }
 
-fn read_symbols(tree: &Tree, names: &HashSet<&str>, privileges: &Privileges) -> Result<Wanted, Reason> {
+fn read_symbols(tree: &Tree, names: &Names<'_>, privileges: &Privileges) -> Result<Wanted, Reason> {
     let path = tree.path("/proc/kallsyms");
     // `__tracepoint_` and `__traceiter_` of the tracepoints that matter come along.
     let tracepoints: Vec<_> = points::tracepoints().collect();
@@ -266,7 +266,7 @@ fn read_btf(tree: &Tree, names: BTreeSet<String>) -> Result<Found, Reason> {
 }
 
 /// The names of a file that matter, found in one pass.
-fn listing(path: &Path, names: &HashSet<&str>, name_of: impl Fn(&str) -> &str) -> Listing {
+fn listing(path: &Path, names: &Names<'_>, name_of: impl Fn(&str) -> &str) -> Listing {
     let mut found = BTreeSet::new();
     let read = each_line_of(path, |line| {
         let name = name_of(line);

@@ -24,6 +24,7 @@ pub mod legacy;
 pub mod line;
 pub mod livepatch;
 pub mod mount;
+pub mod name;
 pub mod plan;
 pub mod points;
 pub mod privilege;

@@ -51,6 +51,11 @@ pub fn is_way_in(function: &str) -> bool {
     TRANSITIONS.iter().any(|transition| transition.function == function && transition.end.is_some())
 }
 
+/// Whether irqs go through it: the irqson variants are for callers with interrupts on, which are few.
+pub(super) fn is_of_every_irq(function: &str) -> bool {
+    !function.ends_with("_irqson")
+}
+
 pub(super) fn plan(planner: &mut Planner<'_>) {
     for transition in TRANSITIONS {
         let name = transition.function;

@@ -8,6 +8,7 @@ use crate::cli::args::WatchpointMode;
 use crate::core::probe::{Mechanism, Point, Probe};
 use crate::core::units::CpuId;
 use crate::kernel::layout::Layout;
+use crate::kernel::legacy;
 use crate::kernel::plan::{PlannedProbe, PlannedRow};
 use crate::kernel::select::Planner;
 use crate::report::header::{BlindSpot, PassedOver};
@@ -92,8 +93,11 @@ fn choose_cpus(planner: &mut Planner<'_>) {
 
 /// What stays unseen with and without watchpoints.
 pub(super) fn blind_spots(planner: &mut Planner<'_>) {
-    let is_hooked = |row: &PlannedRow| POINTS.contains(&row.point) && row.chosen.is_some();
-    if planner.plan.watchpoint_cpus.is_empty() && planner.plan.rows.iter().any(is_hooked) {
+    let shows_irqs = |row: &PlannedRow| {
+        let function = row.site.as_deref().is_some_and(legacy::is_of_every_irq);
+        POINTS.contains(&row.point) && row.chosen.is_some() && function
+    };
+    if planner.plan.watchpoint_cpus.is_empty() && planner.plan.rows.iter().any(shows_irqs) {
         return;
     }
     let spot = if planner.plan.watchpoint_cpus.is_empty() {

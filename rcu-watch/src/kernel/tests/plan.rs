@@ -1,6 +1,7 @@
 //! The plan on each captured kernel, and what changes it.
 
-use super::{Seen, facts, facts_with, tracer};
+use super::{KERNELS, Seen, facts, facts_with, tracer};
+use crate::cli::args::WatchpointMode;
 use crate::cli::value::Requirement;
 use crate::core::finding::RuleId;
 use crate::core::probe::{Mechanism, Point};
@@ -39,8 +40,23 @@ fn reasons(row: &PlannedRow) -> String {
 }
 
 #[test]
+fn idle_and_irq_entry_are_said_to_be_unseen_until_a_watchpoint_shows_them() {
+    for kernel in KERNELS {
+        let unseen = |request: &Request| {
+            let plan = select(&facts(kernel), request);
+            plan.blind_spots.iter().any(|spot| {
+                spot.what == "idle and irq entry" && spot.remedy.as_deref() == Some("--watchpoints sample")
+            })
+        };
+        assert!(unseen(&Request::default()) && unseen(&exposed()), "{kernel}");
+        let sample = Request { watchpoints: WatchpointMode::Sample, ..Request::default() };
+        assert!(!unseen(&sample), "{kernel}");
+    }
+}
+
+#[test]
 fn every_kernel_is_watched_by_its_tracepoints() {
-    for kernel in super::KERNELS {
+    for kernel in KERNELS {
         let plan = select(&facts(kernel), &Request::default());
         let tracepoint = |name| [(Mechanism::RawTracepoint, name)];
         assert_eq!(on_point(&plan, Point::Checkpoint), tracepoint("sched_switch"), "{kernel}");
@@ -55,7 +71,7 @@ fn every_kernel_is_watched_by_its_tracepoints() {
 
 #[test]
 fn nothing_of_ours_goes_into_an_eqs_unasked() {
-    for kernel in super::KERNELS {
+    for kernel in KERNELS {
         let plan = select(&facts(kernel), &Request::default());
         assert!(
             plan.probes.iter().all(|planned| planned.probe.mechanism == Mechanism::RawTracepoint),

@@ -42,7 +42,7 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Exit { run: "screen", code: 0 },
             Expect::Line { run: "screen", has: &["handlers now:"] },
             Expect::Line { run: "screen", has: &["watching:", "checkpoint", "fires"] },
-            Expect::Line { run: "screen", has: &["not seen:"] },
+            Expect::Line { run: "screen", has: &["not seen: idle and irq entry", "--watchpoints sample"] },
             Expect::Line { run: "screen", has: &["no break in"] },
             Expect::Exit { run: "ktap", code: 0 },
             Expect::Line { run: "ktap", has: &["KTAP version 1"] },

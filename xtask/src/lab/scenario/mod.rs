@@ -35,6 +35,21 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// What most of them have in common; it says nothing by itself.
+    pub const USUAL: Self = Self {
+        name: "",
+        about: "",
+        kernels: &[],
+        cpus: 2,
+        modules: &[],
+        last: false,
+        heavy: false,
+        elsewhere: "",
+        append: "",
+        steps: Vec::new,
+        expect: &[],
+    };
+
     /// Its part of a plan.
     pub fn plan(&self) -> Vec<Step> {
         let mut plan = vec![Step::Scenario { name: self.name.to_owned() }];

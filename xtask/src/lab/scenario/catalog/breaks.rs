@@ -16,12 +16,8 @@ pub static SCENARIOS: &[Scenario] = &[
         name: "livepatch-idle",
         about: "a livepatch of arch_cpu_idle: its handler and body run with RCU off",
         kernels: EXPOSED,
-        cpus: 2,
         modules: &["lab_livepatch_idle"],
-        last: false,
-        heavy: false,
         elsewhere: IDLE_IS_NOINSTR,
-        append: "",
         steps: || {
             vec![
                 Step::LoadModule { name: "lab_livepatch_idle".into(), params: String::new() },
@@ -56,17 +52,13 @@ pub static SCENARIOS: &[Scenario] = &[
             },
             Expect::Same { file: "after", other: "before" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "kprobe-idle",
         about: "a kprobe of somebody else's on arch_cpu_idle: its handler runs with RCU off",
         kernels: EXPOSED,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
         elsewhere: IDLE_IS_NOINSTR,
-        append: "",
         steps: || {
             vec![
                 write(KPROBE_EVENTS, "p:lab/site arch_cpu_idle"),
@@ -81,17 +73,13 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Stream { run: "watch" },
             Expect::Finding { run: "watch", finding: KPROBED_IDLE },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "tracer-idle",
         about: "the function tracer on arch_cpu_idle, which uses no RCU: exposed, not broken",
         kernels: EXPOSED,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
         elsewhere: IDLE_IS_NOINSTR,
-        append: "",
         steps: || {
             vec![
                 write("/sys/kernel/tracing/set_ftrace_filter", "arch_cpu_idle"),
@@ -107,17 +95,13 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Finding { run: "watch", finding: TRACED_IDLE },
             Expect::NoneOf { run: "watch", severity: "error" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "idle-probe",
         about: "our own probe on the idle functions, nobody else's: exposed, not broken",
         kernels: EXPOSED,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
         elsewhere: IDLE_IS_NOINSTR,
-        append: "",
         steps: || {
             vec![
                 run("exposed", "rcu-watch -d 8s --exposed -f json"),
@@ -140,6 +124,7 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::NoFinding { run: "plain" },
             Expect::Without { file: "plain-sites", none_of: VICTIMS },
         ],
+        ..Scenario::USUAL
     },
 ];
 

@@ -14,12 +14,6 @@ pub static SCENARIOS: &[Scenario] = &[
         name: "flood",
         about: "every CPU fires hooks as fast as it can: what is produced is delivered or lost, to the last record",
         kernels: ALL,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 spawn("flood", "lab-flood 600"),
@@ -39,17 +33,12 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Stream { run: "record" },
             Expect::Memory { run: "record", at_most_mib: 64 },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "forced-loss",
         about: "a ring of one page and a flood: what is lost is counted, and the run inconclusive",
         kernels: ALL,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 spawn("load", "lab-load 600 4"),
@@ -63,17 +52,12 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Stream { run: "watch" },
             Expect::Loss { run: "watch" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "killed",
         about: "kill -9 in the middle of a run: nothing of ours stays attached",
         kernels: ALL,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 read("before", ENABLED),
@@ -96,17 +80,13 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Same { file: "after", other: "before" },
             Expect::Same { file: "kprobes-after", other: "kprobes-before" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "endings",
         about: "signals, a closed pipe, a limit, a command: every run ends with its summary and its code",
         kernels: &["6.1"],
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
         elsewhere: "nothing in it depends on the kernel: one is enough",
-        append: "",
         steps: || {
             vec![
                 spawn("interrupt", "rcu-watch -f json"),
@@ -141,17 +121,12 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Exit { run: "blind", code: 3 },
             Expect::Stream { run: "blind" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "doctor",
         about: "what this kernel allows root and nobody: all of it calibrated, or each lack with its remedy",
         kernels: ALL,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 read("before", ENABLED),
@@ -186,17 +161,13 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Same { file: "after", other: "before" },
             Expect::Same { file: "kprobes-after", other: "kprobes-before" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "refusals",
         about: "bad places and bad input: refused with a reason, and the right code",
         kernels: ALL,
-        cpus: 2,
-        modules: &[],
         last: true,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 run("nobody", "lab-as 65534 rcu-watch -d 2s"),
@@ -240,5 +211,6 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Exit { run: "lockdown-doctor", code: 4 },
             Expect::Line { run: "lockdown-doctor", has: &["NO", "lockdown", "lockdown=integrity"] },
         ],
+        ..Scenario::USUAL
     },
 ];

@@ -44,12 +44,7 @@ pub static SCENARIOS: &[Scenario] = &[
         name: "livepatch-follow",
         about: "a livepatch loaded and unloaded three times: reported, attached to, left, and replayed as that",
         kernels: ALL,
-        cpus: 2,
         modules: &[PATCH],
-        last: false,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             let mut steps = rounds(3, "rcu-watch record -f json /tmp/livepatches");
             steps.push(run("again", "rcu-watch replay -f json /tmp/livepatches"));
@@ -64,17 +59,14 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Hits { run: "watch", point: "klp_transition", at_least: 6 },
             Expect::Replays { run: "again", live: "watch" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "livepatch-load-unload",
         about: "the same twenty times: each is reported, and none fails to load for our sake",
         kernels: ALL,
-        cpus: 2,
         modules: &[PATCH],
-        last: false,
         heavy: true,
-        elsewhere: "",
-        append: "",
         steps: || rounds(20, "rcu-watch -f json"),
         expect: &[
             Expect::Stream { run: "watch" },
@@ -83,17 +75,13 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Hits { run: "watch", point: "patched_function", at_least: 5 },
             Expect::Hits { run: "watch", point: "klp_transition", at_least: 40 },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "bpf-kprobe",
         about: "a BPF program of somebody else's on a function that a module calls from a real EQS: named with its id",
         kernels: ALL,
-        cpus: 2,
         modules: &["lab_eqs"],
-        last: false,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 load("lab_eqs"),
@@ -116,17 +104,13 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Finding { run: "watch", finding: THEIRS_IN_A_MODULE },
             Expect::Line { run: "watch", has: NAMED_WITH_ITS_ID },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "bpf-idle",
         about: "a BPF trampoline of somebody else's on arch_cpu_idle: its program is named with its id",
         kernels: EXPOSED,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
         elsewhere: IDLE_IS_NOINSTR,
-        append: "",
         steps: || {
             vec![
                 spawn("theirs", "lab-empty function arch_cpu_idle"),
@@ -142,6 +126,7 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Finding { run: "watch", finding: THEIRS_IN_IDLE },
             Expect::Line { run: "watch", has: NAMED_WITH_ITS_ID },
         ],
+        ..Scenario::USUAL
     },
 ];
 

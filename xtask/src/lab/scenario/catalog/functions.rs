@@ -46,12 +46,6 @@ pub static SCENARIOS: &[Scenario] = &[
         name: "audit",
         about: "all functions that run with RCU off, and no other, within three minutes; none from 6.3",
         kernels: ALL,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 run("nobody-asked", "rcu-watch audit"),
@@ -105,17 +99,13 @@ pub static SCENARIOS: &[Scenario] = &[
                 expect: &Expect::Line { run: "few", has: &["0 of ", "traceable functions exposed"] },
             },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "audit-killed",
         about: "kill -9 while every function is hooked: the guard child unhooks them and leaves nothing",
         kernels: EXPOSED,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
         elsewhere: IDLE_IS_NOINSTR,
-        append: "",
         steps: || {
             vec![
                 read("before", ENABLED),
@@ -133,17 +123,13 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Killed { run: "audit", signal: SIGKILL },
             Expect::Same { file: "after", other: "before" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "audit-locked",
         about: "without the function tracer: the known candidates are probed, and that is said",
         kernels: EXPOSED,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
         elsewhere: IDLE_IS_NOINSTR,
-        append: "",
         steps: || {
             vec![
                 Step::Hide { path: "/sys/kernel/tracing/available_tracers".into() },
@@ -157,17 +143,14 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Line { run: "audit", has: &["exposed", "arch_cpu_idle", "W=0 N=0 M=0"] },
             Expect::Line { run: "audit", has: &["known candidates exposed"] },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "check",
         about: "livepatches that are not loaded: one of arch_cpu_idle is unsafe, one of cmdline_proc_show is not",
         kernels: EXPOSED,
-        cpus: 2,
         modules: &["lab_livepatch_idle", "lab_livepatch_cmdline"],
-        last: false,
-        heavy: false,
         elsewhere: IDLE_IS_NOINSTR,
-        append: "",
         steps: || {
             let mut steps = vec![
                 run("idle", "rcu-watch check --yes -d 4s -f json /lab/modules/lab_livepatch_idle.ko"),
@@ -208,17 +191,13 @@ pub static SCENARIOS: &[Scenario] = &[
             },
             Expect::Hits { run: "cmdline", point: "idle_victim", at_least: 1 },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "check-noinstr",
         about: "from 6.3 the idle path lets nobody hook it; other functions stay as they were",
         kernels: &["6.12", "sid"],
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
         elsewhere: "up to 6.2 the idle path can be hooked, and is what `check` finds unsafe",
-        append: "",
         steps: || {
             let mut steps = vec![run("idle", "rcu-watch check --yes -f json arch_cpu_idle default_idle")];
             steps.extend(checked("cmdline", "rcu-watch check --yes -d 8s -f json cmdline_proc_show"));
@@ -245,6 +224,7 @@ pub static SCENARIOS: &[Scenario] = &[
             },
             Expect::Hits { run: "cmdline", point: "idle_victim", at_least: 1 },
         ],
+        ..Scenario::USUAL
     },
 ];
 

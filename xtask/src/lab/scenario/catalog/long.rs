@@ -32,12 +32,7 @@ pub static SCENARIOS: &[Scenario] = &[
         name: "clean-everything",
         about: "every point and watchpoint, 40,000 context switches, 100 NMIs: no error, no false alarm",
         kernels: ALL,
-        cpus: 2,
-        modules: &[],
-        last: false,
         heavy: true,
-        elsewhere: "",
-        append: "",
         steps: || {
             let mut steps = vec![spawn("watch", EVERYTHING), await_text("watch", "\"header\"")];
             steps.push(spawn("load", "lab-load 3600 1"));
@@ -59,17 +54,13 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Hits { run: "watch", point: "nmi_enter", at_least: 100 },
             Expect::Transitions { run: "watch", at_least: 1000 },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "cycles",
         about: "a hundred starts and ends, watchpoints and all: no program, map, link or breakpoint is left",
         kernels: ALL,
-        cpus: 2,
-        modules: &[],
-        last: false,
         heavy: true,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 // What scenarios before this one left to the kernel to free is freed by then.
@@ -97,17 +88,13 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Stream { run: "watch" },
             Expect::Transitions { run: "watch", at_least: 10 },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "killed-everything",
         about: "kill -9 with every point and watchpoint attached: nothing stays",
         kernels: ALL,
-        cpus: 2,
-        modules: &[],
-        last: false,
         heavy: true,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 // What scenarios before this one left to the kernel to free is freed by then.
@@ -132,17 +119,13 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Same { file: "after", other: "before" },
             Expect::Same { file: "kprobes-after", other: "kprobes-before" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "two-instances",
         about: "two instances on the same functions: the second names the first, and neither takes the other for a handler",
         kernels: ALL,
-        cpus: 2,
-        modules: &[],
-        last: false,
         heavy: true,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 spawn("first", "rcu-watch --exposed -f json"),
@@ -159,17 +142,14 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::NoneOf { run: "second", severity: "error" },
             Expect::OtherInstance { run: "second" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "nmi-in-eqs",
         about: "NMIs find a module in code that can be hooked, in a real EQS, with no probe anywhere near it",
         kernels: ALL,
-        cpus: 2,
         modules: &["lab_eqs"],
-        last: false,
         heavy: true,
-        elsewhere: "",
-        append: "",
         steps: || {
             let mut steps = vec![
                 load("lab_eqs"),
@@ -187,17 +167,14 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Stream { run: "watch" },
             Expect::Fired { run: "watch", rule: "RW014", severity: "error" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "module-reload",
         about: "a module goes and comes back, with somebody's kprobe on it, while its function is watched",
         kernels: ALL,
-        cpus: 2,
         modules: &["lab_eqs"],
-        last: false,
         heavy: true,
-        elsewhere: "",
-        append: "",
         steps: || {
             let hook = || {
                 [
@@ -228,14 +205,12 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Fired { run: "watch", rule: "RW001", severity: "error" },
             Expect::Hits { run: "watch", point: "ftrace_function", at_least: 40 },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "nohz-full",
         about: "user code on a nohz_full CPU, the other EQS: its ways in and out balance, and nothing is wrong",
         kernels: &["6.1", "6.12", "sid"],
-        cpus: 2,
-        modules: &[],
-        last: false,
         heavy: true,
         elsewhere: "this kernel is built without NO_HZ_FULL",
         append: "nohz_full=1",
@@ -258,5 +233,6 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Line { run: "watch", has: &["\"transition\"", "user_enter"] },
             Expect::Line { run: "watch", has: &["\"transition\"", "user_exit"] },
         ],
+        ..Scenario::USUAL
     },
 ];

@@ -13,12 +13,6 @@ pub static SCENARIOS: &[Scenario] = &[Scenario {
     name: "max-overhead",
     about: "a flood of calls of a hooked function, and a small budget: the probe is given up, and taken back after it",
     kernels: ALL,
-    cpus: 2,
-    modules: &[],
-    last: false,
-    heavy: false,
-    elsewhere: "",
-    append: "",
     steps: || {
         vec![
             write(KPROBE_EVENTS, "p:lab/site security_task_prctl"),
@@ -45,4 +39,5 @@ pub static SCENARIOS: &[Scenario] = &[Scenario {
         Expect::Line { run: "watch", has: &["\"summary\"", "security_task_prctl was not watched for"] },
         Expect::Hits { run: "watch", point: "ftrace_function", at_least: 1000 },
     ],
+    ..Scenario::USUAL
 }];

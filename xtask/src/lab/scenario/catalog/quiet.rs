@@ -15,12 +15,6 @@ pub static SCENARIOS: &[Scenario] = &[
         name: "clean",
         about: "fork load and nothing broken: nothing is reported, the screen is not blank",
         kernels: ALL,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 spawn("load", "lab-load 600 2"),
@@ -51,17 +45,12 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::OnlySynthetic { run: "self-test" },
             Expect::Exit { run: "probes", code: 0 },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "handler",
         about: "a kprobe of somebody else's where RCU watches: judged, and nothing wrong with it",
         kernels: ALL,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 write(KPROBE_EVENTS, "p:lab/site do_nanosleep"),
@@ -81,17 +70,12 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Hits { run: "watch", point: "ftrace_function", at_least: 100 },
             Expect::Judged { run: "watch", rule: "RW001" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "nmi",
         about: "NMIs out of idle and out of work: seen, counted, and nothing wrong with them",
         kernels: ALL,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             let mut steps = vec![spawn("watch", "rcu-watch -f json"), await_text("watch", "\"header\"")];
             for _ in 0..5 {
@@ -107,17 +91,13 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::NoFinding { run: "watch" },
             Expect::Hits { run: "watch", point: "nmi_enter", at_least: 2 },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "one-cpu",
         about: "a guest with one CPU, which never sees another one idle: calibrates and judges",
         kernels: ALL,
         cpus: 1,
-        modules: &[],
-        last: false,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 spawn("load", "lab-load 600 1"),
@@ -133,5 +113,6 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Calibrated { run: "watch" },
             Expect::Hits { run: "watch", point: "checkpoint", at_least: 100 },
         ],
+        ..Scenario::USUAL
     },
 ];

@@ -9,12 +9,8 @@ pub static SCENARIOS: &[Scenario] = &[Scenario {
     name: "record-replay",
     about: "a run that finds breaks, and the replay of its recording: the same findings, books and verdict",
     kernels: EXPOSED,
-    cpus: 2,
     modules: &["lab_livepatch_idle"],
-    last: false,
-    heavy: false,
     elsewhere: IDLE_IS_NOINSTR,
-    append: "",
     steps: || {
         vec![
             Step::LoadModule { name: "lab_livepatch_idle".into(), params: String::new() },
@@ -34,4 +30,5 @@ pub static SCENARIOS: &[Scenario] = &[Scenario {
         Expect::Stream { run: "replay" },
         Expect::Replays { run: "replay", live: "live" },
     ],
+    ..Scenario::USUAL
 }];

@@ -13,12 +13,7 @@ pub static SCENARIOS: &[Scenario] = &[
         name: "legacy-names",
         about: "RCU's entry functions hooked at both ends: what goes in comes out, and RCU watches in between",
         kernels: &["legacy"],
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
         elsewhere: "of a kernel that `cargo xtask lab kernel legacy` builds",
-        append: "",
         steps: || {
             vec![
                 spawn("load", "lab-load 600 2"),
@@ -50,17 +45,12 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::NoFinding { run: "default" },
             Expect::Hits { run: "default", point: "irq_exit", at_least: 100 },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "perf-transport",
         about: "records by perf buffers instead of the ring buffer: the same stream, the same books",
         kernels: ALL,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 spawn("load", "lab-load 600 4"),
@@ -84,17 +74,13 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Stream { run: "flood" },
             Expect::Loss { run: "flood" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "perf-transport-idle",
         about: "a kprobe of somebody else's on arch_cpu_idle, told of by perf buffers",
         kernels: EXPOSED,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
         elsewhere: IDLE_IS_NOINSTR,
-        append: "",
         steps: || {
             vec![
                 write(KPROBE_EVENTS, "p:lab/site arch_cpu_idle"),
@@ -109,5 +95,6 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Stream { run: "watch" },
             Expect::Finding { run: "watch", finding: KPROBED_IDLE },
         ],
+        ..Scenario::USUAL
     },
 ];

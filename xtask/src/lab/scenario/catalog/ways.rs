@@ -27,12 +27,7 @@ pub static SCENARIOS: &[Scenario] = &[
         name: "watchpoints",
         about: "watchpoints on S over a fork load: every way in has its way out, and nothing is wrong",
         kernels: ALL,
-        cpus: 2,
-        modules: &[],
-        last: false,
         heavy: true,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 spawn("load", "lab-load 600 2"),
@@ -52,17 +47,13 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::NoFinding { run: "sample" },
             Expect::Transitions { run: "sample", at_least: 10 },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "eqs-module",
         about: "a module calls a function with a foreign kprobe from a real EQS: a break on any kernel",
         kernels: ALL,
-        cpus: 2,
         modules: &["lab_eqs"],
-        last: false,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 load("lab_eqs"),
@@ -84,17 +75,15 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Stream { run: "watch" },
             Expect::Finding { run: "watch", finding: IN_A_REAL_EQS },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "fprobe-drop",
         about: "an fprobe on a function that a module calls from a real EQS: the kernel skips it and says nothing",
         kernels: &["sid"],
-        cpus: 2,
         modules: &["lab_eqs"],
-        last: false,
         heavy: true,
         elsewhere: "fprobe is not built in, or calls its handlers whatever RCU does",
-        append: "",
         steps: || {
             vec![
                 load("lab_eqs"),
@@ -121,17 +110,13 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::NoneOf { run: "watch", severity: "error" },
             Expect::Without { file: "trace", none_of: &["dropped:"] },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "leak-module",
         about: "M left too deep, N and M left zero, an NMI that M does not count: each is told apart",
         kernels: ALL,
-        cpus: 2,
         modules: &["lab_state"],
-        last: false,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 load("lab_state"),
@@ -169,17 +154,13 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Exit { run: "after", code: 0 },
             Expect::NoFinding { run: "after" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "foreign-writer",
         about: "a module writes S: a watchpoint names the instruction",
         kernels: ALL,
-        cpus: 2,
         modules: &["lab_state"],
-        last: false,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 load("lab_state"),
@@ -198,17 +179,13 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Fired { run: "watch", rule: "RW012", severity: "error" },
             Expect::Line { run: "watch", has: &["RW012", "lab_state_write", "[lab_state]"] },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "irqs-on",
         about: "a module enters an EQS with interrupts on: a watchpoint sees it",
         kernels: ALL,
-        cpus: 2,
         modules: &["lab_eqs"],
-        last: false,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 load("lab_eqs"),
@@ -226,17 +203,12 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Stream { run: "watch" },
             Expect::Fired { run: "watch", rule: "RW005", severity: "error" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "nmi-storm",
         about: "a hundred NMIs from outside and backtraces of every CPU: all counted, nothing broken",
         kernels: ALL,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             let mut steps = vec![spawn("watch", "rcu-watch -f json"), await_text("watch", "\"header\"")];
             for round in 0..100 {
@@ -257,17 +229,13 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Hits { run: "watch", point: "nmi_enter", at_least: 100 },
             Expect::Judged { run: "watch", rule: "RW010" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "int3-idle",
         about: "a kprobe inside arch_cpu_idle runs from int3, which RCU counts: exposed, not broken",
         kernels: EXPOSED,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
         elsewhere: IDLE_IS_NOINSTR,
-        append: "",
         steps: || {
             vec![
                 write("/proc/sys/debug/kprobes-optimization", "0"),
@@ -288,17 +256,13 @@ pub static SCENARIOS: &[Scenario] = &[
             },
             Expect::NoneOf { run: "watch", severity: "error" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "stack-tracer",
         about: "the thread's own case: the stack tracer, which has looked first since then",
         kernels: EXPOSED,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
         elsewhere: IDLE_IS_NOINSTR,
-        append: "",
         steps: || {
             vec![
                 write(&format!("{TRACING}/stack_trace_filter"), "arch_cpu_idle"),
@@ -317,17 +281,13 @@ pub static SCENARIOS: &[Scenario] = &[
             },
             Expect::NoneOf { run: "watch", severity: "error" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "func-stack-trace",
         about: "the function tracer takes a stack in idle, and wakes RCU for it on purpose",
         kernels: EXPOSED,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
         elsewhere: IDLE_IS_NOINSTR,
-        append: "",
         steps: || {
             vec![
                 write(&format!("{TRACING}/set_ftrace_filter"), "arch_cpu_idle"),
@@ -345,17 +305,12 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Finding { run: "watch", finding: EXPOSED_IDLE_TO_TRACER },
             Expect::NoneOf { run: "watch", severity: "error" },
         ],
+        ..Scenario::USUAL
     },
     Scenario {
         name: "hotplug",
         about: "a CPU goes and comes back: nothing is broken, and what runs when RCU has let go of it is named",
         kernels: ALL,
-        cpus: 2,
-        modules: &[],
-        last: false,
-        heavy: false,
-        elsewhere: "",
-        append: "",
         steps: || {
             vec![
                 spawn("watch", "rcu-watch --watchpoints always -f json"),
@@ -385,6 +340,7 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Fired { run: "exposed", rule: "RW011", severity: "warning" },
             Expect::Judged { run: "exposed", rule: "RW011" },
         ],
+        ..Scenario::USUAL
     },
 ];
 

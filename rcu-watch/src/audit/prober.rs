@@ -151,6 +151,7 @@ impl Prober {
             first_id: self.sums.findings.len() as u32,
         };
         batch.programs.start_counting(&self.cpus)?;
+        batch.programs.expect(functions.iter().map(|function| place(facts, function)));
         let mut attached = Vec::new();
         for (index, function) in functions.iter().enumerate() {
             attached.push(batch.attach(facts, function));
@@ -216,7 +217,7 @@ impl Batch {
         }
         let mut refusal = String::new();
         let is_livepatched = site.is_some_and(crate::kernel::attribution::Site::is_livepatched);
-        let place = Place { symbol: name, offset: 0, type_id: type_id(facts, name) };
+        let place = place(facts, name);
         for mechanism in mechanisms {
             let probe = Probe {
                 point: if is_livepatched {
@@ -318,6 +319,10 @@ impl Batch {
 }
 
 /// Of an error that brings the verifier's log with it.
+fn place<'a>(facts: &Facts, name: &'a str) -> Place<'a> {
+    Place { symbol: name, offset: 0, type_id: type_id(facts, name) }
+}
+
 fn first_line(error: &str) -> String {
     let line = error.lines().next().unwrap_or_default();
     line.split(" Verifier output").next().unwrap_or(line).to_owned()

@@ -38,19 +38,36 @@ pub struct OwnCost {
 /// # Errors
 /// Where the kernel does not tell.
 pub fn own_cost() -> io::Result<OwnCost> {
+    let usage = usage()?;
+    let max_resident_bytes = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
+    Ok(OwnCost {
+        cpu_seconds: cpu_seconds_of(&usage),
+        resident_bytes: resident_bytes()?.min(max_resident_bytes),
+        max_resident_bytes,
+    })
+}
+
+/// CPU seconds of this process up to now, user and system.
+///
+/// # Errors
+/// Where the kernel does not tell.
+pub fn cpu_seconds() -> io::Result<f64> {
+    usage().map(|usage| cpu_seconds_of(&usage))
+}
+
+fn cpu_seconds_of(usage: &libc::rusage) -> f64 {
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+fn usage() -> io::Result<libc::rusage> {
     // SAFETY: plain integers, for which zero is a value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: writes one rusage.
     if unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    let max_resident_bytes = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
-    Ok(OwnCost {
-        cpu_seconds: seconds(usage.ru_utime) + seconds(usage.ru_stime),
-        resident_bytes: resident_bytes()?.min(max_resident_bytes),
-        max_resident_bytes,
-    })
+    Ok(usage)
 }
 
 fn resident_bytes() -> io::Result<u64> {

@@ -172,7 +172,7 @@ impl Session {
             self.probes.iter().filter(of).map(|running| self.books.hits(running.id)).sum()
         };
         let findings = self.pipeline.totals().iter().filter(|total| self.filter.tells(total.verdict.rule));
-        let cpu_seconds = clock::own_cost()?.cpu_seconds;
+        let cpu_seconds = clock::cpu_seconds()?;
         let bpf_seconds = self.bpf_run_seconds();
         let cpus = self.cpus.len().max(1) as f64;
         Ok(Heartbeat {

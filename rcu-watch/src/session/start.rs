@@ -58,7 +58,7 @@ pub fn start(
         refuse_if_unsupported(&mut stream, args.output.format, header, error)
     })?;
     let started = clock::now();
-    let cpu_seconds_at_start = clock::own_cost()?.cpu_seconds;
+    let cpu_seconds_at_start = clock::cpu_seconds()?;
     let mut session = Session {
         programs,
         reader,

@@ -11,6 +11,7 @@ mod lab;
 mod model;
 mod process;
 mod setup;
+mod tally;
 mod test;
 
 use std::process::ExitCode;

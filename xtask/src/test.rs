@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::ci::{self, Tally};
+use crate::ci;
 use crate::dist;
 use crate::lab;
 use crate::process::say;
 use crate::setup;
+use crate::tally::Tally;
 
 type Stage = Box<dyn Fn(&mut Tally) -> Result<()>>;
 
@@ -29,14 +30,13 @@ pub fn test(all: bool, record: bool) -> ExitCode {
         say(&format!("== {stage}"));
         if let Err(error) = run(&mut tally) {
             say(&format!("FAILED: {stage}: {error:#}"));
-            tally.failed += 1;
+            tally.fail(format!("{stage}: {error:#}"));
         }
         say(&format!("== {stage} took {:.0} s", stage_start.elapsed().as_secs_f64()));
     }
-    let Tally { passed, failed, skipped } = tally;
     say(&format!("== all took {:.0} s", start.elapsed().as_secs_f64()));
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    tally.say();
+    if tally.failures() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn set_up(_: &mut Tally) -> Result<()> {
@@ -44,7 +44,7 @@ fn set_up(_: &mut Tally) -> Result<()> {
 }
 
 fn checks(tally: &mut Tally) -> Result<()> {
-    add(tally, ci::check_all()?);
+    tally.add(ci::check_all()?);
     Ok(())
 }
 
@@ -55,12 +55,6 @@ fn dist(tally: &mut Tally) -> Result<()> {
 }
 
 fn guests(tally: &mut Tally, all: bool, record: bool) -> Result<()> {
-    add(tally, lab::test_all(all, record)?);
+    tally.add(lab::test_all(all, record)?);
     Ok(())
-}
-
-fn add(tally: &mut Tally, more: Tally) {
-    tally.passed += more.passed;
-    tally.failed += more.failed;
-    tally.skipped += more.skipped;
 }

@@ -12,6 +12,7 @@ use anyhow::{Result, bail};
 
 use crate::process::{cargo, run, say};
 use crate::setup::{self, For};
+use crate::tally::Tally;
 
 type Check = fn() -> Result<()>;
 
@@ -29,14 +30,6 @@ const CHECKS: [(&str, Check); 8] = [
     ("xtask's guest half", guest_half),
 ];
 
-/// How the checks went.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
-    pub passed: usize,
-    pub failed: usize,
-    pub skipped: usize,
-}
-
 /// Runs them all, the failed ones not stopping the others.
 pub fn check_all() -> Result<Tally> {
     setup::ensure(&[For::Build, For::Checks])?;
@@ -51,8 +44,8 @@ pub fn check_all() -> Result<Tally> {
                 say(&format!("ok: {name}, {took:.1} s"));
             }
             Err(error) => {
-                tally.failed += 1;
                 say(&format!("FAILED: {name}, {took:.1} s: {error:#}"));
+                tally.fail(format!("{name}: {error:#}"));
             }
         }
     }
@@ -61,8 +54,8 @@ pub fn check_all() -> Result<Tally> {
 
 pub fn ci() -> Result<()> {
     let tally = check_all()?;
-    if tally.failed > 0 {
-        bail!("{} of {} checks failed", tally.failed, CHECKS.len());
+    if tally.failures() > 0 {
+        bail!("{} of {} checks failed", tally.failures(), CHECKS.len());
     }
     Ok(())
 }

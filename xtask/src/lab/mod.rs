@@ -31,10 +31,10 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use xtask::plan::Step;
 
-use crate::ci::Tally;
 use crate::dist;
 use crate::process::say;
 use crate::setup::{self, For};
+use crate::tally::Tally;
 use accel::Accel;
 use boot::{Guest, Programs};
 use console::BootRecord;
@@ -310,8 +310,9 @@ pub fn test_all(with_heavy: bool, record: bool) -> Result<Tally> {
             catalog::all().filter(|scenario| is_wanted(scenario, kernel.name, with_heavy)).collect();
         let mut missed = |count: usize, error: &anyhow::Error| {
             if kernel.required {
-                say(&format!("FAILED: {error:#}; {} is required", kernel.name));
-                tally.failed += count;
+                let what = format!("{count} scenarios on {}, which is required: {error:#}", kernel.name);
+                say(&format!("FAILED: {what}"));
+                tally.fail(what);
             } else {
                 say(&format!("SKIPPED: {count} scenarios on {}: {error:#}", kernel.name));
                 tally.skipped += count;
@@ -334,7 +335,17 @@ pub fn test_all(with_heavy: bool, record: bool) -> Result<Tally> {
     }
     let Some(first) = jobs.first() else { return Ok(tally) };
     let accel = Accel::probe(&first.image.vmlinuz)?;
-    let (outcomes, streams) = suite::run_all(jobs, &programs(None)?, accel, MEMORY_MIB)?;
+    let programs = programs(None)?;
+    let (mut outcomes, mut streams) = suite::run_all(jobs.clone(), &programs, accel, MEMORY_MIB)?;
+    let again = suite::again(&jobs, &outcomes);
+    if !again.is_empty() {
+        say("once more, what was not met and did no harm:");
+        let (seconds, more) = suite::run_all(again, &programs, accel, MEMORY_MIB)?;
+        for second in seconds {
+            suite::replace(&mut outcomes, second);
+        }
+        streams.extend(more);
+    }
     if record {
         results::record(&outcomes)?;
     }
@@ -345,11 +356,12 @@ pub fn test_all(with_heavy: bool, record: bool) -> Result<Tally> {
         }
         Err(error) => {
             say(&format!("FAILED: a stream is not what docs/schema.json says: {error:#}"));
-            tally.failed += 1;
+            tally.fail(format!("a stream is not what docs/schema.json says: {error:#}"));
         }
     }
-    tally.passed += outcomes.iter().filter(|outcome| outcome.is_met()).count();
-    tally.failed += outcomes.iter().filter(|outcome| !outcome.is_met()).count();
+    for outcome in &outcomes {
+        outcome.count(&mut tally);
+    }
     Ok(tally)
 }
 

@@ -83,7 +83,7 @@ fn end_of(boot: &BootRecord) -> Option<String> {
 }
 
 /// First do no harm: a watched kernel has nothing to complain about.
-fn splats(record: &ScenarioRecord) -> impl Iterator<Item = &String> {
+pub fn splats(record: &ScenarioRecord) -> impl Iterator<Item = &String> {
     const SPLATS: [&str; 6] =
         ["WARNING: ", "BUG: ", "Oops: ", "general protection fault", "rcu: INFO: ", "RCU not on for"];
     record.kernel.iter().filter(|line| SPLATS.iter().any(|splat| line.contains(splat)))

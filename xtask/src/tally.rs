@@ -1,0 +1,49 @@
+//! How checks and scenarios went: counted, and at the end told again where something was wrong.
+//!
+//! Whoever reads a log reads its end first, and some keep no more of it.
+
+use crate::process::say;
+
+/// The sum of a run so far.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub passed: usize,
+    pub skipped: usize,
+    /// What failed, and why.
+    failed: Vec<String>,
+    /// What failed, and passed when it was tried again.
+    unsteady: Vec<String>,
+}
+
+impl Tally {
+    pub fn fail(&mut self, what: String) {
+        self.failed.push(what);
+    }
+
+    /// Counts as passed, and is told.
+    pub fn pass_unsteadily(&mut self, what: String) {
+        self.passed += 1;
+        self.unsteady.push(what);
+    }
+
+    pub fn failures(&self) -> usize {
+        self.failed.len()
+    }
+
+    pub fn add(&mut self, more: Self) {
+        self.passed += more.passed;
+        self.skipped += more.skipped;
+        self.failed.extend(more.failed);
+        self.unsteady.extend(more.unsteady);
+    }
+
+    pub fn say(&self) {
+        for what in &self.unsteady {
+            say(&format!("passed at the second try: {what}"));
+        }
+        for what in &self.failed {
+            say(&format!("FAILED: {what}"));
+        }
+        println!("{} passed, {} failed, {} skipped", self.passed, self.failed.len(), self.skipped);
+    }
+}

@@ -5,7 +5,7 @@ use core::mem::{offset_of, size_of};
 
 use crate::config::{CalibrationSample, StateLayout, StreamConfig};
 use crate::counter::ProbeState;
-use crate::record::{RecordHeader, STACK_FRAMES_MAX, SnapshotRecord, StackRecord};
+use crate::record::{KEPT_MAX, KeptRecords, RecordHeader, STACK_FRAMES_MAX, SnapshotRecord, StackRecord};
 
 const _: () = {
     assert!(size_of::<RecordHeader>() == 8);
@@ -31,6 +31,7 @@ const _: () = {
     assert!(size_of::<StackRecord>() == 128 + 8 + 8 * STACK_FRAMES_MAX);
     assert!(offset_of!(StackRecord, frames_len_bytes) == 128);
     assert!(offset_of!(StackRecord, frames) == 136);
+    assert!(size_of::<KeptRecords>() == 8 + 128 * KEPT_MAX);
     assert!(size_of::<ProbeState>() == 64);
     assert!(size_of::<StateLayout>() == 88);
     assert!(size_of::<StreamConfig>() == 8);

@@ -85,6 +85,20 @@ pub struct SnapshotRecord {
     pub comm: [u8; 16],
 }
 
+/// Records that [`KeptRecords`] holds at most. Several in a row are rare: the next run finds the lock free.
+pub const KEPT_MAX: usize = 8;
+
+/// What one CPU could not send when it happened, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct KeptRecords {
+    /// Index of the first that was not sent since.
+    pub first: u32,
+    /// Index behind the last.
+    pub end: u32,
+    pub records: [SnapshotRecord; KEPT_MAX],
+}
+
 /// A snapshot with the kernel stack below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

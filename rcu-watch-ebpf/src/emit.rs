@@ -192,28 +192,34 @@ fn send(
     let probe_seq = state.emitted;
     state.emitted += 1;
     let track_seq = if hook.tracks { track_seq() } else { 0 };
-    let sent = if takes_stack(probe) {
-        transport::send(ctx, probe, |record: *mut StackRecord| {
-            // SAFETY: room for one StackRecord; every byte of it is written, the frames by the helper or, where
-            // it fails, by nobody: zero length says that they mean nothing.
-            unsafe {
-                let snapshot = &raw mut (*record).snapshot;
-                fill(snapshot, kind::SNAPSHOT_WITH_STACK, size_of::<StackRecord>(), probe_seq);
-                describe(snapshot, probe, words, preempt_count, track_seq, hook);
-                (*record).frames_len_bytes =
-                    bpf_get_stack(ctx, (&raw mut (*record).frames).cast(), (STACK_FRAMES_MAX * 8) as u32, 0);
-            }
-        })
-    } else {
-        transport::send(ctx, probe, |record: *mut SnapshotRecord| {
-            // SAFETY: room for one SnapshotRecord, and every byte of it is written.
-            unsafe {
-                fill(record, kind::SNAPSHOT, size_of::<SnapshotRecord>(), probe_seq);
-                describe(record, probe, words, preempt_count, track_seq, hook);
-            }
-        })
+    let write = |record: *mut SnapshotRecord| {
+        // SAFETY: room for one SnapshotRecord, and every byte of it is written.
+        unsafe {
+            fill(record, kind::SNAPSHOT, size_of::<SnapshotRecord>(), probe_seq);
+            describe(record, probe, words, preempt_count, track_seq, hook);
+        }
     };
-    if !sent {
+    let write_with_stack = |record: *mut StackRecord| {
+        // SAFETY: room for one StackRecord; every byte of it is written, the frames by the helper or, where
+        // it fails, by nobody: zero length says that they mean nothing.
+        unsafe {
+            let snapshot = &raw mut (*record).snapshot;
+            fill(snapshot, kind::SNAPSHOT_WITH_STACK, size_of::<StackRecord>(), probe_seq);
+            describe(snapshot, probe, words, preempt_count, track_seq, hook);
+            (*record).frames_len_bytes =
+                bpf_get_stack(ctx, (&raw mut (*record).frames).cast(), (STACK_FRAMES_MAX * 8) as u32, 0);
+        }
+    };
+    // What waits goes first: the records of a CPU keep their order.
+    let is_free = !hook.tracks || transport::send_kept();
+    let sent = is_free
+        && if takes_stack(probe) {
+            transport::send(ctx, probe, write_with_stack)
+        } else {
+            transport::send(ctx, probe, write)
+        };
+    let kept = !sent && hook.tracks && transport::keep(write);
+    if !sent && !kept {
         state.lost += 1;
     }
 }

@@ -11,7 +11,7 @@ use aya_ebpf::helpers::generated::bpf_perf_event_output;
 pub use aya_ebpf::helpers::generated::bpf_probe_read as read_kernel;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{PerCpuArray, PerfEventByteArray};
-use rcu_watch_common::record::StackRecord;
+use rcu_watch_common::record::{SnapshotRecord, StackRecord};
 use rcu_watch_common::slot;
 
 /// Records on their way to user space, by CPU.
@@ -21,6 +21,18 @@ pub static EVENTS: PerfEventByteArray = PerfEventByteArray::new(0);
 /// Where each probe puts its record together.
 #[map]
 static SCRATCH: PerCpuArray<StackRecord> = PerCpuArray::with_max_entries(slot::COUNT, 0);
+
+/// Whether nothing waits: each CPU has a buffer of its own, so what finds no room now finds none later.
+#[inline(always)]
+pub fn send_kept() -> bool {
+    true
+}
+
+/// Never: see [`send_kept`].
+#[inline(always)]
+pub fn keep(_fill: impl FnOnce(*mut SnapshotRecord)) -> bool {
+    false
+}
 
 /// Sends one record, which `fill` must write completely; false where there is no room.
 ///

@@ -4,14 +4,68 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 pub use aya_ebpf::helpers::generated::bpf_probe_read_kernel as read_kernel;
+use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::RingBuf;
+use aya_ebpf::maps::{PerCpuArray, RingBuf};
+use rcu_watch_common::record::{KEPT_MAX, KeptRecords, SnapshotRecord};
 
 use crate::maps::global;
 
 /// Records on their way to user space. The loader sets the size.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Records that did not get the ring's lock. What runs like an NMI, as a watchpoint's program does, does not wait for a
+/// lock that another CPU has (kernel/bpf/ringbuf.c:__bpf_ringbuf_reserve). Of the programs that track only: none of them
+/// interrupts another.
+#[map]
+static KEPT: PerCpuArray<KeptRecords> = PerCpuArray::with_max_entries(1, 0);
+
+/// Sends what this CPU kept; false where something of it still waits.
+#[inline(always)]
+pub fn send_kept() -> bool {
+    let Some(kept) = KEPT.get_ptr_mut(0) else { return true };
+    // SAFETY: this CPU's map value, and an index that is within the array.
+    unsafe {
+        let end = (*kept).end;
+        if end == 0 {
+            return true;
+        }
+        for _ in 0..KEPT_MAX {
+            let first = (*kept).first;
+            if first >= end {
+                break;
+            }
+            // A mask, which the verifier understands wherever the compiler puts it; a comparison it does not.
+            let record = &raw mut (*kept).records[first as usize % KEPT_MAX];
+            let size = size_of::<SnapshotRecord>() as u64;
+            let flags = u64::from(BPF_RB_NO_WAKEUP);
+            if bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), record.cast(), size, flags) != 0 {
+                return false;
+            }
+            (*kept).first = first + 1;
+        }
+        (*kept).first = 0;
+        (*kept).end = 0;
+    }
+    true
+}
+
+/// Keeps one record, which `fill` must write completely, until this CPU sends again; false where there is no room.
+#[inline(always)]
+pub fn keep(fill: impl FnOnce(*mut SnapshotRecord)) -> bool {
+    let Some(kept) = KEPT.get_ptr_mut(0) else { return false };
+    // SAFETY: as in `send_kept`.
+    unsafe {
+        let end = (*kept).end as usize;
+        if end >= KEPT_MAX {
+            return false;
+        }
+        fill(&raw mut (*kept).records[end]);
+        (*kept).end += 1;
+    }
+    true
+}
 
 /// Sends one record, which `fill` must write completely; false where there is no room.
 #[inline(always)]

@@ -4,6 +4,7 @@ use aya::maps::{Array, Map, MapError, PerCpuArray, PerCpuValues};
 use aya::{Ebpf, Pod};
 use rcu_watch_common::config::CalibrationSample;
 use rcu_watch_common::counter::ProbeState;
+use rcu_watch_common::record::{KeptRecords, SnapshotRecord};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::BpfError;
@@ -21,6 +22,7 @@ unsafe impl<T: FromBytes + IntoBytes + Immutable + Copy + 'static> Pod for MapVa
 pub const EVENTS: &str = "EVENTS";
 pub const LAYOUT: &str = "LAYOUT";
 pub const STREAM: &str = "STREAM";
+const KEPT: &str = "KEPT";
 const LOSS: &str = "LOSS";
 const WANT_STACK: &str = "WANT_STACK";
 const UNWATCHED: &str = "UNWATCHED";
@@ -44,6 +46,18 @@ pub fn books(bpf: &Ebpf, probe: ProbeId) -> Result<Vec<(CpuId, ProbeState)>, Bpf
     let map: PerCpuArray<_, MapValue<ProbeState>> = PerCpuArray::try_from(map).map_err(at(LOSS))?;
     let values = map.get(&probe.0, 0).map_err(at(LOSS))?;
     Ok((0..).map(CpuId).zip(values.iter().map(|value| value.0)).collect())
+}
+
+/// Records that CPUs kept and never came to send, each CPU's in order. Programs may no longer run.
+pub fn kept(bpf: &Ebpf) -> Result<Vec<SnapshotRecord>, BpfError> {
+    // Where each CPU has its own buffer, nothing is kept.
+    let Some(map) = bpf.map(KEPT) else { return Ok(Vec::new()) };
+    let map: PerCpuArray<_, MapValue<KeptRecords>> = PerCpuArray::try_from(map).map_err(at(KEPT))?;
+    let values = map.get(&0, 0).map_err(at(KEPT))?;
+    let of_cpu = |kept: &KeptRecords| {
+        kept.records.get(kept.first as usize..kept.end as usize).unwrap_or_default().to_vec()
+    };
+    Ok(values.iter().flat_map(|MapValue(kept)| of_cpu(kept)).collect())
 }
 
 /// Has the next record of `probe` take a kernel stack along.

@@ -5,12 +5,14 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::maps::{MapData, RingBuf};
 use perf_event::Sampler;
-use rcu_watch_common::record::RecordHeader;
-use zerocopy::FromBytes as _;
+use rcu_watch_common::record::{RecordHeader, SnapshotRecord};
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 /// The consumer's end of EVENTS.
 pub struct Reader {
     source: Source,
+    /// What comes when the source is empty.
+    kept: Vec<SnapshotRecord>,
     bytes: u64,
 }
 
@@ -30,11 +32,20 @@ struct Buffers {
 
 impl Reader {
     pub(super) fn ring(ring: RingBuf<MapData>) -> Self {
-        Self { source: Source::Ring(ring), bytes: 0 }
+        Self::new(Source::Ring(ring))
     }
 
     pub(super) fn perf(events: MapData, buffers: Vec<Sampler>) -> Self {
-        Self { source: Source::Perf(Buffers { _events: events, buffers, refused: 0 }), bytes: 0 }
+        Self::new(Source::Perf(Buffers { _events: events, buffers, refused: 0 }))
+    }
+
+    const fn new(source: Source) -> Self {
+        Self { source, kept: Vec::new(), bytes: 0 }
+    }
+
+    /// Takes what CPUs kept to themselves to the very end, for [`Self::drain`] to hand out last.
+    pub fn take_kept(&mut self, kept: Vec<SnapshotRecord>) {
+        self.kept = kept;
     }
 
     /// Hands `most` records or some more to `take`: each CPU's records come in the order in which that CPU
@@ -45,18 +56,22 @@ impl Reader {
             *bytes += record.len() as u64;
             take(record);
         };
+        let mut count = 0;
         match &mut self.source {
             Source::Ring(ring) => {
-                let mut count = 0;
                 while count < most {
                     let Some(record) = ring.next() else { break };
                     counted(&record);
                     count += 1;
                 }
-                count
             }
-            Source::Perf(buffers) => buffers.drain(most, counted),
+            Source::Perf(buffers) => count = buffers.drain(most, &mut counted),
         }
+        if count < most {
+            count += self.kept.len();
+            self.kept.drain(..).for_each(|record| counted(record.as_bytes()));
+        }
+        count
     }
 
     /// A descriptor that becomes readable when a program wakes the reader; `None` where there are many, and

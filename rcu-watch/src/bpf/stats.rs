@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
 use rcu_watch_common::counter::ProbeState;
+use rcu_watch_common::record::SnapshotRecord;
 use rcu_watch_common::slot;
 
 use super::{BpfError, Programs, failed, maps};
@@ -49,6 +50,14 @@ impl Programs {
     pub fn counters(&self, probe: ProbeId) -> Result<Vec<(CpuId, ProbeCounters)>, BpfError> {
         let books = maps::books(&self.bpf, probe)?;
         Ok(books.into_iter().map(|(cpu, state)| (cpu, state.into())).collect())
+    }
+
+    /// Records that CPUs kept and did not come to send. To be asked once nothing counts any more.
+    ///
+    /// # Errors
+    /// Where the map cannot be read.
+    pub fn kept(&self) -> Result<Vec<SnapshotRecord>, BpfError> {
+        maps::kept(&self.bpf)
     }
 
     /// Writes that watchpoints saw, whether their program ran or not. More than its hits: the rest was missed.

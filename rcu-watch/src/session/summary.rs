@@ -46,6 +46,7 @@ impl Session {
         let grace = self.programs.detach_all()?;
         stopped?;
         std::thread::sleep(grace.max(SETTLE));
+        self.reader.take_kept(self.programs.kept()?);
         while told.is_ok() && self.drain(usize::MAX)? > 0 {}
         told = told.and_then(|()| self.tell_losses());
         for &probe in &probes {

@@ -12,6 +12,7 @@
  */
 #include <linux/delay.h>
 #include <linux/irqflags.h>
+#include <linux/jiffies.h>
 #include <linux/kernel.h>
 #include <linux/module.h>
 #include <linux/preempt.h>
@@ -72,9 +73,16 @@ static void spin(void)
 	local_irq_restore(flags);
 }
 
-/* Short: an irq in between would run without RCU. */
+/*
+ * Short, and just after a tick: an irq in between would run without RCU, and
+ * the kernel would complain of that.
+ */
 static void irqs_on(void)
 {
+	unsigned long tick = jiffies;
+
+	while (READ_ONCE(jiffies) == tick)
+		cpu_relax();
 	lab_enter();
 	lab_exit();
 }

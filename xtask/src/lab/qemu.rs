@@ -30,6 +30,10 @@ pub struct Machine {
     pub counts: bool,
 }
 
+/// A busy machine stops an emulated processor for longer than a kernel allows one to stand still (20 s without a context
+/// switch, 21 s without a grace period); one that hangs runs into the plan's limits all the same.
+const PATIENT: &str = "watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120";
+
 /// With less than all of these two runs differ.
 const COUNTING: &str = "-icount shift=0,sleep=off -rtc base=2024-01-01,clock=vm -seed 1";
 const COUNTING_CPU: &str = "max,-rdrand,-rdseed";
@@ -41,6 +45,9 @@ impl Machine {
         let socket = |id: &str| format!("socket,id={id},path={}", sockets.join(id).display());
         // Warnings reach the console, so that a splat of the kernel's is seen; a panic ends QEMU at once.
         let mut command_line = "console=ttyS0 rdinit=/init panic=-1 loglevel=5".to_owned();
+        if accel == Accel::Tcg {
+            command_line = format!("{command_line} {PATIENT}");
+        }
         let (more, cpu, append_more) =
             if *counts { (COUNTING, COUNTING_CPU, COUNTING_APPEND) } else { ("", "max", "") };
         for words in [append.as_str(), append_more].into_iter().filter(|words| !words.is_empty()) {

@@ -13,7 +13,7 @@ use super::boot::{Guest, Programs};
 use super::console::{BootRecord, Output};
 use super::kernel::Image;
 use super::module;
-use super::scenario::{Scenario, splats};
+use super::scenario::Scenario;
 use super::schema;
 use super::screen::Screen;
 use crate::process::say;
@@ -103,7 +103,7 @@ impl Job {
                     wrong: scenario.judge(record, &self.image.name),
                     harmed: record.panic.is_some()
                         || record.hung
-                        || played.is_some_and(|played| splats(played).next().is_some()),
+                        || played.is_some_and(|played| scenario.splats(played).next().is_some()),
                     before: Vec::new(),
                     took: played.map_or(Duration::ZERO, |played| played.took),
                     tail: played.map(|played| tails(&played.commands)).unwrap_or_default(),

@@ -30,6 +30,8 @@ pub struct Scenario {
     pub elsewhere: &'static str,
     /// More for the kernel's command line.
     pub append: &'static str,
+    /// What the kernel may complain of, with good reason, of what the scenario does to it.
+    pub provokes: Option<&'static str>,
     pub steps: fn() -> Vec<Step>,
     pub expect: &'static [Expect],
 }
@@ -46,6 +48,7 @@ impl Scenario {
         heavy: false,
         elsewhere: "",
         append: "",
+        provokes: None,
         steps: Vec::new,
         expect: &[],
     };
@@ -64,11 +67,24 @@ impl Scenario {
         };
         let mut wrong: Vec<String> =
             record.failed.iter().map(|why| format!("a step failed: {why}")).collect();
-        wrong.extend(splats(record).map(|line| format!("the kernel said: {line}")));
+        wrong.extend(self.splats(record).map(|line| format!("the kernel said: {line}")));
         let is_last = boot.scenarios.last().is_some_and(|last| last.name == record.name);
         wrong.extend(end_of(boot).filter(|_| is_last));
         wrong.extend(self.expect.iter().filter_map(|expect| expect.judge(record, kernel).err()));
         wrong
+    }
+
+    /// First do no harm: a watched kernel has nothing to complain about.
+    pub fn splats<'a>(&self, record: &'a ScenarioRecord) -> impl Iterator<Item = &'a String> {
+        const SPLATS: [&str; 6] =
+            ["WARNING: ", "BUG: ", "Oops: ", "general protection fault", "rcu: INFO: ", "RCU not on for"];
+        let provokes = self.provokes;
+        let of_a_splat = |line: &&String| SPLATS.iter().any(|splat| line.contains(splat));
+        record
+            .kernel
+            .iter()
+            .filter(of_a_splat)
+            .filter(move |line| !provokes.is_some_and(|provoked| line.contains(provoked)))
     }
 }
 
@@ -80,11 +96,4 @@ fn end_of(boot: &BootRecord) -> Option<String> {
         BootRecord { done: false, .. } => Some("the guest ended before its plan did".to_owned()),
         _ => None,
     }
-}
-
-/// First do no harm: a watched kernel has nothing to complain about.
-pub fn splats(record: &ScenarioRecord) -> impl Iterator<Item = &String> {
-    const SPLATS: [&str; 6] =
-        ["WARNING: ", "BUG: ", "Oops: ", "general protection fault", "rcu: INFO: ", "RCU not on for"];
-    record.kernel.iter().filter(|line| SPLATS.iter().any(|splat| line.contains(splat)))
 }

@@ -24,7 +24,7 @@ pub const SIGKILL: i32 = 9;
 pub const SIGTERM: i32 = 15;
 
 /// Enough for loading and verifying under emulation, on top of the run's own duration.
-pub const LIMIT: Duration = Duration::from_secs(90);
+pub const LIMIT: Duration = Duration::from_secs(300);
 
 fn words(line: &str) -> Vec<String> {
     line.split(' ').map(str::to_owned).collect()
@@ -75,5 +75,5 @@ pub fn write(path: &str, value: &str) -> Step {
 }
 
 pub fn until(path: &str, value: &str) -> Step {
-    Step::Until { path: path.into(), value: value.into(), limit: Duration::from_secs(30) }
+    Step::Until { path: path.into(), value: value.into(), limit: Duration::from_secs(120) }
 }

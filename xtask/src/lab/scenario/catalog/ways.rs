@@ -38,11 +38,13 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
+            Expect::Exit { run: "always", code: 0 },
             Expect::Stream { run: "always" },
             Expect::NoFinding { run: "always" },
             Expect::Judged { run: "always", rule: "RW005" },
             Expect::Judged { run: "always", rule: "RW012" },
             Expect::Transitions { run: "always", at_least: 1000 },
+            Expect::Exit { run: "sample", code: 0 },
             Expect::Stream { run: "sample" },
             Expect::NoFinding { run: "sample" },
             Expect::Transitions { run: "sample", at_least: 10 },
@@ -186,6 +188,8 @@ pub static SCENARIOS: &[Scenario] = &[
         about: "a module enters an EQS with interrupts on: a watchpoint sees it",
         kernels: ALL,
         modules: &["lab_eqs"],
+        // An emulated processor can be stopped within the module's EQS until a tick is due there.
+        provokes: Some("rcu_is_cpu_rrupt_from_idle"),
         steps: || {
             vec![
                 load("lab_eqs"),

@@ -4,12 +4,14 @@
 //! prebuilt `core` for `bpfel-unknown-none`. The first that is there is used, in the order of
 //! [`toolchain`]; `RCU_WATCH_BPF_TOOLCHAIN` names one outright.
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail};
 use aya_build::{Package, Toolchain};
+use object::build::elf::{Builder, SectionData};
+use object::elf;
 
 /// The binaries of rcu-watch-ebpf: one for each transport.
 const OBJECTS: [&str; 2] = ["rcu-watch-bpf", "rcu-watch-bpf-perf"];
@@ -30,7 +32,7 @@ fn main() -> Result<()> {
     let path = env::join_paths(path).context("PATH holds a directory that cannot be joined")?;
     let out = PathBuf::from(env::var_os("OUT_DIR").context("cargo did not set OUT_DIR")?);
     let shared = shared_dir(&out);
-    std::fs::create_dir_all(&shared).with_context(|| format!("cannot make {}", shared.display()))?;
+    fs::create_dir_all(&shared).with_context(|| format!("cannot make {}", shared.display()))?;
     // SAFETY: a build script's main thread, before any other thread exists.
     unsafe {
         env::set_var("PATH", path);
@@ -52,10 +54,31 @@ fn main() -> Result<()> {
     )
     .context("cannot build the BPF programs; `cargo xtask setup` installs what they need")?;
     for object in OBJECTS {
-        std::fs::copy(shared.join(object), out.join(object))
-            .with_context(|| format!("cannot copy {object}"))?;
+        let from = shared.join(object);
+        let whole = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
+        let stripped = without_dwarf(&whole).with_context(|| format!("cannot strip {object}"))?;
+        fs::write(out.join(object), stripped).with_context(|| format!("cannot write {object}"))?;
     }
     Ok(())
+}
+
+/// Three quarters of an object is DWARF, which is there for the linker to make BTF of: nobody reads it any more.
+fn without_dwarf(whole: &[u8]) -> Result<Vec<u8>> {
+    let mut object = Builder::read(whole)?;
+    for section in &mut object.sections {
+        section.delete =
+            [".debug_", ".rel.debug_"].iter().any(|prefix| section.name.starts_with(prefix.as_bytes()));
+    }
+    object.delete_orphans();
+    // The linker keeps the names of sections among those of symbols, the builder does not.
+    let names = object.sections.add();
+    names.name = ".shstrtab".into();
+    names.sh_type = elf::SHT_STRTAB;
+    names.sh_addralign = 1;
+    names.data = SectionData::SectionString;
+    let mut stripped = Vec::new();
+    object.write(&mut stripped)?;
+    Ok(stripped)
 }
 
 /// One place below cargo's target directory for all profiles and targets: the BPF object is the same for each,

@@ -15,6 +15,7 @@ use rcu_watch_common::record::{
 };
 use rcu_watch_common::slot;
 
+use crate::log;
 use crate::maps::{self, LOSS, WANT_STACK, global};
 use crate::read::{self, Block, NMI_NESTING_REST, UNREAD, Words};
 use crate::transport;
@@ -57,7 +58,7 @@ pub fn hit(ctx: *mut c_void, probe: u32, rest: Rest, hook: &Hook) {
     if read::copy(block, &mut copy) {
         judge(ctx, probe, rest, state, &read::take(block, &copy), hook);
     } else {
-        unstable(state);
+        unstable(probe, state);
     }
 }
 
@@ -68,7 +69,7 @@ pub fn hit_of_task(ctx: *mut c_void, probe: u32, arg: u64) {
     let Some((state, block)) = watched(probe) else { return };
     let mut copy = Block::uninit();
     if !read::copy(block, &mut copy) {
-        unstable(state);
+        unstable(probe, state);
     } else if maps::mode() == mode::QUIET_USUAL && read::is_usual_task(&copy) {
         state.at_rest += 1;
     } else {
@@ -120,7 +121,7 @@ fn judge(ctx: *mut c_void, probe: u32, rest: Rest, state: &mut ProbeState, words
         preempt_count = read::preempt_count(words);
     }
     if preempt_count == UNREAD || !read::is_stable(words) {
-        unstable(state);
+        unstable(probe, state);
         return;
     }
     state.turned += 1;
@@ -129,10 +130,11 @@ fn judge(ctx: *mut c_void, probe: u32, rest: Rest, state: &mut ProbeState, words
 
 /// Counts a hit that says nothing.
 #[inline(always)]
-fn unstable(state: &mut ProbeState) {
+fn unstable(probe: u32, state: &mut ProbeState) {
     if maps::mode() != mode::STOPPED {
         state.turned += 1;
         state.unstable += 1;
+        log::unstable(probe, state.block);
     }
 }
 
@@ -221,6 +223,7 @@ fn send(
     let kept = !sent && hook.tracks && transport::keep(write);
     if !sent && !kept {
         state.lost += 1;
+        log::lost(probe, probe_seq);
     }
 }
 

@@ -10,6 +10,8 @@
 #![expect(clippy::needless_pass_by_value, reason = "the macros of aya-ebpf hand the context over by value")]
 
 mod emit;
+#[path = "log/silent.rs"]
+mod log;
 mod maps;
 mod probes;
 mod read;

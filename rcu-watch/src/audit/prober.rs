@@ -104,7 +104,7 @@ impl Prober {
         let unsupported = |error: &dyn std::error::Error| crate::cli::exit::Unsupported(error.to_string());
         let mut layout = *facts.layout.as_ref().map_err(|error| unsupported(error))?;
         let transport = facts.features.transport(TransportChoice::Auto).unwrap_or_default();
-        let options = StreamOptions { transport, ring_bytes: RING_BYTES, emit_at_rest: false };
+        let options = StreamOptions { transport, ring_bytes: RING_BYTES, emit_at_rest: false, logs: false };
         let (programs, reader, calibration) = load_calibrated(&mut layout, options, cpus)?;
         Ok(Self {
             options,

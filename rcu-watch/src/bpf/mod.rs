@@ -5,6 +5,7 @@
 
 pub mod attach;
 pub mod calibrate;
+mod log;
 pub mod maps;
 pub mod object;
 pub mod reader;
@@ -27,6 +28,8 @@ pub enum BpfError {
     Load(#[from] aya::EbpfError),
     #[error("the kernel's BTF has no function {symbol}, so fentry cannot find it")]
     NoType { symbol: String },
+    #[error("cannot read what the programs say; leave out -vv")]
+    Log(#[from] aya_log::Error),
     #[error("program {program}")]
     Program {
         program: String,

@@ -6,6 +6,7 @@ use rcu_watch_common::config::{StateLayout, StreamConfig, mode};
 use super::BpfError;
 use super::attach::Attached;
 use super::calibrate::Reads;
+use super::log::Log;
 use super::maps::{self, MapValue};
 use super::reader::Reader;
 use super::transport::Transport;
@@ -22,11 +23,13 @@ pub struct StreamOptions {
     pub ring_bytes: u32,
     /// Send snapshots at rest too.
     pub emit_at_rest: bool,
+    /// Have the programs say what became of hits that they could not use.
+    pub logs: bool,
 }
 
 impl Default for StreamOptions {
     fn default() -> Self {
-        Self { transport: Transport::default(), ring_bytes: 1 << 20, emit_at_rest: false }
+        Self { transport: Transport::default(), ring_bytes: 1 << 20, emit_at_rest: false, logs: false }
     }
 }
 
@@ -39,6 +42,7 @@ pub struct Programs {
     /// Where each CPU's per-CPU data starts, as far as calibration read it.
     pub(super) cpu_offsets: Vec<(CpuId, u64)>,
     pub(super) watchpoints: Watchpoints,
+    pub(super) log: Log,
     /// Whether calibration reads at checkpoints, or by programs that it runs itself.
     pub(super) reads: Reads,
     /// While hits count.
@@ -58,7 +62,8 @@ impl Programs {
         if options.transport == Transport::RingBuffer {
             loader.map_max_entries(maps::EVENTS, options.ring_bytes);
         }
-        let mut bpf = loader.load(options.transport.object())?;
+        let mut bpf = loader.load(options.transport.object(options.logs))?;
+        let log = if options.logs { Log::open(&mut bpf)? } else { Log::default() };
         let reader = options.transport.open(&mut bpf, options.ring_bytes)?;
         let programs = Self {
             bpf,
@@ -67,6 +72,7 @@ impl Programs {
             layout,
             cpu_offsets: Vec::new(),
             watchpoints: Watchpoints::default(),
+            log,
             reads: Reads::of(options.transport),
             mode: match (options.emit_at_rest, is_usual(&layout)) {
                 (true, _) => mode::ALL,

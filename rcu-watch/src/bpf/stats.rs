@@ -60,6 +60,13 @@ impl Programs {
         maps::kept(&self.bpf)
     }
 
+    /// Prints what the programs said since, if [`StreamOptions::logs`] asked for it.
+    ///
+    /// [`StreamOptions::logs`]: super::StreamOptions::logs
+    pub fn flush_log(&mut self) {
+        self.log.flush();
+    }
+
     /// Writes that watchpoints saw, whether their program ran or not. More than its hits: the rest was missed.
     #[must_use]
     pub fn watched_writes(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! The way of the records to user space: what it needs of the kernel, and how it is made.
 //!
-//! Two objects from one source, since every map of an object is made when it is loaded: one with a ring buffer,
-//! one with a perf event array for kernels that have none.
+//! Three objects from one source, since every map of an object is made when it is loaded, and every program with all that
+//! it calls: one with a ring buffer, the same with a log, and one with a perf event array for kernels that have no ring.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -18,6 +18,7 @@ use super::{BpfError, maps};
 
 /// The compiled programs of `rcu-watch-ebpf`.
 static RING: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rcu-watch-bpf"));
+static RING_LOG: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rcu-watch-bpf-log"));
 static PERF: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rcu-watch-bpf-perf"));
 
 /// Pages of a CPU's perf buffer at most: what `kernel.perf_event_mlock_kb` allows without more being asked.
@@ -43,8 +44,10 @@ impl Transport {
         }
     }
 
-    pub(super) const fn object(self) -> &'static [u8] {
+    /// `logs`: one whose programs say more, where there is one.
+    pub(super) const fn object(self, logs: bool) -> &'static [u8] {
         match self {
+            Self::RingBuffer if logs => RING_LOG,
             Self::RingBuffer => RING,
             Self::PerfEventArray => PERF,
         }

@@ -381,7 +381,7 @@ pub struct OutputArgs {
         hide_short_help = true
     )]
     pub color: ColorChoice,
-    /// Say more: reasons, words as read, the books
+    /// Say more: reasons, words as read, the books; -vv: what became of hits that say nothing
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
 }

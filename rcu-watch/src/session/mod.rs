@@ -94,6 +94,7 @@ impl Session {
                 recorder.record(record);
             }
         });
+        self.programs.flush_log();
         match teller.error {
             Some(error) => Err(error.into()),
             None => {

@@ -37,12 +37,12 @@ pub static SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "forced-loss",
-        about: "a ring of one page and a flood: what is lost is counted, and the run inconclusive",
+        about: "a ring of one page and a flood: what is lost is counted and said, and the run inconclusive",
         kernels: ALL,
         steps: || {
             vec![
                 spawn("load", "lab-load 600 4"),
-                run("watch", "rcu-watch -d 5s -f json --stream all --ring-bytes 4096"),
+                run("watch", "rcu-watch -vv -d 5s -f json --stream all --ring-bytes 4096"),
                 signal("load", SIGKILL),
                 wait("load"),
             ]
@@ -51,6 +51,7 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::Exit { run: "watch", code: 3 },
             Expect::Stream { run: "watch" },
             Expect::Loss { run: "watch" },
+            Expect::Line { run: "watch", has: &["bpf: probe", "no room for record"] },
         ],
         ..Scenario::USUAL
     },

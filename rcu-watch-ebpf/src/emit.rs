@@ -48,6 +48,9 @@ pub struct Hook {
     pub arg: u64,
     /// Whether the run is numbered: those that are run with interrupts off and do not nest.
     pub tracks: bool,
+    /// Whether it runs like an NMI, which does not wait for the ring's lock: what it cannot send then, its CPU keeps. Of
+    /// those that track.
+    pub keeps: bool,
 }
 
 /// Takes a hit of `probe` from the snapshot to the ring buffer.
@@ -220,7 +223,7 @@ fn send(
         } else {
             transport::send(ctx, probe, write)
         };
-    let kept = !sent && hook.tracks && transport::keep(write);
+    let kept = !sent && hook.keeps && transport::keep(write);
     if !sent && !kept {
         state.lost += 1;
         log::lost(probe, probe_seq);

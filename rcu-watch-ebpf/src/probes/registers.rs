@@ -39,7 +39,7 @@ pub(super) fn registers(ctx: *mut c_void) -> Hook {
     if caller != 0 {
         flags |= flag::HAS_CALLER;
     }
-    Hook { flags, ip, sp, rflags, caller, arg: 0, tracks: false }
+    Hook { flags, ip, sp, rflags, caller, arg: 0, tracks: false, keeps: false }
 }
 
 #[cfg(not(bpf_target_arch = "x86_64"))]
@@ -70,7 +70,7 @@ pub(super) fn interrupted(regs: *const c_void) -> Hook {
     if cs & 3 != 0 {
         flags |= flag::USER_REGS;
     }
-    Hook { flags, ip, sp, rflags, caller: 0, arg: 0, tracks: false }
+    Hook { flags, ip, sp, rflags, caller: 0, arg: 0, tracks: false, keeps: false }
 }
 
 #[cfg(not(bpf_target_arch = "x86_64"))]

@@ -16,7 +16,7 @@ use crate::maps::global;
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
 /// Records that did not get the ring's lock. What runs like an NMI, as a watchpoint's program does, does not wait for a
-/// lock that another CPU has (kernel/bpf/ringbuf.c:__bpf_ringbuf_reserve). Of the programs that track only: none of them
+/// lock that another CPU has (kernel/bpf/ringbuf.c:__bpf_ringbuf_reserve). For the programs that track only: none of them
 /// interrupts another.
 #[map]
 static KEPT: PerCpuArray<KeptRecords> = PerCpuArray::with_max_entries(1, 0);

@@ -71,7 +71,9 @@ fn bpf_programs() -> Result<()> {
         .arg(target)
         .args(["--", "-D", "warnings"])
         .env("RUSTC_BOOTSTRAP", "aya_ebpf")
-        .env("CARGO_PROFILE_DEV_PANIC", "abort"))
+        .env("CARGO_PROFILE_DEV_PANIC", "abort")
+        // Of aya-build: without it, what reads a processor's registers is not there.
+        .env("CARGO_ENCODED_RUSTFLAGS", "--cfg=bpf_target_arch=\"x86_64\""))
 }
 
 /// It is built without the host's dependencies; nothing but this proves that it can be.

@@ -381,7 +381,9 @@ pub struct OutputArgs {
         hide_short_help = true
     )]
     pub color: ColorChoice,
-    /// Say more: reasons, words as read, the books; -vv: what became of hits that say nothing
+    /// Say more: reasons, words as read, the books
+    ///
+    /// Given twice, the BPF programs also say which hits came to nothing: lost, or the state moved while it was read.
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
 }

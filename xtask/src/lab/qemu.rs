@@ -156,7 +156,7 @@ mod tests {
         let all = arguments.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ");
         assert!(all.contains("-accel tcg,thread=single -smp 1 -m 512M"), "{all}");
         assert!(all.contains("-no-reboot") && all.contains("panic=-1"), "{all}");
-        assert!(all.contains("loglevel=5 nohz=off"), "{all}");
+        assert!(all.contains("loglevel=5 watchdog_thresh=60") && all.contains("=120 nohz=off"), "{all}");
         assert!(!all.contains("icount"), "{all}");
     }
 

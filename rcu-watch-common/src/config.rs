@@ -65,7 +65,7 @@ pub mod mode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct StreamConfig {
-    /// Unsent bytes in the ring buffer from which on a record wakes the reader.
+    /// Unread bytes in the ring buffer from which on records wake the reader, and again after as many more. A power of two.
     pub wake_bytes: u64,
 }
 

@@ -96,15 +96,15 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// Loads the programs and calibrates the layout.
+    /// Loads the programs, which log or do not, and calibrates the layout.
     ///
     /// # Errors
     /// Where this kernel does not let us, or its layout is contradicted.
-    pub fn start(facts: &Facts, cpus: &[CpuId]) -> Result<Self> {
+    pub fn start(facts: &Facts, cpus: &[CpuId], logs: bool) -> Result<Self> {
         let unsupported = |error: &dyn std::error::Error| crate::cli::exit::Unsupported(error.to_string());
         let mut layout = *facts.layout.as_ref().map_err(|error| unsupported(error))?;
         let transport = facts.features.transport(TransportChoice::Auto).unwrap_or_default();
-        let options = StreamOptions { transport, ring_bytes: RING_BYTES, emit_at_rest: false, logs: false };
+        let options = StreamOptions { transport, ring_bytes: RING_BYTES, emit_at_rest: false, logs };
         let (programs, reader, calibration) = load_calibrated(&mut layout, options, cpus)?;
         Ok(Self {
             options,
@@ -246,10 +246,11 @@ impl Batch {
     }
 
     fn drain(&mut self, way: &mut Way<'_>) -> Result<usize> {
-        let Self { reader, pipeline, states, first_id, .. } = self;
+        let Self { programs, reader, pipeline, states, first_id, .. } = self;
         let Way { stream, symbols, tell, .. } = way;
         let mut heard = Heard { stream, symbols, states, first_id: *first_id, tell: *tell, error: None };
         let count = reader.drain(usize::MAX, |record| pipeline.push(record, &mut heard));
+        programs.flush_log();
         match heard.error {
             Some(error) => Err(error.into()),
             None => Ok(count),

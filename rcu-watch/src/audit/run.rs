@@ -70,7 +70,7 @@ pub fn run(args: &AuditArgs) -> Result<Exit> {
     let symbols = SymbolTable::load(Path::new("/proc/kallsyms")).context("cannot read /proc/kallsyms")?;
     let mut stop = Stop::new().context("cannot catch SIGINT and SIGTERM")?;
     let mut progress = Progress::new("audit");
-    let prober = Prober::start(&facts, &plan.cpus).map_err(|error| {
+    let prober = Prober::start(&facts, &plan.cpus, args.output.logs()).map_err(|error| {
         let header = header_of(&facts, &plan, "audit");
         refuse_if_unsupported(&mut stream, args.output.format, header, error)
     })?;

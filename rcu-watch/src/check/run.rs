@@ -86,7 +86,7 @@ pub fn run(args: &CheckArgs) -> Result<Exit> {
     let mut prober = None;
     let mut stop = Stop::new().context("cannot catch SIGINT and SIGTERM")?;
     if observe {
-        let mut probing = Prober::start(&facts, &plan.cpus).map_err(|error| {
+        let mut probing = Prober::start(&facts, &plan.cpus, args.output.logs()).map_err(|error| {
             let header = header_of(&facts, &plan, "check");
             refuse_if_unsupported(&mut stream, args.output.format, header, error)
         })?;

@@ -383,9 +383,18 @@ pub struct OutputArgs {
     pub color: ColorChoice,
     /// Say more: reasons, words as read, the books
     ///
-    /// Given twice, the BPF programs also say which hits came to nothing: lost, or the state moved while it was read.
+    /// Given twice, the BPF programs of a run also say which hits came to nothing: lost, or the state moved while it was
+    /// read.
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
+}
+
+impl OutputArgs {
+    /// Whether the BPF programs are to say more.
+    #[must_use]
+    pub const fn logs(&self) -> bool {
+        self.verbose > 1
+    }
 }
 
 /// What else may listen.

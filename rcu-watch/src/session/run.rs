@@ -84,6 +84,7 @@ async fn run_to_end(
     let mut status = interval(STATUS);
     status.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+    let mut more = false;
     loop {
         tokio::select! {
             biased;
@@ -98,13 +99,15 @@ async fn run_to_end(
             _ = status.tick() => session.status()?,
             _ = look.tick() => {
                 session.turn_watchpoints()?;
-                session.drain(BATCH)?;
+                more = session.drain(BATCH)? >= BATCH;
                 session.follow()?;
             }
             ready = filled(ring.as_ref()) => {
                 ready?;
-                session.drain(BATCH)?;
+                more = session.drain(BATCH)? >= BATCH;
             }
+            // Programs do not wake for what they find unread.
+            () = std::future::ready(()), if more => more = session.drain(BATCH)? >= BATCH,
         }
         if limit.is_some_and(|limit| session.told >= limit) {
             return Ok(EndedBy::Limit);

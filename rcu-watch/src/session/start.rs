@@ -49,7 +49,7 @@ pub fn start(
         // A picture needs the transitions that are as they should be, too.
         emit_at_rest: args.stream == StreamKind::All || args.extra.perfetto.is_some() || args.extra.draw,
         ring_bytes: args.ring_bytes.unwrap_or(StreamOptions::default().ring_bytes),
-        logs: args.output.verbose > 1,
+        logs: args.output.logs(),
     };
     let loaded = load_calibrated(&mut layout, options, &plan.cpus);
     let (programs, reader, calibration) = loaded.map_err(|error| {

@@ -7,7 +7,8 @@ use xtask::plan::Step;
 use super::super::Scenario;
 use super::super::expect::{Expect, Finding};
 use super::steps::{
-    ALL, ENABLED, EXPOSED, IDLE_IS_NOINSTR, LIMIT, SIGKILL, await_text, read, run, signal, sleep, spawn, wait,
+    ALL, ENABLED, EXPOSED, IDLE_IS_NOINSTR, LIMIT, SIGCONT, SIGKILL, SIGSTOP, await_text, read, run, signal,
+    sleep, spawn, wait,
 };
 
 /// A whole audit takes a minute of an idle machine's emulation; what is not done within this hangs.
@@ -122,6 +123,32 @@ pub static SCENARIOS: &[Scenario] = &[
         expect: &[
             Expect::Killed { run: "audit", signal: SIGKILL },
             Expect::Same { file: "after", other: "before" },
+        ],
+        ..Scenario::USUAL
+    },
+    Scenario {
+        name: "reader-stopped",
+        about: "an audit that is stopped for seconds goes on after that: records that wait do not keep interrupts going",
+        kernels: &["5.10"],
+        elsewhere: "interrupts out of idle run few functions there that an audit probes: too little waits for its reader",
+        steps: || {
+            vec![
+                spawn("load", "lab-load 600 1"),
+                spawn("audit", "rcu-watch audit --yes -f json"),
+                await_text("audit", "2/3 probing"),
+                sleep(2),
+                signal("audit", SIGSTOP),
+                sleep(3),
+                signal("audit", SIGCONT),
+                wait("audit"),
+                signal("load", SIGKILL),
+                wait("load"),
+            ]
+        },
+        expect: &[
+            Expect::Exit { run: "audit", code: 2 },
+            Expect::Stream { run: "audit" },
+            Expect::OnlyOn { run: "audit", functions: REACHABLE },
         ],
         ..Scenario::USUAL
     },

@@ -22,6 +22,8 @@ pub const KPROBE_ENABLE: &str = "/sys/kernel/tracing/events/lab/site/enable";
 pub const SIGINT: i32 = 2;
 pub const SIGKILL: i32 = 9;
 pub const SIGTERM: i32 = 15;
+pub const SIGCONT: i32 = 18;
+pub const SIGSTOP: i32 = 19;
 
 /// Enough for loading and verifying under emulation, on top of the run's own duration.
 pub const LIMIT: Duration = Duration::from_secs(300);

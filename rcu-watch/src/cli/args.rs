@@ -389,14 +389,6 @@ pub struct OutputArgs {
     pub verbose: u8,
 }
 
-impl OutputArgs {
-    /// Whether the BPF programs are to say more.
-    #[must_use]
-    pub const fn logs(&self) -> bool {
-        self.verbose > 1
-    }
-}
-
 /// What else may listen.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Output")]

@@ -17,6 +17,14 @@ use crate::sink::metrics::Metrics;
 use crate::sink::perfetto::Perfetto;
 use crate::sink::text::{Look, Text};
 
+impl OutputArgs {
+    /// Whether the BPF programs are to say more, on standard error.
+    #[must_use]
+    pub const fn logs(&self) -> bool {
+        self.verbose > 1
+    }
+}
+
 /// The stream of a command that judges: its sink, and the baseline that it judges against.
 pub fn stream(args: &OutputArgs, verdict: &VerdictArgs) -> Result<Stream> {
     let baseline = match &verdict.baseline {

@@ -257,6 +257,10 @@ fn takes_stack(probe: u32) -> bool {
     }
 }
 
+/// Writes what every record begins with.
+///
+/// # Safety
+/// `record` is valid for writes.
 #[inline(always)]
 unsafe fn fill(record: *mut SnapshotRecord, kind: u16, len: usize, probe_seq: u64) {
     // SAFETY: the caller's record is valid for writes.
@@ -267,6 +271,10 @@ unsafe fn fill(record: *mut SnapshotRecord, kind: u16, len: usize, probe_seq: u6
     }
 }
 
+/// Writes the rest of a snapshot.
+///
+/// # Safety
+/// `record` is valid for writes.
 #[inline(always)]
 unsafe fn describe(
     record: *mut SnapshotRecord,

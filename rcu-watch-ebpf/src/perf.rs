@@ -9,18 +9,8 @@ mod emit;
 #[path = "log/silent.rs"]
 mod log;
 mod maps;
+mod object;
 mod probes;
 mod read;
 #[path = "transport/perf.rs"]
 mod transport;
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-// The kernel reads this section as the programs' licence.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 4] = *b"GPL\0";

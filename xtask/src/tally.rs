@@ -9,15 +9,22 @@ use crate::process::say;
 pub struct Tally {
     pub passed: usize,
     pub skipped: usize,
+    failed: usize,
     /// What failed, and why.
-    failed: Vec<String>,
+    failures: Vec<String>,
     /// What failed, and passed when it was tried again.
     unsteady: Vec<String>,
 }
 
 impl Tally {
     pub fn fail(&mut self, what: String) {
-        self.failed.push(what);
+        self.fail_all(1, what);
+    }
+
+    /// So many, for one reason.
+    pub fn fail_all(&mut self, count: usize, what: String) {
+        self.failed += count;
+        self.failures.push(what);
     }
 
     /// Counts as passed, and is told.
@@ -26,14 +33,15 @@ impl Tally {
         self.unsteady.push(what);
     }
 
-    pub fn failures(&self) -> usize {
-        self.failed.len()
+    pub const fn failed(&self) -> usize {
+        self.failed
     }
 
     pub fn add(&mut self, more: Self) {
         self.passed += more.passed;
         self.skipped += more.skipped;
-        self.failed.extend(more.failed);
+        self.failed += more.failed;
+        self.failures.extend(more.failures);
         self.unsteady.extend(more.unsteady);
     }
 
@@ -41,9 +49,9 @@ impl Tally {
         for what in &self.unsteady {
             say(&format!("passed at the second try: {what}"));
         }
-        for what in &self.failed {
+        for what in &self.failures {
             say(&format!("FAILED: {what}"));
         }
-        println!("{} passed, {} failed, {} skipped", self.passed, self.failed.len(), self.skipped);
+        println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
     }
 }

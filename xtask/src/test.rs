@@ -36,7 +36,7 @@ pub fn test(all: bool, record: bool) -> ExitCode {
     }
     say(&format!("== all took {:.0} s", start.elapsed().as_secs_f64()));
     tally.say();
-    if tally.failures() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn set_up(_: &mut Tally) -> Result<()> {

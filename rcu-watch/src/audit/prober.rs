@@ -319,11 +319,12 @@ impl Batch {
     }
 }
 
-/// Of an error that brings the verifier's log with it.
+/// The start of a function.
 fn place<'a>(facts: &Facts, name: &'a str) -> Place<'a> {
     Place { symbol: name, offset: 0, type_id: type_id(facts, name) }
 }
 
+/// Of an error that brings the verifier's log with it.
 fn first_line(error: &str) -> String {
     let line = error.lines().next().unwrap_or_default();
     line.split(" Verifier output").next().unwrap_or(line).to_owned()

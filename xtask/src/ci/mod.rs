@@ -54,8 +54,8 @@ pub fn check_all() -> Result<Tally> {
 
 pub fn ci() -> Result<()> {
     let tally = check_all()?;
-    if tally.failures() > 0 {
-        bail!("{} of {} checks failed", tally.failures(), CHECKS.len());
+    if tally.failed() > 0 {
+        bail!("{} of {} checks failed", tally.failed(), CHECKS.len());
     }
     Ok(())
 }

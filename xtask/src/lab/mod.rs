@@ -312,7 +312,7 @@ pub fn test_all(with_heavy: bool, record: bool) -> Result<Tally> {
             if kernel.required {
                 let what = format!("{count} scenarios on {}, which is required: {error:#}", kernel.name);
                 say(&format!("FAILED: {what}"));
-                tally.fail(what);
+                tally.fail_all(count, what);
             } else {
                 say(&format!("SKIPPED: {count} scenarios on {}: {error:#}", kernel.name));
                 tally.skipped += count;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rcu_watch::dmesg::Parser;
+use rcu_watch_core::dmesg::Parser;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut parser = Parser::default();

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use rcu_watch::core::model::generation::Generation;
-use rcu_watch::core::model::variant::Variant;
-use rcu_watch::core::model::{guarded, mutant, proof};
-use rcu_watch::core::rules::explain;
+use rcu_watch_core::model::generation::Generation;
+use rcu_watch_core::model::variant::Variant;
+use rcu_watch_core::model::{guarded, mutant, proof};
+use rcu_watch_core::rules::explain;
 
 #[derive(Parser)]
 struct Args {

@@ -5,7 +5,7 @@
 //!                                      \-> LOSS, per-CPU counters ------------> every stage adds to it, every sink prints it
 //! ```
 //!
-//! [`bpf`] and [`kernel`] deal with the kernel; [`core`] judges and is pure; [`report`] is what a run says, as data; [`sink`] prints
+//! [`bpf`] and [`kernel`] deal with the kernel; `rcu_watch_core` judges and is pure; [`sink`] prints
 //! it; [`cli`] and [`commands`] are what a person types and what it does.
 
 pub mod audit;
@@ -13,11 +13,8 @@ pub mod bpf;
 pub mod check;
 pub mod cli;
 pub mod commands;
-pub mod core;
-pub mod dmesg;
 pub mod kernel;
 pub mod recording;
-pub mod report;
 pub mod session;
 pub mod sink;
 pub mod top;

@@ -13,12 +13,12 @@ use std::fs;
 use std::io;
 use std::process::{Command, ExitCode};
 
-use rcu_watch::report::{Baseline, Stream};
 use rcu_watch::sink::Sink;
+use rcu_watch::sink::Stream;
 use rcu_watch::sink::json::Json;
 use rcu_watch::sink::perfetto::Perfetto;
 use rcu_watch::sink::text::{Look, Text};
-
+use rcu_watch_core::report::Baseline;
 use stream::{Corpus, Records};
 use worker::{Deaf, Teller, cpu_seconds, decode_all, judge};
 

@@ -6,16 +6,16 @@ use std::mem::offset_of;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use rcu_watch::core::decode::{decode, encode};
-use rcu_watch::core::pipeline::Pipeline;
-use rcu_watch::core::probe::{Handler, HandlerKind, Mechanism, Point, Probe, Reliance};
-use rcu_watch::core::snapshot::{RcuState, Snapshot};
-use rcu_watch::core::units::{Counter, CpuId, Nanos, PreemptCount, ProbeId, StateWord};
-use rcu_watch::recording::Recorder;
-use rcu_watch::recording::frame::{Frame, Frames};
-use rcu_watch::recording::part::{End, Planned, Start};
+use rcu_watch::recording::{FileSource, Recorder};
 use rcu_watch_common::record::SnapshotRecord;
 use rcu_watch_common::slot;
+use rcu_watch_core::decode::{decode, encode};
+use rcu_watch_core::pipeline::Pipeline;
+use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism, Point, Probe, Reliance};
+use rcu_watch_core::recording::frame::{Frame, Frames};
+use rcu_watch_core::recording::part::{End, Planned, Start};
+use rcu_watch_core::snapshot::{RcuState, Snapshot};
+use rcu_watch_core::units::{Counter, CpuId, Nanos, PreemptCount, ProbeId, StateWord};
 
 /// An id that no recorded probe has.
 const PATCHED: ProbeId = ProbeId(120);
@@ -36,7 +36,7 @@ impl Corpus {
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         let mut start = None;
         let mut records = Vec::new();
-        for frame in Frames::new(BufReader::new(file))? {
+        for frame in Frames::new(FileSource(BufReader::new(file)))? {
             match frame? {
                 Frame::Start(json) => start = Some(serde_json::from_slice(&json)?),
                 Frame::Record(bytes) => {

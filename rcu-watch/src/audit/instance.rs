@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rcu_watch_core::units::CpuId;
 
 use super::format::Formats;
 use super::guard::Guard;
 use crate::cli::glob::Glob;
-use crate::core::units::CpuId;
 
 const PREFIX: &str = "rcu-watch-";
 /// Attempts at a directory that the kernel says is busy: a reader's last descriptor closes a little later.

@@ -9,15 +9,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rcu_watch_common::slot;
+use rcu_watch_core::finding::{RuleId, Severity};
+use rcu_watch_core::pipeline::{Finding, Listener, Pipeline, RuleCount};
+use rcu_watch_core::probe::{Mechanism, Point, Probe};
+use rcu_watch_core::report::audit::Observed;
+use rcu_watch_core::report::finding::StateReport;
+use rcu_watch_core::report::summary::{Book, FindingTotal, RuleCoverage, RuleStatus, Totals};
+use rcu_watch_core::report::{FindingReport, Message, ProbeError};
+use rcu_watch_core::units::{CpuId, ProbeId};
 
 use super::stop::Stop;
 use crate::bpf::attach::Place;
 use crate::bpf::{Programs, Reader, StreamOptions};
 use crate::cli::args::TransportChoice;
-use crate::core::finding::{RuleId, Severity};
-use crate::core::pipeline::{Finding, Listener, Pipeline, RuleCount};
-use crate::core::probe::{Mechanism, Point, Probe};
-use crate::core::units::{CpuId, ProbeId};
 use crate::kernel::Facts;
 use crate::kernel::calibrate::Calibration;
 use crate::kernel::candidate::{Function, type_id};
@@ -25,14 +29,11 @@ use crate::kernel::facts::FtraceValidation;
 use crate::kernel::layout::Layout;
 use crate::kernel::points;
 use crate::kernel::symbol::SymbolTable;
-use crate::report::audit::Observed;
-use crate::report::finding::StateReport;
-use crate::report::summary::{Book, FindingTotal, RuleCoverage, RuleStatus, Totals};
-use crate::report::{FindingReport, Message, ProbeError, Stream};
 use crate::session::books::Books;
 use crate::session::start::{load_calibrated, model};
 use crate::session::summary::findings;
 use crate::session::{RunningProbe, clock};
+use crate::sink::Stream;
 
 /// Between two looks at the ring.
 const LOOK: Duration = Duration::from_millis(100);
@@ -351,7 +352,7 @@ impl Listener for Heard<'_> {
         if !self.tell {
             return;
         }
-        let name = |address: crate::core::units::Address| {
+        let name = |address: rcu_watch_core::units::Address| {
             self.symbols.resolve(address.0).map(|place| place.to_string())
         };
         let mut report = FindingReport::new(finding, name);
@@ -362,7 +363,7 @@ impl Listener for Heard<'_> {
         }
     }
 
-    fn undecodable(&mut self, error: &crate::core::decode::DecodeError) {
+    fn undecodable(&mut self, error: &rcu_watch_core::decode::DecodeError) {
         let message = ProbeError { probe: None, symbol: "EVENTS".to_owned(), error: error.to_string() };
         if self.error.is_none() {
             self.error = self.stream.send(clock::now(), None, Message::ProbeError(message)).err();

@@ -5,6 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rcu_watch_core::report::Message;
+use rcu_watch_core::report::audit::{AuditTotals, AuditVerdict, AuditedFunction, Observed};
+use rcu_watch_core::report::header::Header;
+use rcu_watch_core::report::summary::{Cost, RunVerdict, Summary};
+use rcu_watch_core::units::CpuId;
 
 use super::consent;
 use super::prober::{BATCH, Probed, Prober, Way};
@@ -15,19 +20,15 @@ use super::suspect::Suspect;
 use super::trace::{BUFFER_KIB, Traced, Tracer, candidates};
 use crate::cli::args::{AuditArgs, Format, VerdictArgs};
 use crate::cli::exit::{self, Exit};
-use crate::core::units::CpuId;
 use crate::kernel::facts::FtraceValidation;
 use crate::kernel::mount::Tree;
 use crate::kernel::support::Reason;
 use crate::kernel::symbol::SymbolTable;
 use crate::kernel::{AttachPlan, Facts, Request, select};
-use crate::report::audit::{AuditTotals, AuditVerdict, AuditedFunction, Observed};
-use crate::report::header::Header;
-use crate::report::summary::{Cost, RunVerdict, Summary};
-use crate::report::{Message, Stream};
 use crate::session::clock;
 use crate::session::refusal::{refuse, refuse_if_unsupported};
 use crate::session::start::{header_of, layout_report};
+use crate::sink::Stream;
 
 /// How long a probe stays on a suspect.
 const CONFIRM: Duration = Duration::from_secs(3);
@@ -134,7 +135,7 @@ pub(crate) fn header(
     let sentences = prober.calibration().sentences.clone();
     header.layout = Some(layout_report(prober.layout(), true, sentences));
     if let Err(Reason { why, remedy }) = tracer {
-        header.blind_spots.push(crate::report::header::BlindSpot {
+        header.blind_spots.push(rcu_watch_core::report::header::BlindSpot {
             what: "all functions at once".to_owned(),
             reason: why.clone(),
             remedy: remedy.clone(),

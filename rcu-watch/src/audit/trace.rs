@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use rcu_watch_core::units::CpuId;
 use serde::{Deserialize, Serialize};
 
 use super::format::Formats;
@@ -21,7 +22,6 @@ use super::progress::Progress;
 use super::stop::Stop;
 use super::suspect::{self, Suspect};
 use crate::cli::glob::Glob;
-use crate::core::units::CpuId;
 use crate::kernel::Facts;
 use crate::kernel::facts::FtraceValidation;
 use crate::kernel::line::each_line_of;

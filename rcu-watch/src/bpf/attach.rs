@@ -8,10 +8,10 @@ use aya::programs::kprobe::KProbeLinkId;
 use aya::programs::raw_trace_point::RawTracePointLinkId;
 use aya::programs::{FEntry, FExit, KProbe, RawTracePoint};
 use rcu_watch_common::slot;
+use rcu_watch_core::probe::{Mechanism, Point};
+use rcu_watch_core::units::ProbeId;
 
 use super::{BpfError, Programs, failed, maps};
-use crate::core::probe::{Mechanism, Point};
-use crate::core::units::ProbeId;
 
 /// How long programs on functions stay open after they are detached: one that runs in an EQS is not waited
 /// for by the grace period that frees it.

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use aya::programs::raw_trace_point::RawTracePointLinkId;
 use aya::programs::{ProgramError, RawTracePointRunOptions, TestRun as _};
 use rcu_watch_common::config::{ANY_CPU, CalibrationSample};
+use rcu_watch_core::report::header::Transport;
+use rcu_watch_core::units::CpuId;
 
-use super::transport::Transport;
 use super::{BpfError, Programs, failed, maps};
-use crate::core::units::CpuId;
 use crate::kernel::calibrate::Samples;
 
 /// How long an idle CPU is waited for.

@@ -5,10 +5,10 @@ use aya::{Ebpf, Pod};
 use rcu_watch_common::config::CalibrationSample;
 use rcu_watch_common::counter::ProbeState;
 use rcu_watch_common::record::{KeptRecords, SnapshotRecord};
+use rcu_watch_core::units::{CpuId, ProbeId};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::BpfError;
-use crate::core::units::{CpuId, ProbeId};
 
 /// A value as the kernel copies it.
 #[derive(Clone, Copy)]

@@ -17,9 +17,8 @@ pub mod watchpoint;
 pub use object::{Programs, StreamOptions};
 pub use reader::Reader;
 pub use stats::ProbeCounters;
-pub use transport::Transport;
 
-use crate::core::units::CpuId;
+use rcu_watch_core::units::CpuId;
 
 /// What went wrong between us and the kernel's BPF.
 #[derive(Debug, thiserror::Error)]

@@ -2,6 +2,8 @@
 
 use aya::Ebpf;
 use rcu_watch_common::config::{StateLayout, StreamConfig, mode};
+use rcu_watch_core::report::header::Transport;
+use rcu_watch_core::units::CpuId;
 
 use super::BpfError;
 use super::attach::Attached;
@@ -9,10 +11,9 @@ use super::calibrate::Reads;
 use super::log::Log;
 use super::maps::{self, MapValue};
 use super::reader::Reader;
-use super::transport::Transport;
+use super::transport;
 use super::types::{self, Functions};
 use super::watchpoint::Watchpoints;
-use crate::core::units::CpuId;
 use crate::kernel::layout::is_usual;
 
 /// How the stream from the programs is to run.
@@ -62,9 +63,9 @@ impl Programs {
         if options.transport == Transport::RingBuffer {
             loader.map_max_entries(maps::EVENTS, options.ring_bytes);
         }
-        let mut bpf = loader.load(options.transport.object(options.logs))?;
+        let mut bpf = loader.load(transport::object(options.transport, options.logs))?;
         let log = if options.logs { Log::open(&mut bpf)? } else { Log::default() };
-        let reader = options.transport.open(&mut bpf, options.ring_bytes)?;
+        let reader = transport::open(options.transport, &mut bpf, options.ring_bytes)?;
         let programs = Self {
             bpf,
             functions: Functions::default(),

@@ -7,9 +7,9 @@ use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
 use rcu_watch_common::counter::ProbeState;
 use rcu_watch_common::record::SnapshotRecord;
 use rcu_watch_common::slot;
+use rcu_watch_core::units::{CpuId, ProbeId};
 
 use super::{BpfError, Programs, failed, maps};
-use crate::core::units::{CpuId, ProbeId};
 
 /// The books of one probe on one CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use aya::maps::{Map, MapData};
 use aya_obj::generated::{bpf_attr, bpf_cmd};
 use perf_event::events::Software;
 use perf_event::{Builder, SampleFlag, Sampler};
-use serde::Serialize;
+use rcu_watch_core::report::header::Transport;
 
 use super::reader::Reader;
 use super::{BpfError, maps};
@@ -24,42 +24,21 @@ static PERF: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rcu-
 /// Pages of a CPU's perf buffer at most: what `kernel.perf_event_mlock_kb` allows without more being asked.
 const PAGES_MAX: usize = 128;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Transport {
-    /// One BPF ring buffer.
-    #[default]
-    RingBuffer,
-    /// A perf buffer for each CPU.
-    PerfEventArray,
+/// The compiled programs that send that way. `logs`: some that say more, where there are any.
+pub(super) const fn object(transport: Transport, logs: bool) -> &'static [u8] {
+    match transport {
+        Transport::RingBuffer if logs => RING_LOG,
+        Transport::RingBuffer => RING,
+        Transport::PerfEventArray => PERF,
+    }
 }
 
-impl Transport {
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::RingBuffer => "ring_buffer",
-            Self::PerfEventArray => "perf_event_array",
-        }
-    }
-
-    /// `logs`: one whose programs say more, where there is one.
-    pub(super) const fn object(self, logs: bool) -> &'static [u8] {
-        match self {
-            Self::RingBuffer if logs => RING_LOG,
-            Self::RingBuffer => RING,
-            Self::PerfEventArray => PERF,
-        }
-    }
-
-    /// The reader's end. `bytes` is shared by all buffers.
-    pub(super) fn open(self, bpf: &mut Ebpf, bytes: u32) -> Result<Reader, BpfError> {
-        let events = maps::take_events(bpf)?;
-        match self {
-            Self::RingBuffer => Ok(Reader::ring(events.try_into().map_err(maps::at(maps::EVENTS))?)),
-            Self::PerfEventArray => open_buffers(events, bytes),
-        }
+/// The reader's end. `bytes` is shared by all buffers.
+pub(super) fn open(transport: Transport, bpf: &mut Ebpf, bytes: u32) -> Result<Reader, BpfError> {
+    let events = maps::take_events(bpf)?;
+    match transport {
+        Transport::RingBuffer => Ok(Reader::ring(events.try_into().map_err(maps::at(maps::EVENTS))?)),
+        Transport::PerfEventArray => open_buffers(events, bytes),
     }
 }
 

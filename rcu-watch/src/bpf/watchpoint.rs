@@ -12,9 +12,9 @@ use aya_obj::generated::{
     HW_BREAKPOINT_LEN_4, HW_BREAKPOINT_W, PERF_FLAG_FD_CLOEXEC, perf_event_attr, perf_type_id,
 };
 use rcu_watch_common::slot;
+use rcu_watch_core::units::{CpuId, ProbeId};
 
 use super::{BpfError, Programs, failed};
-use crate::core::units::{CpuId, ProbeId};
 
 const PROGRAM: &str = "rcuw_watch_s";
 

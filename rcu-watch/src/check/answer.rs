@@ -1,8 +1,9 @@
 //! The answer for one function: what is known of it, then what was seen.
 
+use rcu_watch_core::report::audit::{CheckAnswer, Observed};
+
 use crate::kernel::Facts;
 use crate::kernel::points;
-use crate::report::audit::{CheckAnswer, Observed};
 
 /// Symbols that bound the code which the kernel keeps free of handlers.
 const RANGES: [[&str; 2]; 3] = [
@@ -112,7 +113,7 @@ pub const fn refuses(answer: CheckAnswer) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::probe::Mechanism;
+    use rcu_watch_core::probe::Mechanism;
 
     fn seen(calls: u64, unwatched: u64) -> Observed {
         let (mechanism, handlers) = (Mechanism::Fentry, Vec::new());

@@ -5,6 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use rcu_watch_core::report::audit::{CheckAnswer, CheckedFunction};
+use rcu_watch_core::report::summary::RunVerdict;
+use rcu_watch_core::report::{Baseline, Message};
 
 use super::answer::{Known, answer, known, refuses, symbols};
 use super::patch;
@@ -19,13 +22,11 @@ use crate::cli::value::FailOn;
 use crate::kernel::Facts;
 use crate::kernel::mount::Tree;
 use crate::kernel::symbol::SymbolTable;
-use crate::report::audit::{CheckAnswer, CheckedFunction};
-use crate::report::summary::RunVerdict;
-use crate::report::{Baseline, Message, Stream};
 use crate::session::clock;
 use crate::session::refusal::{refusal, refuse_if_unsupported};
 use crate::session::start::header_of;
 use crate::sink;
+use crate::sink::Stream;
 
 /// A function that was asked about.
 struct Asked {
@@ -91,7 +92,7 @@ pub fn run(args: &CheckArgs) -> Result<Exit> {
             refuse_if_unsupported(&mut stream, args.output.format, header, error)
         })?;
         let header = header(&facts, &plan, &Err(crate::kernel::support::Reason::new("")), &probing, "check");
-        let header = crate::report::Header { blind_spots: Vec::new(), ..header };
+        let header = rcu_watch_core::report::Header { blind_spots: Vec::new(), ..header };
         stream.send(clock::now(), None, Message::Header(Box::new(header)))?;
         let table = SymbolTable::load(Path::new("/proc/kallsyms")).context("cannot read /proc/kallsyms")?;
         let mut progress = Progress::new("check");

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use rcu_watch_core::finding::RuleId;
 
 use crate::cli::glob::Glob;
 use crate::cli::value::{self, CpuList, FailOn, Requirement};
-use crate::core::finding::RuleId;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -6,10 +6,11 @@
 use std::io;
 use std::process::ExitCode;
 
+use rcu_watch_core::finding::Severity;
+use rcu_watch_core::report::summary::RunVerdict;
+
 use crate::cli::args::Format;
 use crate::cli::value::FailOn;
-use crate::core::finding::Severity;
-use crate::report::summary::RunVerdict;
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

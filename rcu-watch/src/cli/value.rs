@@ -5,11 +5,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, ValueEnum};
+use rcu_watch_core::finding::{RuleId, Severity};
+use rcu_watch_core::probe::Point;
+use rcu_watch_core::units::CpuId;
 
 use crate::cli::args::Cli;
-use crate::core::finding::{RuleId, Severity};
-use crate::core::probe::Point;
-use crate::core::units::CpuId;
 
 /// The least severity that makes the exit code 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

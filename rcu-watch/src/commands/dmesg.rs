@@ -6,19 +6,20 @@ use std::io::{self, BufRead, BufReader, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use anyhow::{Context as _, Result};
+use rcu_watch_core::dmesg::{Parser, Splat};
+use rcu_watch_core::finding::{RuleId, Verdict};
+use rcu_watch_core::fold::fingerprint;
+use rcu_watch_core::probe::{Mechanism, Point, Probe};
+use rcu_watch_core::report::finding::{FindingReport, Frame, TaskReport};
+use rcu_watch_core::report::header::{Clock, Header, Kernel};
+use rcu_watch_core::report::summary::{Cost, FindingTotal, RuleCoverage, RuleStatus, Summary, Totals};
+use rcu_watch_core::report::{Message, Repeat, SCHEMA};
+use rcu_watch_core::units::Nanos;
 
 use crate::cli::args::DmesgArgs;
 use crate::cli::exit::{Exit, Unsupported, judge};
-use crate::core::finding::{RuleId, Verdict};
-use crate::core::fold::fingerprint;
-use crate::core::probe::{Mechanism, Point, Probe};
-use crate::core::units::Nanos;
-use crate::dmesg::{Parser, Splat};
-use crate::report::finding::{FindingReport, Frame, TaskReport};
-use crate::report::header::{Clock, Header, Kernel};
-use crate::report::summary::{Cost, FindingTotal, RuleCoverage, RuleStatus, Summary, Totals};
-use crate::report::{Message, Repeat, SCHEMA, Stream};
 use crate::sink;
+use crate::sink::Stream;
 
 /// Rules that a kernel log can speak of.
 const SHOWN: &[RuleId] = &[
@@ -197,7 +198,7 @@ fn fingerprint_of(splat: &Splat) -> String {
 }
 
 fn finding(splat: &Splat, id: u32, fingerprint: String) -> FindingReport {
-    let task = |task: &crate::dmesg::Task| TaskReport {
+    let task = |task: &rcu_watch_core::dmesg::Task| TaskReport {
         pid: task.pid,
         tgid: task.pid,
         comm: task.comm.clone(),

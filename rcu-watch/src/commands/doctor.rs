@@ -2,6 +2,10 @@
 //! do about what is missing. Where the programs load, the layout is calibrated too; nothing stays attached.
 
 use anyhow::{Result, bail};
+use rcu_watch_core::report::check::{Check, CheckState};
+use rcu_watch_core::report::header::Proof;
+use rcu_watch_core::report::summary::RunVerdict;
+use rcu_watch_core::report::{Baseline, Message};
 
 use crate::bpf::watchpoint::try_own;
 use crate::cli::args::{DoctorArgs, Format};
@@ -10,14 +14,11 @@ use crate::cli::value::FailOn;
 use crate::kernel::calibrate::Calibration;
 use crate::kernel::diagnosis::{self, diagnose};
 use crate::kernel::{Facts, Request, select};
-use crate::report::check::{Check, CheckState};
-use crate::report::header::Proof;
-use crate::report::summary::RunVerdict;
-use crate::report::{Baseline, Message, Stream};
 use crate::session::clock;
 use crate::session::refusal::refusal;
 use crate::session::start::{calibrate, header_of, layout_report};
 use crate::sink;
+use crate::sink::Stream;
 
 pub fn run(args: &DoctorArgs) -> Result<Exit> {
     if args.output.format == Format::Ktap {

@@ -2,18 +2,19 @@
 //! kernel and without privileges, as far as what it may read goes.
 
 use anyhow::Result;
+use rcu_watch_core::report::header::Proof;
+use rcu_watch_core::report::summary::RunVerdict;
+use rcu_watch_core::report::{Baseline, Message};
 
 use crate::cli::args::ProbesArgs;
 use crate::cli::exit::Exit;
 use crate::cli::value::FailOn;
 use crate::kernel::{Facts, Request, select};
-use crate::report::header::Proof;
-use crate::report::summary::RunVerdict;
-use crate::report::{Baseline, Message, Stream};
 use crate::session::clock;
 use crate::session::refusal::refusal;
 use crate::session::start::{header_of, layout_report};
 use crate::sink;
+use crate::sink::Stream;
 
 pub fn run(args: &ProbesArgs) -> Result<Exit> {
     let mut stream = Stream::new(sink::open(&args.output, FailOn::Error)?, Baseline::default());

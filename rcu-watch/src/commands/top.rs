@@ -8,6 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use rcu_watch_core::recording::MAGIC;
+use rcu_watch_core::report::Baseline;
 
 use crate::cli::args::{
     ColorChoice, ExtraArgs, Format, MAX_OVERHEAD, OutputArgs, StreamKind, TopArgs, WatchArgs,
@@ -15,11 +17,10 @@ use crate::cli::args::{
 use crate::cli::exit::{Exit, is_closed_pipe};
 use crate::cli::value::FailOn;
 use crate::commands::watch;
-use crate::recording::MAGIC;
 use crate::recording::play::{Terms, play};
-use crate::report::{Baseline, Stream};
 use crate::session::listener::Filter;
 use crate::sink;
+use crate::sink::Stream;
 use crate::top::screen::Screen;
 use crate::top::sink::Shared;
 use crate::top::{Top, replay};

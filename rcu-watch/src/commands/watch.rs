@@ -5,13 +5,13 @@ use anyhow::{Context as _, Result};
 use crate::cli::args::{Format, WatchArgs};
 use crate::cli::exit::Exit;
 use crate::kernel::{Facts, Request, select};
-use crate::report::Stream;
 use crate::session::child::RunningCommand;
 use crate::session::refusal::refuse;
 use crate::session::run;
 use crate::session::start::{header_of, start};
 use crate::session::summary::Terms;
 use crate::sink;
+use crate::sink::Stream;
 
 pub fn run(args: &WatchArgs) -> Result<Exit> {
     let mut stream = sink::stream(&args.output, &args.verdict)?;

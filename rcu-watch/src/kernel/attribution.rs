@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 
-use crate::core::probe::{Handler, HandlerKind, Reliance};
+use rcu_watch_core::probe::{Handler, HandlerKind, Reliance};
+
 use crate::kernel::facts::Ask;
 use crate::kernel::fprobe;
 use crate::kernel::ftrace::{Callback, EnabledFunction, callback, each_enabled};

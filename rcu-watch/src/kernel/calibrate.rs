@@ -4,8 +4,7 @@
 //! out of one (W=1, N=0, M=1). A contradiction is a refusal that says what was read.
 
 use rcu_watch_common::config::{CalibrationSample, StateLayout};
-
-use crate::core::units::{Counter, StateWord};
+use rcu_watch_core::units::{Counter, StateWord};
 
 /// M at rest.
 const NMI_NESTING_REST: u64 = 1 << 62;

@@ -4,7 +4,8 @@
 //! What is not known (a list that could not be read) does not pass anything over: then the kernel has the
 //! last word when the probe is attached.
 
-use crate::core::probe::Mechanism;
+use rcu_watch_core::probe::Mechanism;
+
 use crate::kernel::attribution::Site;
 use crate::kernel::facts::{Facts, FtraceValidation};
 use crate::kernel::points;

@@ -1,6 +1,6 @@
 //! CPU lists as the kernel writes and people type them: `0-3,8`.
 
-use crate::core::units::CpuId;
+use rcu_watch_core::units::CpuId;
 
 /// Parses `0-3,8`. Empty for text that is none, such as the `(null)` that some kernels have in `nohz_full`.
 #[must_use]

@@ -3,13 +3,14 @@
 //! None of them is in an EQS of ours: NMIs and exceptions were counted when they get there. The functions of a
 //! CPU that goes offline are no place for a probe unless asked for, as those of idle are.
 
-use crate::core::probe::{Mechanism, Point};
+use rcu_watch_core::probe::{Mechanism, Point};
+use rcu_watch_core::report::header::PassedOver;
+
 use crate::kernel::candidate::Function;
 use crate::kernel::plan::PlannedRow;
 use crate::kernel::points;
 use crate::kernel::select::Planner;
 use crate::kernel::support::Support;
-use crate::report::header::PassedOver;
 
 pub(super) fn plan(planner: &mut Planner<'_>) {
     for &(point, name) in points::ENTRY {

@@ -8,7 +8,8 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use crate::core::units::CpuId;
+use rcu_watch_core::units::CpuId;
+
 use crate::kernel::attribution::{Handled, Sightings, merge};
 use crate::kernel::bpf_call;
 use crate::kernel::btf::{self, Found, Query};

@@ -5,7 +5,8 @@
 
 use std::io;
 
-use crate::bpf::Transport;
+use rcu_watch_core::report::header::Transport;
+
 use crate::cli::args::TransportChoice;
 use crate::kernel::bpf_call::{
     ProgramKind, lift_memory_limit, try_perf_event_array, try_program, try_ring_buffer,

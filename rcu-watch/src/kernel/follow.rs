@@ -11,7 +11,8 @@ use std::hash::{Hash as _, Hasher as _};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use crate::core::probe::{Handler, Mechanism};
+use rcu_watch_core::probe::{Handler, Mechanism};
+
 use crate::kernel::attribution::{Handled, OwnKprobes, Sightings, Site, merge};
 use crate::kernel::facts::{Ask, Facts};
 use crate::kernel::line::each_line;

@@ -11,7 +11,8 @@
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 
-use crate::core::probe::Reliance;
+use rcu_watch_core::probe::Reliance;
+
 use crate::kernel::line::each_line;
 
 /// One function and what ftrace says of its handlers.

@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rcu_watch_common::config::{STATE_BLOCK_BYTES, StateLayout, usual};
+use rcu_watch_core::model::generation::Generation;
 use thiserror::Error;
 
-use crate::core::model::generation::Generation;
 use crate::kernel::btf::{Found, Member, Query};
 use crate::kernel::support::Reason;
 use crate::kernel::symbol::Wanted;

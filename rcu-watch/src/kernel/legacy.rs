@@ -5,11 +5,12 @@
 //! while RCU does not watch: a probe there is itself the hazard, and needs `--exposed`. A site that somebody else's
 //! handler is on is watched as such, and not here.
 
-use crate::core::probe::{Mechanism, Point};
+use rcu_watch_core::probe::{Mechanism, Point};
+use rcu_watch_core::report::header::PassedOver;
+
 use crate::kernel::candidate::Function;
 use crate::kernel::plan::PlannedRow;
 use crate::kernel::select::{Chosen, Planner};
-use crate::report::header::PassedOver;
 
 /// A function that RCU is told by.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use rcu_watch_core::report::plan::Event;
 
 use crate::kernel::mount::Tree;
 use crate::kernel::support::Reason;
@@ -34,36 +34,6 @@ pub struct Livepatch {
     pub functions: Vec<PatchedFunction>,
     /// Of its directory: another one for each time that it is loaded.
     pub inode: u64,
-}
-
-/// What can happen to a livepatch, in the order in which it does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Event {
-    /// The kernel took it in.
-    Load,
-    /// Tasks begin to move to it, or away from it.
-    TransitionStart,
-    /// All tasks have moved.
-    TransitionEnd,
-    /// The kernel let go of it; its module can be unloaded.
-    Unload,
-}
-
-impl Event {
-    /// As people read it.
-    #[must_use]
-    pub const fn phrase(self, to_patched: bool) -> &'static str {
-        match (self, to_patched) {
-            (Self::Load, _) => "loaded",
-            (Self::TransitionStart, true) => "transition to the patched functions began",
-            (Self::TransitionStart, false) => "transition to the original functions began",
-            (Self::TransitionEnd, true) => "transition to the patched functions is complete",
-            (Self::TransitionEnd, false) => "transition to the original functions is complete",
-            (Self::Unload, _) => "unloaded",
-        }
-    }
 }
 
 /// One event of one livepatch.

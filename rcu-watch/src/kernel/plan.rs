@@ -1,11 +1,12 @@
 //! The attach plan: what is watched by what, what was passed over, and what stays unseen.
 
-use crate::bpf::Transport;
+use rcu_watch_core::probe::{Mechanism, Point, Probe};
+use rcu_watch_core::report::header::Transport;
+use rcu_watch_core::report::header::{BlindSpot, ChosenProbe, PassedOver, PlannedPoint, Proof};
+use rcu_watch_core::units::{CpuId, ProbeId};
+
 use crate::bpf::attach::Place;
-use crate::core::probe::{Mechanism, Point, Probe};
-use crate::core::units::{CpuId, ProbeId};
 use crate::kernel::support::Reason;
-use crate::report::header::{BlindSpot, ChosenProbe, PassedOver, PlannedPoint, Proof};
 
 /// A probe to attach.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,9 @@
 //! hold every kernel's names: those that a kernel does not have, or does not let anybody hook, drop out
 //! there with their reason.
 
-use crate::core::finding::RuleId;
-use crate::core::probe::Point;
+use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::probe::Point;
+
 use crate::kernel::legacy;
 use crate::kernel::text;
 

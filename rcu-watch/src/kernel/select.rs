@@ -5,12 +5,13 @@
 //! from being unloaded. Sites of handlers that rely on RCU are served first; programs are finite.
 
 use rcu_watch_common::slot;
+use rcu_watch_core::probe::{Mechanism, Point, Probe};
+use rcu_watch_core::report::header::{BlindSpot, PassedOver};
+use rcu_watch_core::units::CpuId;
 
 use crate::cli::args::{ScopeArgs, TransportChoice, WatchpointMode};
 use crate::cli::glob::Glob;
 use crate::cli::value;
-use crate::core::probe::{Mechanism, Point, Probe};
-use crate::core::units::CpuId;
 use crate::kernel::attribution::Site;
 use crate::kernel::candidate::{self, Function};
 use crate::kernel::entry;
@@ -21,7 +22,6 @@ use crate::kernel::plan::{AttachPlan, PlannedProbe, PlannedRow, Requirement};
 use crate::kernel::points::{self, On, Row};
 use crate::kernel::support::{Reason, Support};
 use crate::kernel::watchpoint;
-use crate::report::header::{BlindSpot, PassedOver};
 
 /// Sites that are watched although none of their handlers relies on RCU.
 const QUIET_SITES_MAX: usize = 16;

@@ -11,8 +11,9 @@ use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use crate::core::model::kernel::TextRange;
-use crate::core::units::Address;
+use rcu_watch_core::model::kernel::TextRange;
+use rcu_watch_core::units::Address;
+
 use crate::kernel::line::each_line;
 
 /// One line of kallsyms.

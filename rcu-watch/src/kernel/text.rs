@@ -3,9 +3,10 @@
 //! kallsyms has no sizes: a function ends where the next one starts. Compilers cut functions into parts
 //! (`rcu_nmi_exit.part.0`), which count as the function.
 
-use crate::core::cause::Writers;
-use crate::core::model::kernel::{TextMap, TextRange};
-use crate::core::units::Address;
+use rcu_watch_core::cause::Writers;
+use rcu_watch_core::model::kernel::{TextMap, TextRange};
+use rcu_watch_core::units::Address;
+
 use crate::kernel::points;
 use crate::kernel::symbol::{SymbolTable, Wanted};
 

@@ -4,14 +4,15 @@
 //! CPUs that were set aside for somebody's latency get none unless named. Only x86-64's are used: they trap
 //! after the write. Those of arm64 trap before it, and stepping over an atomic there may never end.
 
+use rcu_watch_core::probe::{Mechanism, Point, Probe};
+use rcu_watch_core::report::header::{BlindSpot, PassedOver};
+use rcu_watch_core::units::CpuId;
+
 use crate::cli::args::WatchpointMode;
-use crate::core::probe::{Mechanism, Point, Probe};
-use crate::core::units::CpuId;
 use crate::kernel::layout::Layout;
 use crate::kernel::legacy;
 use crate::kernel::plan::{PlannedProbe, PlannedRow};
 use crate::kernel::select::Planner;
-use crate::report::header::{BlindSpot, PassedOver};
 
 /// Points that a watchpoint shows.
 pub(super) const POINTS: [Point; 2] = [Point::IrqEnter, Point::IrqExit];

@@ -1,20 +1,10 @@
-//! Recordings: raw records in a file, with all that their judgement rests on.
+//! Recordings as files: written while a run is under way, and played again.
 //!
-//! A recording holds what the live run had: the kernel as the rules know it, the plan, each record as it came
-//! out of the ring, what was lost in between, names for the addresses of findings, and the books at the end.
-//! `replay` pushes the same bytes through the same pipeline, on any machine. The file is framed
-//! ([`frame`]), each frame with a checksum: what is readable before a cut or a fault is kept.
+//! What they hold, and how, is in [`rcu_watch_core::recording`].
 
-pub mod frame;
-pub mod part;
 pub mod play;
+mod source;
 pub mod writer;
 
-pub use frame::{Frame, Frames, Part, ReadError};
+pub use source::FileSource;
 pub use writer::Recorder;
-
-/// First bytes of every recording.
-pub const MAGIC: [u8; 8] = *b"rcuwrec\n";
-
-/// Version of the file's shape. A reader refuses any other.
-pub const VERSION: u32 = 1;

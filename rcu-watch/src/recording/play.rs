@@ -5,24 +5,25 @@ use std::io::{self, Read};
 
 use anyhow::{Context as _, Result};
 use rcu_watch_common::slot;
+use rcu_watch_core::Seen;
+use rcu_watch_core::decode::DecodeError;
+use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::pipeline::{Finding, Listener, Pipeline};
+use rcu_watch_core::recording::part::{End, Names, Planned, Said, Start};
+use rcu_watch_core::recording::{Frame, Frames, Part, ReadError};
+use rcu_watch_core::report::summary::{Book, Cost, Followed, Summary, Totals};
+use rcu_watch_core::report::{FindingReport, Message, ProbeError, Repeat};
+use rcu_watch_core::rules::Hit;
+use rcu_watch_core::units::Nanos;
 use serde::de::DeserializeOwned;
 
-use super::frame::{Frame, Frames, Part, ReadError};
-use super::part::{End, Names, Planned, Said, Start};
+use super::FileSource;
 use crate::cli::args::Format;
 use crate::cli::exit::{self, Exit};
 use crate::cli::value::FailOn;
-use crate::core::decode::DecodeError;
-use crate::core::finding::RuleId;
-use crate::core::pipeline::{Finding, Listener, Pipeline};
-use crate::core::rules::Hit;
-use crate::core::units::Nanos;
-use crate::report::stream::Stream;
-use crate::report::summary::{Book, Cost, Followed, Summary, Totals};
-use crate::report::{FindingReport, Message, ProbeError, Repeat};
 use crate::session::listener::Filter;
 use crate::session::{coverage, summary};
-use crate::sink::Seen;
+use crate::sink::Stream;
 
 /// How a recording is to be judged and told.
 #[derive(Clone, Debug)]
@@ -38,7 +39,7 @@ pub struct Terms {
 /// Where nothing of it can be read, or the stream cannot be written. A recording that is cut off or corrupt
 /// further on is played up to there, and the run is inconclusive.
 pub fn play(input: impl Read, stream: Stream, terms: &Terms) -> Result<Exit> {
-    let mut frames = Frames::new(input)?;
+    let mut frames = Frames::new(FileSource(input))?;
     let start: Start = match frames.next() {
         Some(Ok(Frame::Start(json))) => parse(&json)?,
         Some(Err(error)) => return Err(error.into()),
@@ -83,7 +84,7 @@ struct Player<'a> {
 }
 
 impl Player<'_> {
-    fn send(&mut self, ts: Nanos, cpu: Option<crate::core::units::CpuId>, message: Message) {
+    fn send(&mut self, ts: Nanos, cpu: Option<rcu_watch_core::units::CpuId>, message: Message) {
         self.now = self.now.max(ts);
         if self.error.is_none() {
             self.error = self.stream.send(ts, cpu, message).err();
@@ -239,16 +240,16 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::core::decode::encode;
-    use crate::core::model::generation::{Generation, NON_IDLE};
-    use crate::core::model::kernel::{KernelModel, PreemptLayout};
-    use crate::core::probe::{Handler, HandlerKind, Mechanism, Point, Probe, Reliance};
-    use crate::core::snapshot::{RcuState, Snapshot, Task};
-    use crate::core::units::{Address, Counter, CpuId, PreemptCount, ProbeId, StateWord};
-    use crate::kernel::livepatch::Event;
     use crate::recording::writer::Recorder;
-    use crate::report::{Baseline, Envelope, LivepatchReport};
     use crate::sink::Sink;
+    use rcu_watch_core::decode::encode;
+    use rcu_watch_core::model::generation::{Generation, NON_IDLE};
+    use rcu_watch_core::model::kernel::{KernelModel, PreemptLayout};
+    use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism, Point, Probe, Reliance};
+    use rcu_watch_core::report::plan::Event;
+    use rcu_watch_core::report::{Baseline, Envelope, LivepatchReport};
+    use rcu_watch_core::snapshot::{RcuState, Snapshot, Task};
+    use rcu_watch_core::units::{Address, Counter, CpuId, PreemptCount, ProbeId, StateWord};
 
     #[derive(Clone, Default)]
     struct Heard(Rc<RefCell<Vec<serde_json::Value>>>);
@@ -369,7 +370,10 @@ mod tests {
             ts_ns: Nanos(1),
             host: "host".to_owned(),
             boot_id: "boot".to_owned(),
-            kernel: crate::report::header::Kernel { release: "6.1".to_owned(), machine: "x86_64".to_owned() },
+            kernel: rcu_watch_core::report::header::Kernel {
+                release: "6.1".to_owned(),
+                machine: "x86_64".to_owned(),
+            },
             realtime_offset_ns: "7".to_owned(),
             layout: None,
             cpus: vec![CpuId(0)],

@@ -6,17 +6,18 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use rcu_watch_core::recording::frame::{Frame, TooLong, append_record, preamble};
+use rcu_watch_core::recording::part::{End, Names, Planned, Said, Start, What};
+use rcu_watch_core::report::Message;
+use rcu_watch_core::report::finding::Frame as StackFrame;
+use rcu_watch_core::units::{CpuId, Nanos};
 use serde::Serialize;
-
-use super::frame::{Frame, write_preamble, write_record};
-use super::part::{End, Names, Planned, Said, Start, What};
-use crate::core::units::{CpuId, Nanos};
-use crate::report::Message;
-use crate::report::finding::Frame as StackFrame;
 
 /// A recording that is being written.
 pub struct Recorder {
     out: Box<dyn Write>,
+    /// The frame that is written; reused.
+    frame: Vec<u8>,
     /// What the file did not take; told at the end, so that a full disk does not end the watch.
     error: Option<io::Error>,
 }
@@ -38,8 +39,8 @@ impl Recorder {
     /// # Errors
     /// Where it takes nothing.
     pub fn new(mut out: Box<dyn Write>) -> io::Result<Self> {
-        write_preamble(&mut out)?;
-        Ok(Self { out, error: None })
+        out.write_all(&preamble())?;
+        Ok(Self { out, frame: Vec::new(), error: None })
     }
 
     pub fn start(&mut self, start: &Start) {
@@ -48,9 +49,7 @@ impl Recorder {
 
     /// A record as it came out of the ring.
     pub fn record(&mut self, bytes: &[u8]) {
-        if self.error.is_none() {
-            self.error = write_record(&mut self.out, bytes).err();
-        }
+        self.write(|out| append_record(out, bytes));
     }
 
     /// A probe that came, or whose handlers changed.
@@ -94,8 +93,16 @@ impl Recorder {
     }
 
     fn frame(&mut self, frame: &Frame) {
-        if self.error.is_none() {
-            self.error = frame.write(&mut self.out).err();
+        self.write(|out| frame.append(out));
+    }
+
+    fn write(&mut self, append: impl FnOnce(&mut Vec<u8>) -> Result<(), TooLong>) {
+        if self.error.is_some() {
+            return;
         }
+        self.frame.clear();
+        let appended =
+            append(&mut self.frame).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error));
+        self.error = appended.and_then(|()| self.out.write_all(&self.frame)).err();
     }
 }

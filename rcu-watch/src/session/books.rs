@@ -3,12 +3,12 @@
 //! The programs count hits, at_rest, unstable, emitted and lost; the pipeline counts delivered. At the end
 //! both must agree to the last record: hits = at_rest + unstable + emitted, and emitted = delivered + lost.
 
-use crate::bpf::{BpfError, ProbeCounters, Programs};
-use crate::core::units::{CpuId, ProbeId};
-use crate::report::summary::{Book, Totals};
-use crate::report::{Lost, Missed};
+use rcu_watch_core::report::summary::{Book, Totals};
+use rcu_watch_core::report::{Lost, Missed};
+use rcu_watch_core::units::{CpuId, ProbeId};
 
 use super::RunningProbe;
+use crate::bpf::{BpfError, ProbeCounters, Programs};
 
 fn symbol_of(probes: &[RunningProbe], id: ProbeId) -> String {
     let running = probes.iter().find(|running| running.id == id);

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use crate::core::units::{CpuId, ProbeId};
+use rcu_watch_core::units::{CpuId, ProbeId};
 
 /// Seconds over the budget before anything is given up.
 const PATIENCE: u32 = 3;

@@ -5,9 +5,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rcu_watch_core::report::summary::CommandStatus;
 use tokio::process::{Child, Command};
-
-use crate::report::summary::CommandStatus;
 
 /// How long a command that was told to end may take.
 const PATIENCE: Duration = Duration::from_secs(2);

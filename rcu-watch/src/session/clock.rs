@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::core::units::Nanos;
+use rcu_watch_core::units::Nanos;
 
 fn read(clock: libc::clockid_t) -> Nanos {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -1,9 +1,9 @@
 //! Which rules this run judged, which it could have, and which it is blind to.
 
-use crate::core::finding::RuleId;
-use crate::core::pipeline::Pipeline;
-use crate::core::probe::{Mechanism, Point, Probe};
-use crate::report::summary::{RuleCoverage, RuleStatus};
+use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::pipeline::Pipeline;
+use rcu_watch_core::probe::{Mechanism, Point, Probe};
+use rcu_watch_core::report::summary::{RuleCoverage, RuleStatus};
 
 /// Points whose probes let a rule judge.
 const fn points(rule: RuleId) -> &'static [Point] {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::units::CpuId;
+use rcu_watch_core::units::CpuId;
 
 const WINDOW: Duration = Duration::from_millis(100);
 const PERIOD: Duration = Duration::from_secs(10);

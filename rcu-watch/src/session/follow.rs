@@ -10,10 +10,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use rcu_watch_core::probe::{Handler, Mechanism, Point};
+use rcu_watch_core::recording::part::Planned;
+use rcu_watch_core::report::header::{ChosenProbe, PlannedPoint, Proof};
+use rcu_watch_core::report::{LivepatchReport, Message, PlanChange, ProbeError};
+use rcu_watch_core::units::ProbeId;
 
 use super::{RunningProbe, Session, clock};
-use crate::core::probe::{Handler, Mechanism, Point};
-use crate::core::units::ProbeId;
 use crate::kernel::attribution::{OwnKprobes, Site};
 use crate::kernel::facts::Running;
 use crate::kernel::follow::{Follower, SiteChange, is_kprobe};
@@ -21,9 +24,6 @@ use crate::kernel::livepatch::{Happened, Livepatches};
 use crate::kernel::mount::Tree;
 use crate::kernel::plan::{PlannedProbe, PlannedRow};
 use crate::kernel::points;
-use crate::recording::part::Planned;
-use crate::report::header::{ChosenProbe, PlannedPoint, Proof};
-use crate::report::{LivepatchReport, Message, PlanChange, ProbeError};
 
 /// Between two looks at the livepatches: shorter than any transition that matters to somebody.
 const LOOK: Duration = Duration::from_millis(100);
@@ -159,7 +159,7 @@ impl Session {
             match noticed {
                 Noticed::Livepatches(all) => {
                     for happened in all {
-                        let report = LivepatchReport::from(happened);
+                        let report = livepatch_report(happened);
                         self.tell(clock::now(), None, Message::Livepatch(report))?;
                     }
                 }
@@ -392,4 +392,11 @@ fn row(point: Point, function: &str) -> PlannedRow {
         chosen: None,
         passed_over: Vec::new(),
     }
+}
+
+/// As the stream tells it.
+fn livepatch_report(happened: Happened) -> LivepatchReport {
+    let Happened { patch, event, to_patched, functions } = happened;
+    let functions = functions.iter().map(|f| format!("{}:{}", f.object, f.function)).collect();
+    LivepatchReport { patch, event, to_patched, functions }
 }

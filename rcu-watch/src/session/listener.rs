@@ -3,23 +3,23 @@
 use std::cell::RefCell;
 use std::io;
 
-use crate::core::cause::Cause;
-use crate::core::decode::DecodeError;
-use crate::core::finding::RuleId;
-use crate::core::order::Gap;
-use crate::core::pipeline::{Finding, Listener};
-use crate::core::probe::Point;
-use crate::core::rules::Hit;
-use crate::core::snapshot::Snapshot;
-use crate::core::units::Address;
-use crate::recording::Recorder;
-use crate::report::finding::{Frame, StateReport, TaskReport};
-use crate::report::stream::Stream;
-use crate::report::{FindingReport, Message, ProbeError, Transition};
-use crate::sink::Seen;
+use rcu_watch_core::Seen;
+use rcu_watch_core::cause::Cause;
+use rcu_watch_core::decode::DecodeError;
+use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::order::Gap;
+use rcu_watch_core::pipeline::{Finding, Listener};
+use rcu_watch_core::probe::Point;
+use rcu_watch_core::report::finding::{Frame, StateReport, TaskReport};
+use rcu_watch_core::report::{FindingReport, Message, ProbeError, Transition};
+use rcu_watch_core::rules::Hit;
+use rcu_watch_core::snapshot::Snapshot;
+use rcu_watch_core::units::Address;
 
 use super::symbols::Symbols;
 use super::watch::Causes;
+use crate::recording::Recorder;
+use crate::sink::Stream;
 
 /// What is to be told of all that the pipeline says.
 #[derive(Clone, Debug, Default)]

@@ -21,22 +21,21 @@ mod symbols;
 mod watch;
 
 use anyhow::Result;
-
-use crate::bpf::{Programs, Reader};
-use crate::cli::args::Format;
-use crate::core::pipeline::Pipeline;
-use crate::core::probe::{Mechanism, Point, Probe};
-use crate::core::units::{CpuId, Nanos, ProbeId};
-use crate::recording::Recorder;
-use crate::report::stream::Stream;
-use crate::report::{Heartbeat, Message, Repeat};
-
 use books::Books;
 use follow::Following;
 use listener::{Filter, Teller};
 use overhead::Overhead;
+use rcu_watch_core::pipeline::Pipeline;
+use rcu_watch_core::probe::{Mechanism, Point, Probe};
+use rcu_watch_core::report::{Heartbeat, Message, Repeat};
+use rcu_watch_core::units::{CpuId, Nanos, ProbeId};
 use symbols::Symbols;
 use watch::Watch;
+
+use crate::bpf::{Programs, Reader};
+use crate::cli::args::Format;
+use crate::recording::Recorder;
+use crate::sink::Stream;
 
 /// An attached probe.
 #[derive(Clone, Debug)]

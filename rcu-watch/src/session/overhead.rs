@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use rcu_watch_common::slot;
+use rcu_watch_core::probe::{Mechanism, Point, Probe};
+use rcu_watch_core::report::{Message, ProbeError};
+use rcu_watch_core::units::{CpuId, Nanos, ProbeId};
 
 use super::budget::{Budget, Change, Load, Worth};
 use super::{RunningProbe, Session, clock};
 use crate::bpf::Programs;
 use crate::cli::args::WatchpointMode;
-use crate::core::probe::{Mechanism, Point, Probe};
-use crate::core::units::{CpuId, Nanos, ProbeId};
-use crate::report::{Message, ProbeError};
 
 /// A second, less what a timer may be early.
 const SECOND_NS: u64 = 900_000_000;

@@ -7,7 +7,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::core::units::CpuId;
+use rcu_watch_core::units::CpuId;
 
 /// Long enough to switch away and back; not a wait for anything.
 const NAP: Duration = Duration::from_millis(2);

@@ -1,14 +1,14 @@
 //! A run that cannot be: said in the stream too, so that a missing summary means that a run was cut short.
 
 use anyhow::Error;
+use rcu_watch_core::report::Message;
+use rcu_watch_core::report::header::Header;
+use rcu_watch_core::report::summary::{Cost, RunVerdict, Summary, Totals};
 
 use super::clock;
 use crate::cli::args::Format;
 use crate::cli::exit::{Exit, Unsupported};
-use crate::report::Message;
-use crate::report::header::Header;
-use crate::report::stream::Stream;
-use crate::report::summary::{Cost, RunVerdict, Summary, Totals};
+use crate::sink::Stream;
 
 /// Says `header` and a summary with the reasons; people get them as the error that comes back.
 pub fn refuse(
@@ -68,10 +68,10 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::core::units::Nanos;
-    use crate::report::header::{Clock, Kernel};
-    use crate::report::{Baseline, SCHEMA};
     use crate::sink::json::Json;
+    use rcu_watch_core::report::header::{Clock, Kernel};
+    use rcu_watch_core::report::{Baseline, SCHEMA};
+    use rcu_watch_core::units::Nanos;
 
     #[derive(Clone, Default)]
     struct Written(Rc<RefCell<Vec<u8>>>);

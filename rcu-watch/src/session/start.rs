@@ -1,6 +1,15 @@
 //! From the attach plan to a run under way: load, calibrate, attach, prove that it fires, and say all of that.
 
 use anyhow::{Context as _, Result};
+use rcu_watch_common::slot;
+use rcu_watch_core::model::generation::Generation;
+use rcu_watch_core::model::kernel::{Calibration as Calibrated, KernelModel, PreemptLayout};
+use rcu_watch_core::pipeline::Pipeline;
+use rcu_watch_core::probe::{Mechanism, Point, Probe};
+use rcu_watch_core::recording::part::{Planned, Start};
+use rcu_watch_core::report::header::{self, Clock, HandledSite, Header, Kernel, Proof};
+use rcu_watch_core::report::{Message, ProbeError, SCHEMA};
+use rcu_watch_core::units::{Address, CpuId, ProbeId};
 
 use super::books::Books;
 use super::follow::Following;
@@ -13,11 +22,6 @@ use super::{RunningProbe, Session, clock, proof};
 use crate::bpf::{BpfError, Programs, Reader, StreamOptions};
 use crate::cli::args::{StreamKind, WatchArgs};
 use crate::cli::exit::Unsupported;
-use crate::core::model::generation::Generation;
-use crate::core::model::kernel::{Calibration as Calibrated, KernelModel, PreemptLayout};
-use crate::core::pipeline::Pipeline;
-use crate::core::probe::{Mechanism, Point, Probe};
-use crate::core::units::{Address, CpuId, ProbeId};
 use crate::kernel::calibrate::{self, Calibration, Contradiction};
 use crate::kernel::facts::Running;
 use crate::kernel::follow::Follower;
@@ -26,11 +30,7 @@ use crate::kernel::mount::Tree;
 use crate::kernel::plan::PlannedProbe;
 use crate::kernel::{AttachPlan, Facts, Request, points, text};
 use crate::recording::Recorder;
-use crate::recording::part::{Planned, Start};
-use crate::report::header::{self, Clock, HandledSite, Header, Kernel, Proof};
-use crate::report::stream::Stream;
-use crate::report::{Message, ProbeError, SCHEMA};
-use rcu_watch_common::slot;
+use crate::sink::Stream;
 
 /// Starts watching by `plan`.
 ///

@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use anyhow::Result;
 use rcu_watch_common::slot;
+use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::pipeline::Pipeline;
+use rcu_watch_core::probe::Point;
+use rcu_watch_core::recording::part::End;
+use rcu_watch_core::report::Message;
+use rcu_watch_core::report::summary::{
+    CommandStatus, Cost, FindingTotal, Followed, GuardTotal, RuleCoverage, RuleStatus, Summary,
+};
+use rcu_watch_core::units::{CpuId, ProbeId};
 
 use super::run::EndedBy;
 use super::{Session, clock, coverage};
 use crate::cli::exit::{self, Exit};
 use crate::cli::value::{FailOn, Requirement};
-use crate::core::finding::RuleId;
-use crate::core::pipeline::Pipeline;
-use crate::core::probe::Point;
-use crate::core::units::{CpuId, ProbeId};
-use crate::recording::part::End;
-use crate::report::Message;
-use crate::report::summary::{
-    CommandStatus, Cost, FindingTotal, Followed, GuardTotal, RuleCoverage, RuleStatus, Summary,
-};
 
 /// A program that was running when it was detached is done by then.
 const SETTLE: Duration = Duration::from_millis(20);

@@ -8,21 +8,21 @@ use std::time::Duration;
 
 use anyhow::Result;
 use rcu_watch_common::slot;
+use rcu_watch_core::cause::{Cause, Writers, cause};
+use rcu_watch_core::model::generation::Generation;
+use rcu_watch_core::model::kernel::TextMap;
+use rcu_watch_core::probe::Mechanism;
+use rcu_watch_core::report::header::BlindSpot;
+use rcu_watch_core::report::transition::{Balance, Transitions};
+use rcu_watch_core::report::{Message, ProbeError};
+use rcu_watch_core::snapshot::Snapshot;
+use rcu_watch_core::units::{CpuId, ProbeId};
 
 use super::duty::Duty;
 use super::{RunningProbe, Session, clock};
 use crate::cli::args::WatchpointMode;
-use crate::core::cause::{Cause, Writers, cause};
-use crate::core::model::generation::Generation;
-use crate::core::model::kernel::TextMap;
-use crate::core::probe::Mechanism;
-use crate::core::snapshot::Snapshot;
-use crate::core::units::{CpuId, ProbeId};
 use crate::kernel::cpu;
 use crate::kernel::line::first_line;
-use crate::report::header::BlindSpot;
-use crate::report::transition::{Balance, Transitions};
-use crate::report::{Message, ProbeError};
 
 const ONLINE: &str = "/sys/devices/system/cpu/online";
 

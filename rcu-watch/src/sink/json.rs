@@ -2,12 +2,13 @@
 //!
 //! A line is flushed as soon as it is there, but for snapshots, which come by the thousand: those wait for the end
 //! of their batch. docs/json.md is the contract and docs/schema.json its schema; both follow the types of
-//! [`crate::report`].
+//! [`rcu_watch_core::report`].
 
 use std::io::{self, Write};
 
-use crate::core::rules::Hit;
-use crate::report::Envelope;
+use rcu_watch_core::report::Envelope;
+use rcu_watch_core::rules::Hit;
+
 use crate::sink::{Sink, line};
 
 /// Lines kept back at most, in bytes.

@@ -5,10 +5,11 @@
 
 use std::io::{self, Write};
 
+use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::report::summary::{FindingTotal, RuleCoverage, RuleStatus, RunVerdict, Summary};
+use rcu_watch_core::report::{Envelope, FindingReport, Header, Message};
+
 use crate::cli::value::FailOn;
-use crate::core::finding::RuleId;
-use crate::report::summary::{FindingTotal, RuleCoverage, RuleStatus, RunVerdict, Summary};
-use crate::report::{Envelope, FindingReport, Header, Message};
 use crate::sink::Sink;
 
 pub struct Ktap<W> {

@@ -4,7 +4,7 @@
 
 use std::io;
 
-use crate::core::rules::Hit;
+use rcu_watch_core::rules::Hit;
 
 /// Appends the line of one record.
 ///
@@ -104,12 +104,12 @@ fn text(out: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::model::generation::Generation;
-    use crate::core::probe::{Mechanism, Point};
-    use crate::core::rules::tests::{idle, kernel, probe};
-    use crate::core::snapshot::{Snapshot, Task};
-    use crate::core::units::{Address, CpuId, Nanos};
-    use crate::report::{Envelope, Message, SnapshotReport};
+    use rcu_watch_core::model::generation::Generation;
+    use rcu_watch_core::model::kernel::{KernelModel, PreemptLayout};
+    use rcu_watch_core::probe::{Mechanism, Point, Probe};
+    use rcu_watch_core::report::{Envelope, Message, SnapshotReport};
+    use rcu_watch_core::snapshot::{RcuState, Snapshot, Task};
+    use rcu_watch_core::units::{Address, Counter, CpuId, Nanos, PreemptCount, StateWord};
 
     #[test]
     fn a_line_is_what_serde_makes_of_the_message() {
@@ -120,16 +120,28 @@ mod tests {
         for (at, &word) in words.iter().enumerate() {
             for generation in Generation::ALL {
                 for mechanism in [Mechanism::Fentry, Mechanism::Watchpoint, Mechanism::KprobeInt3] {
-                    let kernel = kernel(generation);
-                    let mut probe = probe(Point::ALL[at], mechanism);
-                    probe.symbol = ["cpu_idle", "f.\"cold\"", "ü"][at % 3].to_owned();
+                    let kernel = KernelModel::new(generation, PreemptLayout::FOUR_BYTES);
+                    let probe = Probe {
+                        point: Point::ALL[at],
+                        mechanism,
+                        symbol: ["cpu_idle", "f.\"cold\"", "ü"][at % 3].to_owned(),
+                        handlers: Vec::new(),
+                        is_rcu_internal: false,
+                        ftrace_validates_rcu: false,
+                    };
                     let snapshot = Snapshot {
                         cpu: CpuId(word as u32),
                         ts: Nanos(word),
                         arg: word,
                         caller: (at % 2 == 0).then_some(Address(word)),
                         task: Task { pid: at as u32 % 2, tgid: word as u32, comm: comms[at % 4] },
-                        ..idle(word as u32, word.cast_signed(), word.cast_signed(), word)
+                        rcu: RcuState {
+                            state: StateWord(word as u32),
+                            nesting: Counter(word.cast_signed()),
+                            nmi_nesting: Counter(word.cast_signed()),
+                            preempt_count: PreemptCount(word),
+                        },
+                        ..Snapshot::default()
                     };
                     let hit = Hit::new(&kernel, &probe, &snapshot);
                     let mut line = Vec::new();

@@ -11,10 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::core::finding::RuleId;
-use crate::core::probe::Point;
-use crate::report::{Envelope, Heartbeat, Message};
-use crate::sink::{Seen, Sink};
+use rcu_watch_core::Seen;
+use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::probe::Point;
+use rcu_watch_core::report::{Envelope, Heartbeat, Message};
+
+use crate::sink::Sink;
 
 /// A scraper that is slower than this is none.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -191,8 +193,8 @@ fn answer(mut scraper: TcpStream, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::units::{CpuId, Nanos};
-    use crate::report::{Lost, Repeat};
+    use rcu_watch_core::report::{Lost, Repeat};
+    use rcu_watch_core::units::{CpuId, Nanos};
 
     fn scrape(metrics: &Metrics, request: &str) -> String {
         let mut stream = TcpStream::connect(metrics.address()).unwrap();
@@ -215,7 +217,10 @@ mod tests {
             Message::Repeat(Repeat { id: 1, rule, function, count: 41, last_ts_ns: Nanos(1) }),
         );
         let symbol = "arch_cpu_idle".to_owned();
-        send(&mut metrics, Message::Lost(Lost { probe: crate::core::units::ProbeId(0), symbol, count: 7 }));
+        send(
+            &mut metrics,
+            Message::Lost(Lost { probe: rcu_watch_core::units::ProbeId(0), symbol, count: 7 }),
+        );
         let seen = Seen {
             ts: Nanos(1),
             cpu: CpuId(0),

@@ -1,6 +1,6 @@
 //! The end of the pipeline: whoever wants to hear what a run says.
 //!
-//! A sink takes the numbered messages of [`crate::report`] and writes to an `io::Write`, so a test prints
+//! A sink takes the numbered messages of [`rcu_watch_core::report`] and writes to an `io::Write`, so a test prints
 //! into a `Vec<u8>`. [`open`] is the only place here that knows of files, terminals and the environment.
 
 pub mod json;
@@ -9,16 +9,17 @@ mod line;
 pub mod metrics;
 pub mod output;
 pub mod perfetto;
-pub mod seen;
+pub mod stream;
 pub mod text;
 
 use std::io;
 
-use crate::core::finding::RuleId;
-use crate::core::rules::Hit;
-use crate::report::{Envelope, Heartbeat, Message, SnapshotReport};
+use rcu_watch_core::Seen;
+use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::report::{Envelope, Heartbeat, Message, SnapshotReport};
+use rcu_watch_core::rules::Hit;
 
-pub use seen::Seen;
+pub use stream::Stream;
 
 pub use output::{attach, open, stream};
 

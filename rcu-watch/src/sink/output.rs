@@ -2,15 +2,16 @@
 
 use std::env;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, IsTerminal as _, Write};
+use std::io::{self, BufRead as _, BufReader, BufWriter, IsTerminal as _, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use rcu_watch_core::report::Baseline;
 
 use crate::cli::args::{ColorChoice, ExtraArgs, Format, OutputArgs, VerdictArgs};
 use crate::cli::value::FailOn;
-use crate::report::{Baseline, Stream};
 use crate::sink::Sink;
+use crate::sink::Stream;
 use crate::sink::json::Json;
 use crate::sink::ktap::Ktap;
 use crate::sink::metrics::Metrics;
@@ -31,7 +32,13 @@ pub fn stream(args: &OutputArgs, verdict: &VerdictArgs) -> Result<Stream> {
         Some(path) => {
             let name = path.display();
             let file = File::open(path).with_context(|| format!("cannot open the baseline {name}"))?;
-            Baseline::read(BufReader::new(file)).with_context(|| format!("cannot use {name}"))?
+            let mut broken = None;
+            let lines = BufReader::new(file)
+                .lines()
+                .map_while(|line| line.map_err(|error| broken = Some(error)).ok());
+            let baseline = Baseline::read(lines);
+            broken.map_or(Ok(()), Err).with_context(|| format!("cannot read the baseline {name}"))?;
+            baseline.with_context(|| format!("cannot use {name}"))?
         }
         None => Baseline::default(),
     };

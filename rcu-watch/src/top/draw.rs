@@ -6,8 +6,8 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::border::{PLAIN, Set};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph, Wrap};
+use rcu_watch_core::finding::Severity;
 
-use crate::core::finding::Severity;
 use crate::top::picture::Picture;
 use crate::top::strip::{BUCKET_NS, Bucket, Now, Strip};
 use crate::top::view::{Panel, View};
@@ -174,7 +174,7 @@ fn guards(picture: &Picture) -> Vec<Line<'static>> {
 }
 
 fn handlers(picture: &Picture) -> Vec<Line<'static>> {
-    let line = |site: &crate::report::header::HandledSite| {
+    let line = |site: &rcu_watch_core::report::header::HandledSite| {
         let names: Vec<_> = site.handlers.iter().map(|handler| handler.name.as_str()).collect();
         Line::from(format!("{} <- {}", site.function, names.join(", ")))
     };

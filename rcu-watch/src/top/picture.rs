@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::core::finding::{RuleId, Severity};
-use crate::core::units::{CpuId, Nanos};
-use crate::report::header::{BlindSpot, HandledSite, PlannedPoint};
-use crate::report::{Envelope, FindingReport, Header, Heartbeat, Message, PlanChange};
-use crate::sink::Seen;
+use rcu_watch_core::Seen;
+use rcu_watch_core::finding::{RuleId, Severity};
+use rcu_watch_core::report::header::{BlindSpot, HandledSite, PlannedPoint};
+use rcu_watch_core::report::{Envelope, FindingReport, Header, Heartbeat, Message, PlanChange};
+use rcu_watch_core::units::{CpuId, Nanos};
+
 use crate::top::strip::Strip;
 
 /// Things that went wrong, the latest.

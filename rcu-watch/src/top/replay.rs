@@ -9,14 +9,15 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use rcu_watch_core::Seen;
+use rcu_watch_core::finding::{RuleId, Severity};
+use rcu_watch_core::probe::Point;
+use rcu_watch_core::report::header::BlindSpot;
+use rcu_watch_core::report::{Envelope, Heartbeat, Message};
+use rcu_watch_core::units::{CpuId, Nanos};
 use serde_json::Value;
 
-use crate::core::finding::{RuleId, Severity};
-use crate::core::probe::Point;
-use crate::core::units::{CpuId, Nanos};
-use crate::report::header::BlindSpot;
-use crate::report::{Envelope, Heartbeat, Message};
-use crate::sink::{Seen, Sink};
+use crate::sink::Sink;
 use crate::top::picture::{Kind, Picture};
 use crate::top::sink::Shared;
 use crate::top::strip::Strip;

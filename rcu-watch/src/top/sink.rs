@@ -4,10 +4,12 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::core::units::Nanos;
-use crate::report::{Envelope, Heartbeat, Message};
+use rcu_watch_core::Seen;
+use rcu_watch_core::report::{Envelope, Heartbeat, Message};
+use rcu_watch_core::units::Nanos;
+
 use crate::session::clock;
-use crate::sink::{Seen, Sink};
+use crate::sink::Sink;
 use crate::top::picture::Picture;
 
 /// Longer than a record waits in the ring before it is looked for.

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use crate::core::probe::Point;
-use crate::core::units::Nanos;
-use crate::sink::Seen;
+use rcu_watch_core::Seen;
+use rcu_watch_core::probe::Point;
+use rcu_watch_core::units::Nanos;
 
 pub const BUCKET_NS: u64 = 100_000_000;
 /// One minute.
@@ -142,7 +142,7 @@ impl Strip {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::units::CpuId;
+    use rcu_watch_core::units::CpuId;
 
     /// At `ms` milliseconds after a whole second.
     fn seen(ms: u64, point: Point, watching: bool) -> Seen<'static> {

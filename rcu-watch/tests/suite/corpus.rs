@@ -10,9 +10,10 @@ use std::process::Command;
 use rcu_watch::cli::args::Format;
 use rcu_watch::cli::value::FailOn;
 use rcu_watch::recording::play::{Terms, play};
-use rcu_watch::report::{Baseline, Envelope, Stream};
 use rcu_watch::session::listener::Filter;
 use rcu_watch::sink::Sink;
+use rcu_watch::sink::Stream;
+use rcu_watch_core::report::{Baseline, Envelope};
 
 fn corpus() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");

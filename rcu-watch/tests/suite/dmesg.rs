@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::{env, fs};
 
-use rcu_watch::dmesg::{Parser, Splat};
+use rcu_watch_core::dmesg::{Parser, Splat};
 
 fn parse(log: &str) -> Vec<Splat> {
     let mut parser = Parser::default();

@@ -2,8 +2,8 @@
 
 use std::{env, fs};
 
-use rcu_watch::core::model::guarded;
-use rcu_watch::core::rules::explain;
+use rcu_watch_core::model::guarded;
+use rcu_watch_core::rules::explain;
 
 const REMEDY: &str = "run `cargo xtask model --docs`";
 

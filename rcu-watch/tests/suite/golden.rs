@@ -5,13 +5,14 @@ use std::fs;
 use std::path::Path;
 
 use rcu_watch::cli::value::FailOn;
-use rcu_watch::core::finding::Severity;
-use rcu_watch::core::units::{CpuId, Nanos};
-use rcu_watch::report::{Baseline, Message, Stream};
 use rcu_watch::sink::Sink;
+use rcu_watch::sink::Stream;
 use rcu_watch::sink::json::Json;
 use rcu_watch::sink::ktap::Ktap;
 use rcu_watch::sink::text::{Look, Text};
+use rcu_watch_core::finding::Severity;
+use rcu_watch_core::report::{Baseline, Message};
+use rcu_watch_core::units::{CpuId, Nanos};
 
 use crate::paper::{Paper, assert_golden};
 use crate::sample;
@@ -119,7 +120,7 @@ fn a_broken_run_as_ktap() {
 fn ktap_passes_what_is_below_fail_on_or_in_the_baseline() {
     let verdict = |fail_on, baseline: &str| {
         let out = Paper::default();
-        let baseline = Baseline::read(baseline.as_bytes()).expect("it is a stream");
+        let baseline = Baseline::read(baseline.lines()).expect("it is a stream");
         let mut stream = Stream::new(Box::new(Ktap::new(out.clone(), fail_on)), baseline);
         for (ts_ns, cpu, message) in sample::broken_run() {
             stream.send(Nanos(ts_ns), cpu.map(CpuId), message).expect("paper is patient");

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use rcu_watch::core::probe::Point;
-use rcu_watch::core::units::{CpuId, Nanos};
-use rcu_watch::report::{Baseline, Stream};
-use rcu_watch::sink::Seen;
+use rcu_watch::sink::Stream;
 use rcu_watch::sink::perfetto::Perfetto;
+use rcu_watch_core::Seen;
+use rcu_watch_core::probe::Point;
+use rcu_watch_core::report::Baseline;
+use rcu_watch_core::units::{CpuId, Nanos};
 
 use crate::paper::Paper;
 use crate::sample;

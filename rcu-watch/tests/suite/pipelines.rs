@@ -4,11 +4,12 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rcu_watch::core::units::{CpuId, Nanos};
-use rcu_watch::report::audit::{AuditVerdict, AuditedFunction};
-use rcu_watch::report::check::{Check, CheckState};
-use rcu_watch::report::{Baseline, Message, Stream};
+use rcu_watch::sink::Stream;
 use rcu_watch::sink::json::Json;
+use rcu_watch_core::report::audit::{AuditVerdict, AuditedFunction};
+use rcu_watch_core::report::check::{Check, CheckState};
+use rcu_watch_core::report::{Baseline, Message};
+use rcu_watch_core::units::{CpuId, Nanos};
 
 use crate::paper::Paper;
 use crate::sample;

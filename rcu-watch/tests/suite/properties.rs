@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use proptest::prelude::*;
-use rcu_watch::core::decode::{decode, encode};
-use rcu_watch::core::finding::Severity;
-use rcu_watch::core::model::generation::{Generation, NON_IDLE};
-use rcu_watch::core::model::kernel::{KernelModel, PreemptLayout};
-use rcu_watch::core::pipeline::{Finding, Listener, Pipeline};
-use rcu_watch::core::probe::{Handler, HandlerKind, Mechanism, Point, Probe, Reliance};
-use rcu_watch::core::snapshot::{RcuState, Regs, Snapshot, Task};
-use rcu_watch::core::units::{Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, StateWord};
+use rcu_watch_core::decode::{decode, encode};
+use rcu_watch_core::finding::Severity;
+use rcu_watch_core::model::generation::{Generation, NON_IDLE};
+use rcu_watch_core::model::kernel::{KernelModel, PreemptLayout};
+use rcu_watch_core::pipeline::{Finding, Listener, Pipeline};
+use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism, Point, Probe, Reliance};
+use rcu_watch_core::snapshot::{RcuState, Regs, Snapshot, Task};
+use rcu_watch_core::units::{Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, StateWord};
 
 struct Deaf;
 

@@ -1,22 +1,22 @@
 //! A short run as messages: one livepatch on `arch_cpu_idle`, some loss, a summary.
 
-use rcu_watch::core::finding::{RuleId, Severity};
-use rcu_watch::core::probe::{Handler, HandlerKind, Mechanism, Point, Reliance};
-use rcu_watch::core::units::{Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, StateWord};
-use rcu_watch::kernel::livepatch::Event;
-use rcu_watch::report::finding::{
+use rcu_watch_core::finding::{RuleId, Severity};
+use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism, Point, Reliance};
+use rcu_watch_core::report::finding::{
     FindingReport, Frame, GuardVerdict, NmiNestingReport, Repeat, StateReport, TaskReport,
 };
-use rcu_watch::report::header::{
+use rcu_watch_core::report::header::{
     BlindSpot, ChosenProbe, Clock, HandledSite, Header, Kernel, Layout, PassedOver, PlannedPoint, Proof,
 };
-use rcu_watch::report::summary::{
+use rcu_watch_core::report::plan::Event;
+use rcu_watch_core::report::summary::{
     Book, CommandStatus, Cost, FindingTotal, GuardTotal, RuleCoverage, RuleStatus, RunVerdict, Summary,
     Totals,
 };
-use rcu_watch::report::{
+use rcu_watch_core::report::{
     Heartbeat, LivepatchReport, Lost, Message, Missed, PlanChange, ProbeError, SCHEMA, SnapshotReport,
 };
+use rcu_watch_core::units::{Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, StateWord};
 
 type Said = (u64, Option<u32>, Message);
 

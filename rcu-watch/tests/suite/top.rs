@@ -4,14 +4,15 @@ use std::sync::atomic::Ordering;
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
-use rcu_watch::core::probe::Point;
-use rcu_watch::core::units::{CpuId, Nanos};
-use rcu_watch::report::finding::{NmiNestingReport, StateReport, TaskReport};
-use rcu_watch::report::{Envelope, Heartbeat, Message, SnapshotReport};
-use rcu_watch::sink::{Seen, Sink as _};
+use rcu_watch::sink::Sink as _;
 use rcu_watch::top::sink::Shared;
 use rcu_watch::top::view::Panel;
 use rcu_watch::top::{Picture, View, draw, replay};
+use rcu_watch_core::Seen;
+use rcu_watch_core::probe::Point;
+use rcu_watch_core::report::finding::{NmiNestingReport, StateReport, TaskReport};
+use rcu_watch_core::report::{Envelope, Heartbeat, Message, SnapshotReport};
+use rcu_watch_core::units::{CpuId, Nanos};
 
 use crate::paper::assert_golden;
 use crate::sample;
@@ -58,10 +59,10 @@ fn envelopes() -> Vec<Envelope> {
         .collect()
 }
 
-fn repeat() -> rcu_watch::report::Repeat {
-    rcu_watch::report::Repeat {
+fn repeat() -> rcu_watch_core::report::Repeat {
+    rcu_watch_core::report::Repeat {
         id: 1,
-        rule: rcu_watch::core::finding::RuleId::HandlerUnwatched,
+        rule: rcu_watch_core::finding::RuleId::HandlerUnwatched,
         function: "arch_cpu_idle".into(),
         count: 1311,
         last_ts_ns: at(1990),
@@ -158,7 +159,7 @@ fn it_draws_on_any_size_of_screen() {
 fn a_replayed_stream_gives_the_live_picture() {
     let snapshot = |(ms, cpu, point): (u64, u32, Point)| {
         let report = SnapshotReport {
-            probe: rcu_watch::core::units::ProbeId(0),
+            probe: rcu_watch_core::units::ProbeId(0),
             point,
             symbol: String::new(),
             state: StateReport {
@@ -218,7 +219,7 @@ fn a_recording_feeds_the_picture_until_the_viewer_quits() {
         pid: 0,
         arg: 0,
     };
-    paced.again(rcu_watch::core::finding::RuleId::HandlerUnwatched, &again).expect("the viewer is there");
+    paced.again(rcu_watch_core::finding::RuleId::HandlerUnwatched, &again).expect("the viewer is there");
     assert_eq!(shared.with(|picture| picture.findings[0].count), 2);
     shared.quit.store(true, Ordering::Relaxed);
     let error = paced.message(&said.next().expect("a heartbeat")).expect_err("the viewer left");

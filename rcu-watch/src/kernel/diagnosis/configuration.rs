@@ -1,9 +1,10 @@
 //! The build options that matter, told by what they leave behind in the kernel: a distribution's config file
 //! need not be there, and need not be this kernel's.
 
+use rcu_watch_core::report::check::{Check, CheckState};
+
 use super::check;
 use crate::kernel::facts::{Facts, FtraceValidation};
-use crate::report::check::{Check, CheckState};
 
 /// What an option leaves in kallsyms, and what it is for.
 const OPTIONS: [(&str, &str, &str); 9] = [

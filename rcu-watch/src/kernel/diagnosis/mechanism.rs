@@ -1,9 +1,10 @@
 //! The ways in which a program gets to a place, and the capabilities that each takes on this kernel.
 
+use rcu_watch_core::report::check::{Check, CheckState};
+
 use super::{check, of_support};
 use crate::kernel::facts::Facts;
 use crate::kernel::privilege::Capability;
-use crate::report::check::{Check, CheckState};
 
 const GROUP: &str = "mechanism";
 

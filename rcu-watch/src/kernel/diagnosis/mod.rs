@@ -7,9 +7,10 @@ mod configuration;
 mod mechanism;
 mod privilege;
 
+use rcu_watch_core::report::check::{Check, CheckState};
+
 use crate::kernel::facts::{Facts, FtraceValidation};
 use crate::kernel::support::{Listing, Reason, Support};
-use crate::report::check::{Check, CheckState};
 
 pub(super) use configuration::SYMBOLS;
 pub use mechanism::watchpoint;

@@ -1,9 +1,10 @@
 //! Capabilities, lockdown, and the sysctls that stand in the way.
 
+use rcu_watch_core::report::check::{Check, CheckState};
+
 use super::check;
 use crate::kernel::facts::Facts;
 use crate::kernel::privilege::{Capability, Lockdown};
-use crate::report::check::{Check, CheckState};
 
 const GROUP: &str = "privilege";
 

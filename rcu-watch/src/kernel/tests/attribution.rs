@@ -1,7 +1,8 @@
 //! Handlers get their names, and what nobody names is not lost. The lines are those of 5.10 and 6.1.
 
+use rcu_watch_core::probe::{HandlerKind, Reliance};
+
 use super::{Seen, tracer};
-use crate::core::probe::{HandlerKind, Reliance};
 use crate::kernel::attribution::{Handled, Site, UNNAMED};
 use crate::kernel::program::{KprobeProgram, Program, Programs};
 

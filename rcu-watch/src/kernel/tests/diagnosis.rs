@@ -1,5 +1,7 @@
 //! What `doctor` says of a kernel that has everything, and of one that has not.
 
+use rcu_watch_core::report::check::CheckState;
+
 use super::facts;
 use crate::kernel::diagnosis::{diagnose, watchpoint};
 use crate::kernel::facts::Facts;
@@ -8,7 +10,6 @@ use crate::kernel::layout::LayoutError;
 use crate::kernel::privilege::Privileges;
 use crate::kernel::support::{Reason, Support};
 use crate::kernel::{Request, select};
-use crate::report::check::CheckState;
 
 #[test]
 fn on_the_stock_kernels_nothing_blocks() {

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use rcu_watch_core::probe::{HandlerKind, Mechanism, Point};
+
 use super::Captured;
-use crate::core::probe::{HandlerKind, Mechanism, Point};
 use crate::kernel::attribution::OwnKprobes;
 use crate::kernel::facts::Facts;
 use crate::kernel::follow::{Follower, SiteChange};

@@ -1,9 +1,9 @@
 //! The four captured layouts, those of kernels that are not in the lab, and the refusals.
 
 use rcu_watch_common::config::StateLayout;
+use rcu_watch_core::model::generation::Generation;
 
 use super::facts;
-use crate::core::model::generation::Generation;
 use crate::kernel::btf::{Found, Member};
 use crate::kernel::layout::{Layout, LayoutError, find, is_usual};
 use crate::kernel::symbol::{Symbol, Wanted};

@@ -1,10 +1,11 @@
 //! The plan on kernels that still let RCU's entry functions be hooked: like those of their time in what kallsyms,
 //! ftrace, the kprobe blacklist and BTF say of these functions. None of them was booted.
 
+use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism, Point, Reliance};
+use rcu_watch_core::report::header::Transport;
+
 use super::facts;
-use crate::bpf::Transport;
 use crate::cli::args::TransportChoice;
-use crate::core::probe::{Handler, HandlerKind, Mechanism, Point, Reliance};
 use crate::kernel::attribution::Site;
 use crate::kernel::facts::Facts;
 use crate::kernel::plan::AttachPlan;

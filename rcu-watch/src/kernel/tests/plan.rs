@@ -1,11 +1,12 @@
 //! The plan on each captured kernel, and what changes it.
 
+use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::probe::{Mechanism, Point};
+use rcu_watch_core::units::CpuId;
+
 use super::{KERNELS, Seen, facts, facts_with, tracer};
 use crate::cli::args::WatchpointMode;
 use crate::cli::value::Requirement;
-use crate::core::finding::RuleId;
-use crate::core::probe::{Mechanism, Point};
-use crate::core::units::CpuId;
 use crate::kernel::attribution::Site;
 use crate::kernel::facts::{Facts, FtraceValidation};
 use crate::kernel::feature::Features;

@@ -1,7 +1,7 @@
 //! What is open on one CPU's track.
 
-use crate::core::probe::Point;
-use crate::sink::Seen;
+use rcu_watch_core::Seen;
+use rcu_watch_core::probe::Point;
 
 /// Something that a CPU is in, from an entry to its exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Cpu {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::units::{CpuId, Nanos};
+    use rcu_watch_core::units::{CpuId, Nanos};
 
     fn steps(cpu: &mut Cpu, point: Point) -> Vec<Step> {
         cpu.steps(&Seen {

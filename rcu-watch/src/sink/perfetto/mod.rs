@@ -10,13 +10,14 @@ pub mod proto;
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use crate::core::finding::RuleId;
-use crate::core::units::{CpuId, Nanos};
-use crate::report::{Envelope, FindingReport, Header, Message};
-use crate::sink::{Seen, Sink};
-
 use cpu::{Cpu, Step};
 use proto::{Clock, ClockSnapshot, DebugAnnotation, TracePacket, TrackDescriptor, TrackEvent, clock, event};
+use rcu_watch_core::Seen;
+use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::report::{Envelope, FindingReport, Header, Message};
+use rcu_watch_core::units::{CpuId, Nanos};
+
+use crate::sink::Sink;
 
 /// All packets are of one writer.
 const SEQUENCE: u32 = 1;
@@ -134,7 +135,7 @@ impl<W: Write> Perfetto<W> {
             notes.push(note("M", state.nmi_nesting.raw.to_string()));
             notes.push(note("P", state.preempt_count.to_string()));
         }
-        let stack: Vec<_> = finding.stack.iter().map(crate::report::finding::Frame::label).collect();
+        let stack: Vec<_> = finding.stack.iter().map(rcu_watch_core::report::finding::Frame::label).collect();
         if !stack.is_empty() {
             notes.push(note("stack", stack.join("\n")));
         }

@@ -1,7 +1,8 @@
 //! The tables of `audit` and `check`.
 
-use crate::report::audit::{AuditVerdict, Observed};
-use crate::report::{AuditTotals, AuditedFunction, CheckedFunction};
+use rcu_watch_core::report::audit::{AuditVerdict, Observed};
+use rcu_watch_core::report::{AuditTotals, AuditedFunction, CheckedFunction};
+
 use crate::sink::text::phrase::{self, count, plural};
 use crate::sink::text::style::Style;
 
@@ -103,7 +104,7 @@ pub(super) fn checked(checked: &CheckedFunction, style: Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::probe::Mechanism;
+    use rcu_watch_core::probe::Mechanism;
 
     fn audited(verdict: AuditVerdict, observed: Option<Observed>) -> AuditedFunction {
         AuditedFunction {

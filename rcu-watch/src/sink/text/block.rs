@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::core::probe::{HandlerKind, Point};
-use crate::report::Header;
-use crate::report::header::{BlindSpot, HandledSite, Layout, PlannedPoint, Proof};
+use rcu_watch_core::probe::{HandlerKind, Point};
+use rcu_watch_core::report::Header;
+use rcu_watch_core::report::header::{BlindSpot, HandledSite, Layout, PlannedPoint, Proof};
+
 use crate::sink::text::phrase::{self, plural};
 
 /// Functions that are named without `-v`.

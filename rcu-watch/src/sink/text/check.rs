@@ -1,7 +1,8 @@
 //! What `doctor` found, a line a check.
 
-use crate::report::Summary;
-use crate::report::check::{Check, CheckState};
+use rcu_watch_core::report::Summary;
+use rcu_watch_core::report::check::{Check, CheckState};
+
 use crate::sink::text::style::Style;
 
 /// The line, and before the first of its group a heading.

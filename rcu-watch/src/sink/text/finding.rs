@@ -2,8 +2,9 @@
 
 use std::io::{self, Write as _};
 
-use crate::report::finding::{Frame, StateReport};
-use crate::report::{FindingReport, Repeat, SnapshotReport, Transition};
+use rcu_watch_core::report::finding::{Frame, StateReport};
+use rcu_watch_core::report::{FindingReport, Repeat, SnapshotReport, Transition};
+
 use crate::sink::text::phrase::{self, At};
 use crate::sink::text::style::Style;
 

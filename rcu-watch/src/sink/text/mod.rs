@@ -16,11 +16,11 @@ mod summary;
 
 use std::io::{self, Write};
 
-use crate::core::rules::Hit;
-use crate::report::{Envelope, Heartbeat, Message, SnapshotReport};
-use crate::sink::Sink;
-
+use rcu_watch_core::report::{Envelope, Heartbeat, Message, SnapshotReport};
+use rcu_watch_core::rules::Hit;
 use style::Style;
+
+use crate::sink::Sink;
 
 /// How the screen is to look.
 #[derive(Clone, Copy, Debug, Default)]

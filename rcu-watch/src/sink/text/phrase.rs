@@ -1,8 +1,8 @@
 //! Numbers, times and names in the words of the screen.
 
-use crate::core::finding::RuleId;
-use crate::core::probe::{Handler, HandlerKind, Reliance};
-use crate::core::units::{Counter, CpuId, Nanos};
+use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::probe::{Handler, HandlerKind, Reliance};
+use rcu_watch_core::units::{Counter, CpuId, Nanos};
 
 /// When and where: the time as dmesg prints it, so that the two can be laid side by side.
 pub(super) type At = (Nanos, Option<CpuId>);

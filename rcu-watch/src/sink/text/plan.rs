@@ -1,7 +1,8 @@
 //! The attach plan for people: a line a point, and why each other candidate was passed over.
 
-use crate::report::header::PlannedPoint;
-use crate::report::{LivepatchReport, PlanChange};
+use rcu_watch_core::report::header::PlannedPoint;
+use rcu_watch_core::report::{LivepatchReport, PlanChange};
+
 use crate::sink::text::block::proven;
 use crate::sink::text::phrase::{self, At};
 use crate::sink::text::style::Style;

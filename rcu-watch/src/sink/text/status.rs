@@ -1,6 +1,7 @@
 //! The status line, and whatever went missing on the way.
 
-use crate::report::{Heartbeat, Lost, Missed, ProbeError};
+use rcu_watch_core::report::{Heartbeat, Lost, Missed, ProbeError};
+
 use crate::sink::text::phrase::{self, At, count};
 
 /// Seconds between plain status lines where there is no terminal.

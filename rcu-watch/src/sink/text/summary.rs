@@ -1,10 +1,11 @@
 //! The end: the verdict first, then what it rests on.
 
-use crate::report::Summary;
-use crate::report::summary::{
+use rcu_watch_core::report::Summary;
+use rcu_watch_core::report::summary::{
     Book, Cost, FindingTotal, Followed, GuardTotal, RuleCoverage, RuleStatus, RunVerdict, Totals,
 };
-use crate::report::transition::{Balance, Transitions};
+use rcu_watch_core::report::transition::{Balance, Transitions};
+
 use crate::sink::text::phrase::{self, count, plural};
 use crate::sink::text::style::Style;
 

@@ -1,8 +1,9 @@
 //! What reaches which output, and when the status line is wiped. The wording is held by tests/golden.
 
+use rcu_watch_core::report::ProbeError;
+use rcu_watch_core::units::Nanos;
+
 use super::*;
-use crate::core::units::Nanos;
-use crate::report::ProbeError;
 
 fn at(seconds: u64) -> Heartbeat {
     Heartbeat { elapsed_ns: (seconds * 1_000_000_000).to_string(), ..Heartbeat::default() }

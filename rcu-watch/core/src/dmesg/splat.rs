@@ -1,0 +1,90 @@
+//! One complaint of the kernel, as far as its lines tell.
+
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::dmesg::frame::base;
+use crate::finding::{RuleId, Severity};
+use crate::probe::{Handler, HandlerKind, Reliance};
+use crate::units::{CpuId, Nanos};
+
+/// A complaint of this class, and the rule that it speaks of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Splat {
+    pub rule: RuleId,
+    pub severity: Severity,
+    /// What the kernel said.
+    pub because: String,
+    /// The function that ran where it should not.
+    pub function: String,
+    /// Whose handlers are on the stack.
+    pub handlers: Vec<Handler>,
+    /// Absent where the log has no times.
+    pub ts: Option<Nanos>,
+    pub cpu: Option<CpuId>,
+    pub task: Option<Task>,
+    /// Innermost first.
+    pub stack: Vec<String>,
+    /// Number of the first line in the log, from 1.
+    pub line: usize,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Task {
+    pub pid: u32,
+    pub comm: String,
+}
+
+/// What kind of complaint a splat is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// "RCU not on for: FUNCTION"
+    NotOn(String),
+    /// "suspicious RCU usage": its message, and where RCU was used illegally.
+    Lockdep { message: String, illegal: Option<Illegal> },
+    /// A WARN in this file and function.
+    Warn { file: String, function: String },
+    /// "FUNCTION leaked IRQ state"
+    LeakedIrq(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Illegal {
+    Eqs,
+    Offline,
+}
+
+/// Names of handlers as they appear on a stack.
+const HANDLERS: &[(&str, HandlerKind, Reliance)] = &[
+    ("klp_ftrace_handler", HandlerKind::Livepatch, Reliance::Relies),
+    ("function_trace_call", HandlerKind::FtraceOps, Reliance::DoesNotRely),
+    ("function_graph_enter", HandlerKind::FtraceOps, Reliance::DoesNotRely),
+    ("prepare_ftrace_return", HandlerKind::FtraceOps, Reliance::DoesNotRely),
+    ("stack_trace_call", HandlerKind::FtraceOps, Reliance::GuardsItself),
+    ("perf_ftrace_function_call", HandlerKind::FtraceOps, Reliance::Relies),
+    ("fprobe_handler", HandlerKind::FtraceOps, Reliance::Relies),
+    ("fprobe_entry", HandlerKind::FtraceOps, Reliance::Relies),
+    ("kprobe_ftrace_handler", HandlerKind::Kprobe, Reliance::Relies),
+    ("kprobe_dispatcher", HandlerKind::Kprobe, Reliance::Relies),
+    ("kprobe_breakpoint_handler", HandlerKind::Kprobe, Reliance::Relies),
+    ("call_break_hook", HandlerKind::Kprobe, Reliance::Relies),
+];
+
+/// Whose handlers a stack shows, each once.
+pub(super) fn handlers(stack: &[String]) -> Vec<Handler> {
+    let mut found: Vec<Handler> = Vec::new();
+    for frame in stack {
+        let name = base(frame);
+        let known =
+            HANDLERS.iter().find(|(known, ..)| *known == name).map(|&(_, kind, reliance)| (kind, reliance));
+        let bpf = name.starts_with("bpf_prog_").then_some((HandlerKind::Bpf, Reliance::Relies));
+        if let Some((kind, reliance)) = known.or(bpf)
+            && found.iter().all(|handler| handler.name != name)
+        {
+            let ours = name.contains("rcuw_");
+            found.push(Handler { kind, name: name.to_owned(), program: None, reliance, ours });
+        }
+    }
+    found
+}

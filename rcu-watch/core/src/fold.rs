@@ -1,0 +1,225 @@
+//! Folds repeats: the first break of a kind goes out in full, the rest as exact counts.
+//!
+//! A kind is the rule, its severity and reason, the probe with the handlers that it had then, and the shape of
+//! the state. The shape is bounded, so a leak that passes through every depth stays a handful of kinds.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use hashbrown::HashMap;
+
+use super::finding::Verdict;
+use super::model::generation::Base;
+use super::probe::{HandlerKind, Probe};
+use super::rules::Hit;
+use super::units::{Nanos, ProbeId};
+
+/// What makes two breaks the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Kind {
+    verdict: Verdict,
+    probe: ProbeId,
+    /// Counts changes of the handlers on the probe's function.
+    revision: u32,
+    watching: bool,
+    under_watching: bool,
+    base: Base,
+    in_irq: bool,
+    in_nmi: bool,
+    idle: bool,
+    synthetic: bool,
+}
+
+impl Kind {
+    #[must_use]
+    pub fn of(verdict: Verdict, hit: &Hit<'_>, revision: u32) -> Self {
+        Self {
+            verdict,
+            probe: hit.snapshot.probe,
+            revision,
+            watching: hit.watching,
+            under_watching: hit.under_watching,
+            base: hit.base,
+            in_irq: hit.hardirq_depth > 0,
+            in_nmi: hit.nmi_depth > 0,
+            idle: hit.snapshot.task.is_idle(),
+            synthetic: hit.snapshot.synthetic,
+        }
+    }
+}
+
+/// The count of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Total {
+    /// From 1, in the order of first sight.
+    pub id: u32,
+    pub verdict: Verdict,
+    pub probe: ProbeId,
+    pub count: u64,
+    pub last_ts: Nanos,
+    pub fingerprint: String,
+    pub synthetic: bool,
+    untold: u64,
+}
+
+/// Repeats of one kind since they were last told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeats {
+    pub id: u32,
+    pub verdict: Verdict,
+    pub probe: ProbeId,
+    pub count: u64,
+    pub last_ts: Nanos,
+}
+
+/// All kinds that were seen.
+#[derive(Clone, Debug, Default)]
+pub struct Fold {
+    kinds: HashMap<Kind, usize>,
+    totals: Vec<Total>,
+    /// The kind that came last: breaks come in runs.
+    last: Option<(Kind, usize)>,
+}
+
+impl Fold {
+    /// Counts one break; `Some` with its new total when it is the first of its kind.
+    pub fn add(&mut self, kind: Kind, probe: &Probe, ts: Nanos) -> Option<&Total> {
+        let known = match self.last {
+            Some((last, at)) if last == kind => Some(at),
+            _ => self.kinds.get(&kind).copied(),
+        };
+        if let Some(at) = known {
+            self.last = Some((kind, at));
+            let total = &mut self.totals[at];
+            total.count += 1;
+            total.untold += 1;
+            total.last_ts = total.last_ts.max(ts);
+            return None;
+        }
+        let at = self.totals.len();
+        self.kinds.insert(kind, at);
+        self.totals.push(Total {
+            id: u32::try_from(at + 1).unwrap_or(u32::MAX),
+            verdict: kind.verdict,
+            probe: kind.probe,
+            count: 1,
+            last_ts: ts,
+            fingerprint: fingerprint(&kind.verdict, probe),
+            synthetic: kind.synthetic,
+            untold: 0,
+        });
+        self.totals.last()
+    }
+
+    /// Every kind with its exact count, in the order of the ids.
+    #[must_use]
+    pub fn totals(&self) -> &[Total] {
+        &self.totals
+    }
+
+    /// Repeats since this was last called.
+    pub fn take_repeats(&mut self) -> Vec<Repeats> {
+        let told = |total: &mut Total| {
+            let count = core::mem::take(&mut total.untold);
+            let Total { id, verdict, probe, last_ts, .. } = *total;
+            (count > 0).then_some(Repeats { id, verdict, probe, count, last_ts })
+        };
+        self.totals.iter_mut().filter_map(told).collect()
+    }
+}
+
+/// Equal for the same rule, function and handlers on any kernel and in any run: no address, no suffix that a
+/// compiler chose, no order.
+#[must_use]
+pub fn fingerprint(verdict: &Verdict, probe: &Probe) -> String {
+    let mut handlers: Vec<(HandlerKind, &str)> = probe
+        .handlers
+        .iter()
+        .filter(|handler| !handler.ours)
+        .map(|handler| {
+            // A kprobe is named by its address.
+            let name = if handler.kind == HandlerKind::Kprobe { "" } else { handler.name.as_str() };
+            (handler.kind, name)
+        })
+        .collect();
+    handlers.sort_unstable();
+    handlers.dedup();
+    let mut hash = Fnv::default();
+    hash.field(verdict.rule.code());
+    hash.field(probe.symbol.split('.').next().unwrap_or_default());
+    for (kind, name) in handlers {
+        hash.field(kind.name());
+        hash.field(name);
+    }
+    format!("{:016x}", hash.0)
+}
+
+/// FNV-1a, 64 bits: stable over builds, which the standard hasher does not promise.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv {
+    fn field(&mut self, text: &str) {
+        for byte in text.bytes().chain([0]) {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::{RuleId, Severity};
+    use crate::model::generation::Generation;
+    use crate::probe::{Handler, Mechanism, Point, Reliance};
+    use crate::rules::tests::{handler, idle, kernel, probe};
+
+    const VERDICT: Verdict =
+        Verdict { rule: RuleId::HandlerUnwatched, severity: Severity::Error, because: "test" };
+
+    fn kind(state: u32, m: i64) -> Kind {
+        let kernel = kernel(Generation::G5);
+        let probe = probe(Point::IdleVictim, Mechanism::Fentry);
+        Kind::of(VERDICT, &Hit::new(&kernel, &probe, &idle(state, 0, m, 0)), 0)
+    }
+
+    #[test]
+    fn the_first_is_told_and_the_rest_are_counted() {
+        let probe = probe(Point::IdleVictim, Mechanism::Fentry);
+        let mut fold = Fold::default();
+        assert_eq!(fold.add(kind(1, 0), &probe, Nanos(5)).map(|total| total.id), Some(1));
+        assert_eq!(fold.add(kind(1, 0), &probe, Nanos(9)), None);
+        assert_eq!(fold.add(kind(1, 0), &probe, Nanos(7)), None);
+        assert_eq!(fold.add(kind(5, 1), &probe, Nanos(8)).map(|total| total.id), Some(2));
+        let repeats = fold.take_repeats();
+        assert_eq!(repeats.len(), 1);
+        assert_eq!((repeats[0].id, repeats[0].count, repeats[0].last_ts), (1, 2, Nanos(9)));
+        assert_eq!(fold.take_repeats(), []);
+        assert_eq!(fold.totals().iter().map(|total| total.count).sum::<u64>(), 4);
+    }
+
+    #[test]
+    fn a_leak_through_every_depth_is_one_kind() {
+        assert_eq!(kind(5, 65), kind(5, 1_000_001));
+    }
+
+    #[test]
+    fn a_fingerprint_knows_no_address_no_compiler_and_no_order() {
+        let named = |kind, name: &str| Handler { name: name.to_owned(), ..handler(kind, Reliance::Relies) };
+        let mut here = probe(Point::PatchedFunction, Mechanism::Fentry);
+        here.symbol = "intel_idle".to_owned();
+        let mut there = probe(Point::PatchedFunction, Mechanism::KprobeFtrace);
+        there.symbol = "intel_idle.constprop.0".to_owned();
+        here.handlers = vec![named(HandlerKind::Livepatch, "a"), named(HandlerKind::Kprobe, "0xffff1")];
+        there.handlers = vec![named(HandlerKind::Kprobe, "0xffff2"), named(HandlerKind::Livepatch, "a")];
+        assert_eq!(fingerprint(&VERDICT, &here), fingerprint(&VERDICT, &there));
+        there.handlers[1].name = "b".to_owned();
+        assert_ne!(fingerprint(&VERDICT, &here), fingerprint(&VERDICT, &there));
+    }
+}

@@ -1,0 +1,188 @@
+//! What the rules know of a probe: where it sits, how it got there, and who else is on that function.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::snapshot::Snapshot;
+
+/// What a probe is there to see, whatever mechanism carries it (DESIGN, attach mechanisms).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Point {
+    EqsEnter,
+    EqsExit,
+    IrqEnter,
+    IrqExit,
+    NmiEnter,
+    NmiExit,
+    IstEnter,
+    IstExit,
+    PatchedFunction,
+    KlpTransition,
+    FtraceFunction,
+    IdleVictim,
+    Checkpoint,
+    CpuOffline,
+}
+
+impl Point {
+    /// Every point, in the order of the design.
+    pub const ALL: &[Self] = &[
+        Self::EqsEnter,
+        Self::EqsExit,
+        Self::IrqEnter,
+        Self::IrqExit,
+        Self::NmiEnter,
+        Self::NmiExit,
+        Self::IstEnter,
+        Self::IstExit,
+        Self::PatchedFunction,
+        Self::KlpTransition,
+        Self::FtraceFunction,
+        Self::IdleVictim,
+        Self::Checkpoint,
+        Self::CpuOffline,
+    ];
+
+    /// As it is written in the stream.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EqsEnter => "eqs_enter",
+            Self::EqsExit => "eqs_exit",
+            Self::IrqEnter => "irq_enter",
+            Self::IrqExit => "irq_exit",
+            Self::NmiEnter => "nmi_enter",
+            Self::NmiExit => "nmi_exit",
+            Self::IstEnter => "ist_enter",
+            Self::IstExit => "ist_exit",
+            Self::PatchedFunction => "patched_function",
+            Self::KlpTransition => "klp_transition",
+            Self::FtraceFunction => "ftrace_function",
+            Self::IdleVictim => "idle_victim",
+            Self::Checkpoint => "checkpoint",
+            Self::CpuOffline => "cpu_offline",
+        }
+    }
+}
+
+/// How a probe is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Mechanism {
+    Fentry,
+    /// At the function's end.
+    Fexit,
+    /// On an ftrace site: runs in the context of the function itself.
+    KprobeFtrace,
+    /// Anywhere else: through int3, or a jump once the kernel has optimised it.
+    KprobeInt3,
+    /// At the function's end.
+    Kretprobe,
+    RawTracepoint,
+    Watchpoint,
+    PerfEvent,
+}
+
+impl Mechanism {
+    /// As it is written in the stream.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fentry => "fentry",
+            Self::Fexit => "fexit",
+            Self::KprobeFtrace => "kprobe_ftrace",
+            Self::KprobeInt3 => "kprobe_int3",
+            Self::Kretprobe => "kretprobe",
+            Self::RawTracepoint => "raw_tracepoint",
+            Self::Watchpoint => "watchpoint",
+            Self::PerfEvent => "perf_event",
+        }
+    }
+}
+
+/// Whose handler it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum HandlerKind {
+    Livepatch,
+    FtraceOps,
+    Kprobe,
+    Bpf,
+}
+
+impl HandlerKind {
+    /// As it is written in the stream.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Livepatch => "livepatch",
+            Self::FtraceOps => "ftrace_ops",
+            Self::Kprobe => "kprobe",
+            Self::Bpf => "bpf",
+        }
+    }
+}
+
+/// Whether a handler needs RCU to watch while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Reliance {
+    /// It uses RCU, or nothing shows that it does not.
+    Relies,
+    /// It looks first and skips when RCU is not watching (the stack tracer).
+    GuardsItself,
+    /// It uses no RCU of its own (the function and function_graph tracers).
+    DoesNotRely,
+    /// It runs from int3 or #DB, whose entry made RCU watch.
+    EntryCounted,
+    /// The kernel does not call it while RCU is not watching (fprobe since e0a624919040, perf's ftrace ops).
+    SkippedByKernel,
+}
+
+/// A handler on a function.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Handler {
+    pub kind: HandlerKind,
+    /// The livepatch's module, the ftrace ops' callback, the BPF program's name, or the kprobe's address.
+    pub name: String,
+    /// Id of the BPF program, as `bpftool prog` has it; absent for other kinds, and where no kernel interface tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<u32>,
+    pub reliance: Reliance,
+    /// One of our own programs, this instance's or another's.
+    pub ours: bool,
+}
+
+/// One probe of the running plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Probe {
+    pub point: Point,
+    pub mechanism: Mechanism,
+    /// The function or tracepoint that it is on.
+    pub symbol: String,
+    /// Handlers on that function, ours left out.
+    pub handlers: Vec<Handler>,
+    /// The function's job is to run while RCU is not watching (`rcu_idle_exit`, `ct_irq_enter_irqson`).
+    pub is_rcu_internal: bool,
+    /// Its kernel's ftrace refuses handlers while RCU is off ("RCU not on for:").
+    pub ftrace_validates_rcu: bool,
+}
+
+impl Probe {
+    /// Whether the registers of this hit are those of code that an NMI interrupted: a sample of a PMU, or of an
+    /// NMI's handler, which fentry gives none of its own.
+    #[must_use]
+    pub fn is_sample(&self, snapshot: &Snapshot<'_>) -> bool {
+        let of_handler = self.mechanism == Mechanism::Fentry && self.point == Point::NmiEnter;
+        self.mechanism == Mechanism::PerfEvent || (of_handler && snapshot.regs.is_some())
+    }
+}

@@ -1,0 +1,18 @@
+//! Recordings: raw records in a file, with all that their judgement rests on.
+//!
+//! A recording holds what the live run had: the kernel as the rules know it, the plan, each record as it came
+//! out of the ring, what was lost in between, names for the addresses of findings, and the books at the end.
+//! The file is framed ([`frame`]), each frame with a checksum: what is readable before a cut or a fault is kept.
+
+pub mod frame;
+pub mod part;
+
+pub use frame::{Frame, Frames, Part, ReadError, Source, SourceError};
+
+/// First bytes of every recording.
+pub const MAGIC: [u8; 8] = *b"rcuwrec\n";
+
+/// Version of the file's shape as it is written. A reader refuses those that it does not know.
+pub const VERSION: u32 = 2;
+/// Version of files whose checksum is FNV-1a; read still.
+const VERSION_FNV: u32 = 1;

@@ -1,0 +1,152 @@
+//! What `audit` and `check` say of a function.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::Serialize;
+
+use crate::probe::{Handler, Mechanism};
+use crate::report::finding::StateReport;
+
+/// One function that an audit suspected, and what became of it.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct AuditedFunction {
+    pub function: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module: Option<String>,
+    pub verdict: AuditVerdict,
+    /// Calls that the function tracer saw between a CPU's entry into an EQS and its exit.
+    pub traced: u64,
+    /// Who called it there most often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Observed>,
+    /// Why it was not probed, or what else is to be said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum AuditVerdict {
+    /// A direct probe read the state: it ran with RCU off.
+    Exposed,
+    /// It is RCU's own, and its job is to run there.
+    RcuInternal,
+    /// No probe can or should sit on it: the trace is all there is.
+    NotProbed,
+    /// Its probe never fired.
+    NotSeen,
+    /// RCU watched in every call: it ran before the EQS, after it, or in an interrupt.
+    Watched,
+}
+
+impl AuditVerdict {
+    /// As it is written in the stream.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exposed => "exposed",
+            Self::RcuInternal => "rcu_internal",
+            Self::NotProbed => "not_probed",
+            Self::NotSeen => "not_seen",
+            Self::Watched => "watched",
+        }
+    }
+}
+
+/// What a probe of our own on a function read.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Observed {
+    pub mechanism: Mechanism,
+    pub calls: u64,
+    /// Calls with RCU off.
+    pub unwatched: u64,
+    /// How long the probe was there.
+    pub seconds: f64,
+    /// Of the first call with RCU off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateReport>,
+    /// Somebody else's handlers on the function.
+    pub handlers: Vec<Handler>,
+}
+
+/// The sums of an audit, before the summary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct AuditTotals {
+    pub exposed: u64,
+    /// Functions that were looked at: all that ftrace can hook and `--function` chose, or the known candidates.
+    pub audited: u64,
+    pub suspects: u64,
+    pub rcu_internal: u64,
+    /// Suspects that nobody could be sure of: no probe, or none that fired.
+    pub unconfirmed: u64,
+    /// Entries into an EQS that were traced.
+    pub eqs_entries: u64,
+    /// Calls of functions that were traced.
+    pub traced_calls: u64,
+    /// Times that the trace was overwritten before it was read.
+    pub gaps: u64,
+    /// `function_tracer`, or `candidates` where ftrace is closed.
+    pub way: &'static str,
+}
+
+/// The answer to `check` for one function.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CheckedFunction {
+    pub function: String,
+    /// The livepatch that changes it, as named by its file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch: Option<String>,
+    /// `vmlinux`, or the module that the function is in.
+    pub object: String,
+    pub answer: CheckAnswer,
+    /// Whether this answer makes the exit code 2.
+    pub refuses: bool,
+    /// The answer in a sentence.
+    pub because: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Observed>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum CheckAnswer {
+    /// Seen here and now to run with RCU off.
+    RunsWithRcuOff,
+    /// Kernels that let it be hooked are known to run it with RCU off, and this one lets it be.
+    KnownVictim,
+    /// The kernel refuses handlers on it: code of the entry into and exit from RCU's care.
+    Noinstr,
+    /// The kernel refuses handlers on it for another reason.
+    NotTraceable,
+    /// This kernel has no such function now.
+    NotFound,
+    /// Nothing is known of it and nothing could be observed.
+    Unknown,
+    /// Observed, and RCU watched each time.
+    NoEvidence,
+}
+
+impl CheckAnswer {
+    /// As people read it.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::RunsWithRcuOff => "runs with RCU off",
+            Self::KnownVictim => "known victim",
+            Self::Noinstr => "noinstr",
+            Self::NotTraceable => "not traceable",
+            Self::NotFound => "not found",
+            Self::Unknown => "unknown",
+            Self::NoEvidence => "no evidence against it",
+        }
+    }
+}

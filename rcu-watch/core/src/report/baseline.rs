@@ -1,0 +1,95 @@
+//! Breaks that are known already: the fingerprints in an earlier NDJSON stream.
+//!
+//! A fingerprint is made of rule, function and handlers, so it holds over kernels, addresses and runs. A
+//! finding with a known one is still reported, marked, and does not count for the verdict.
+
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+
+use hashbrown::HashSet;
+use serde::Deserialize;
+
+#[derive(Debug, Default)]
+pub struct Baseline(HashSet<String>);
+
+#[derive(Debug, thiserror::Error)]
+pub enum BaselineError {
+    #[error("line {line} of the baseline is not JSON ({error}); give the output of `rcu-watch -f json`")]
+    NotJson { line: usize, error: serde_json::Error },
+    #[error(
+        "the baseline is no stream of rcu-watch; give the output of `rcu-watch -f json`, header included"
+    )]
+    NotAStream,
+}
+
+/// As much of a line as a baseline needs; its own reader, so that it also reads streams of other versions.
+#[derive(Deserialize)]
+struct Line {
+    r#type: String,
+    #[serde(default)]
+    data: serde_json::Value,
+}
+
+impl Baseline {
+    /// Takes the lines of a stream.
+    ///
+    /// # Errors
+    /// Where they are no stream of rcu-watch.
+    pub fn read<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> Result<Self, BaselineError> {
+        let mut known = HashSet::new();
+        let mut is_stream = false;
+        for (index, line) in lines.into_iter().enumerate() {
+            let line = line.as_ref();
+            if line.trim().is_empty() {
+                continue;
+            }
+            let line: Line = serde_json::from_str(line)
+                .map_err(|error| BaselineError::NotJson { line: index + 1, error })?;
+            let fingerprint = |data: &serde_json::Value| data["fingerprint"].as_str().map(str::to_owned);
+            match line.r#type.as_str() {
+                "header" => is_stream = true,
+                "finding" => known.extend(fingerprint(&line.data)),
+                // A run that was cut to its summary serves as well.
+                "summary" => {
+                    is_stream = true;
+                    let findings = line.data["findings"].as_array();
+                    known.extend(findings.into_iter().flatten().filter_map(fingerprint));
+                }
+                _ => {}
+            }
+        }
+        if is_stream { Ok(Self(known)) } else { Err(BaselineError::NotAStream) }
+    }
+
+    #[must_use]
+    pub fn knows(&self, fingerprint: &str) -> bool {
+        self.0.contains(fingerprint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_come_from_findings_and_from_the_summary() {
+        let stream = "{\"type\":\"header\",\"data\":{}}\n\
+            {\"type\":\"finding\",\"data\":{\"fingerprint\":\"a\"}}\n\n\
+            {\"type\":\"of a later version\"}\n\
+            {\"type\":\"summary\",\"data\":{\"findings\":[{\"fingerprint\":\"b\"}]}}\n";
+        let baseline = Baseline::read(stream.lines()).unwrap();
+        assert!(baseline.knows("a") && baseline.knows("b") && !baseline.knows("c"));
+    }
+
+    #[test]
+    fn a_clean_run_is_a_baseline_that_knows_nothing() {
+        assert!(!Baseline::read(["{\"type\":\"header\"}"]).unwrap().knows(""));
+    }
+
+    #[test]
+    fn what_is_no_stream_is_refused_with_the_line() {
+        let error = Baseline::read(["{\"type\":\"header\"}", "no break in 00:31"]).unwrap_err();
+        assert!(error.to_string().starts_with("line 2 of the baseline is not JSON"), "{error}");
+        assert!(matches!(Baseline::read([""]), Err(BaselineError::NotAStream)));
+    }
+}

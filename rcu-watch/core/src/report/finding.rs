@@ -1,0 +1,341 @@
+//! A break, as it is reported: the first of its kind in full, repeats as counts.
+
+use alloc::borrow::ToOwned as _;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use serde::Serialize;
+
+use crate::finding::{RuleId, Severity};
+use crate::fold::Repeats;
+use crate::pipeline::Finding;
+use crate::probe::{Handler, Mechanism, Point};
+use crate::rules::Hit;
+use crate::rules::guard::Outcome;
+use crate::snapshot::Task;
+use crate::units::{Address, Counter, Nanos, PreemptCount, StateWord};
+
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct FindingReport {
+    /// Number of this kind of break in this stream, from 1; [`Repeat`] and the summary refer to it.
+    pub id: u32,
+    pub rule: RuleId,
+    pub name: &'static str,
+    pub severity: Severity,
+    /// What about the state made the rule fire.
+    pub because: String,
+    pub function: String,
+    /// Absent, as all that only a probe can tell, in what was parsed from a kernel log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point: Option<Point>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mechanism: Option<Mechanism>,
+    pub handlers: Vec<Handler>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateReport>,
+    /// Which of the guards would have protected a handler here; empty where the question has no meaning.
+    pub guards: Vec<GuardVerdict>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskReport>,
+    /// Innermost first; empty where none was taken.
+    pub stack: Vec<Frame>,
+    /// The CPU's own number of the snapshot, lost ones counted.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_string")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub cpu_seq: Option<u64>,
+    /// Equal for the same rule, function and handlers on any kernel and in any run.
+    pub fingerprint: String,
+    /// Sent by `--self-test`.
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub synthetic: bool,
+    /// In the baseline: it does not count. The stream fills it in.
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub known: bool,
+}
+
+fn as_string<S: serde::Serializer>(number: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&number.unwrap_or_default())
+}
+
+/// The words as read, decoded, and the state of the code that the probe saw or interrupted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct StateReport {
+    #[serde(rename = "S")]
+    pub state: StateWord,
+    #[serde(rename = "N")]
+    pub nesting: Counter,
+    #[serde(rename = "M")]
+    pub nmi_nesting: NmiNestingReport,
+    #[serde(rename = "P")]
+    pub preempt_count: PreemptCount,
+    /// W of the words as read.
+    pub watching: bool,
+    /// `direct`, `exception` or `ambiguous`.
+    pub vantage: &'static str,
+    /// Whether RCU watched the code in question: W under `direct`, what M tells under `exception`.
+    pub underlying_watching: bool,
+    /// `kernel`, `idle`, `user`, `guest`; absent before 6.0, where the word does not hold it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<&'static str>,
+    pub hardirq: bool,
+    pub nmi: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct NmiNestingReport {
+    pub raw: Counter,
+    /// `kernel`, `eqs` or `window`: what the outermost counted context interrupted; `eqs` with depth 0 at M=0.
+    pub base: &'static str,
+    /// Counted contexts on top of the base.
+    pub depth: i64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct GuardVerdict {
+    pub guard: &'static str,
+    /// Whether a handler behind this guard would have run with RCU watching, or been skipped.
+    pub protects: bool,
+    pub because: &'static str,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct TaskReport {
+    pub pid: u32,
+    pub tgid: u32,
+    pub comm: String,
+    pub idle: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Frame {
+    /// Absent where a kernel log left it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<Address>,
+    /// `function+0x1c`; absent where kallsyms has no name for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<String>,
+}
+
+/// More of a finding that was reported before.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Repeat {
+    pub id: u32,
+    pub rule: RuleId,
+    pub function: String,
+    /// Since the finding or the last repeat.
+    pub count: u64,
+    pub last_ts_ns: Nanos,
+}
+
+impl Frame {
+    /// The name, or the address where it has none.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match (&self.symbol, self.address) {
+            (Some(symbol), _) => symbol.clone(),
+            (None, Some(address)) => address.to_string(),
+            (None, None) => "?".to_owned(),
+        }
+    }
+}
+
+impl FindingReport {
+    /// Writes a finding out; `symbolize` names an address: `function+0x1c`.
+    #[must_use]
+    pub fn new(finding: &Finding<'_>, symbolize: impl Fn(Address) -> Option<String>) -> Self {
+        let hit = &finding.hit;
+        let (frames, _) = hit.snapshot.stack.as_chunks();
+        Self {
+            id: finding.id,
+            rule: finding.verdict.rule,
+            name: finding.verdict.rule.name(),
+            severity: finding.verdict.severity,
+            because: finding.verdict.because.to_owned(),
+            function: hit.probe.symbol.clone(),
+            point: Some(hit.probe.point),
+            mechanism: Some(hit.probe.mechanism),
+            handlers: hit.foreign_handlers().cloned().collect(),
+            state: Some(StateReport::new(hit)),
+            guards: finding.guards.iter().map(GuardVerdict::new).collect(),
+            task: Some(TaskReport::new(&hit.snapshot.task)),
+            stack: without_our_own(
+                interrupted(hit)
+                    .chain(frames.iter().map(|raw| Address(u64::from_le_bytes(*raw))))
+                    .map(|address| Frame { address: Some(address), symbol: symbolize(address) })
+                    .collect(),
+                hit.probe.mechanism,
+            ),
+            cpu_seq: Some(finding.cpu_seq),
+            fingerprint: finding.fingerprint.to_owned(),
+            synthetic: hit.snapshot.synthetic,
+            known: false,
+        }
+    }
+}
+
+/// Drops the innermost frames that are the probe itself: its programs, and the trampoline that called them, by
+/// whatever name kallsyms has for that page.
+fn without_our_own(mut stack: Vec<Frame>, mechanism: Mechanism) -> Vec<Frame> {
+    let is_program = |symbol: &str| symbol.starts_with("bpf_prog_") && symbol.contains("_rcuw_");
+    match stack.iter().position(|frame| frame.symbol.as_deref().is_some_and(is_program)) {
+        Some(program) => {
+            let trampoline = usize::from(matches!(mechanism, Mechanism::Fentry | Mechanism::Fexit));
+            stack.drain(..(program + 1 + trampoline).min(stack.len()));
+            stack
+        }
+        None => stack,
+    }
+}
+
+/// Where the code was that a watchpoint or a sample is about: no stack is taken there, but these are known.
+fn interrupted(hit: &Hit<'_>) -> impl Iterator<Item = Address> {
+    let tells = hit.probe.mechanism == Mechanism::Watchpoint || hit.probe.is_sample(hit.snapshot);
+    let regs = hit.snapshot.regs.filter(|regs| tells && !regs.user_mode);
+    let caller = hit.snapshot.caller.filter(|_| hit.probe.mechanism == Mechanism::Watchpoint);
+    regs.map(|regs| regs.ip).into_iter().chain(caller)
+}
+
+impl StateReport {
+    #[must_use]
+    pub fn new(hit: &Hit<'_>) -> Self {
+        let rcu = &hit.snapshot.rcu;
+        Self {
+            state: rcu.state,
+            nesting: rcu.nesting,
+            nmi_nesting: NmiNestingReport { raw: rcu.nmi_nesting, base: hit.base.name(), depth: hit.depth },
+            preempt_count: rcu.preempt_count,
+            watching: hit.watching,
+            vantage: hit.vantage.name(),
+            underlying_watching: hit.under_watching,
+            context: hit.context.map(crate::model::generation::Context::name),
+            hardirq: hit.hardirq_depth > 0,
+            nmi: hit.nmi_depth > 0,
+        }
+    }
+}
+
+impl GuardVerdict {
+    #[must_use]
+    pub const fn new(outcome: &Outcome) -> Self {
+        Self { guard: outcome.guard.name(), protects: outcome.protects, because: outcome.because }
+    }
+}
+
+impl TaskReport {
+    #[must_use]
+    pub fn new(task: &Task) -> Self {
+        let name = task.comm.split(|&byte| byte == 0).next().unwrap_or_default();
+        Self {
+            pid: task.pid,
+            tgid: task.tgid,
+            comm: String::from_utf8_lossy(name).into_owned(),
+            idle: task.is_idle(),
+        }
+    }
+}
+
+impl Repeat {
+    /// Writes repeats out; `function` is the symbol of the probe that they are of.
+    #[must_use]
+    pub const fn new(repeats: &Repeats, function: String) -> Self {
+        Self {
+            id: repeats.id,
+            rule: repeats.verdict.rule,
+            function,
+            count: repeats.count,
+            last_ts_ns: repeats.last_ts,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::encode;
+    use crate::model::generation::Generation;
+    use crate::model::kernel::{KernelModel, PreemptLayout};
+    use crate::pipeline::{Listener, Pipeline};
+    use crate::probe::{HandlerKind, Probe, Reliance};
+    use crate::snapshot::{RcuState, Snapshot};
+
+    #[derive(Default)]
+    struct Reports(Vec<FindingReport>);
+
+    impl Listener for Reports {
+        fn finding(&mut self, finding: &Finding<'_>) {
+            self.0.push(FindingReport::new(finding, |at| (at.0 == 1).then(|| "do_idle+0x1".to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_finding_says_whose_handler_ran_where_and_in_what_state() {
+        let handler = |name: &str, ours| Handler {
+            kind: HandlerKind::Livepatch,
+            name: name.to_owned(),
+            program: None,
+            reliance: Reliance::Relies,
+            ours,
+        };
+        let probe = Probe {
+            point: Point::PatchedFunction,
+            mechanism: Mechanism::KprobeFtrace,
+            symbol: "arch_cpu_idle".to_owned(),
+            handlers: vec![handler("fix_idle", false), handler("rcuw_x", true)],
+            is_rcu_internal: false,
+            ftrace_validates_rcu: false,
+        };
+        let stack = [1_u64.to_le_bytes(), 2_u64.to_le_bytes()].concat();
+        let snapshot = Snapshot {
+            rcu: RcuState { state: StateWord(9), ..RcuState::default() },
+            task: Task { comm: *b"swapper/0\0\0\0\0\0\0\0", ..Task::default() },
+            stack: &stack,
+            ..Snapshot::default()
+        };
+        let mut pipeline =
+            Pipeline::new(KernelModel::new(Generation::G4, PreemptLayout::FOUR_BYTES), vec![probe]);
+        let mut reports = Reports::default();
+        pipeline.push(&encode(&snapshot), &mut reports);
+        let json = serde_json::to_value(&reports.0[0]).unwrap();
+        assert_eq!(json["rule"], "RW001");
+        assert_eq!(json["handlers"].as_array().unwrap().len(), 1);
+        assert_eq!(json["handlers"][0]["name"], "fix_idle");
+        assert_eq!(json["state"]["S"], "0x9");
+        assert_eq!(json["state"]["M"]["base"], "eqs");
+        assert_eq!(json["state"]["context"], "idle");
+        assert_eq!(json["state"]["underlying_watching"], false);
+        assert_eq!(json["task"]["comm"], "swapper/0");
+        assert_eq!(json["stack"][0]["symbol"], "do_idle+0x1");
+        assert_eq!(json["stack"][1].get("symbol"), None);
+        assert_eq!(json["guards"].as_array().unwrap().len(), 5);
+        assert_eq!(json.get("synthetic"), None);
+    }
+
+    #[test]
+    fn our_own_frames_are_no_part_of_the_story() {
+        let stack = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| Frame { address: Some(Address(1)), symbol: Some(name.to_owned()) })
+                .collect()
+        };
+        let names =
+            |stack: Vec<Frame>| stack.into_iter().filter_map(|frame| frame.symbol).collect::<Vec<_>>();
+        let story = ["arch_cpu_idle+0x5", "do_idle+0x1"];
+        let programs = ["bpf_prog_1_function_by_fentry+0x5", "bpf_prog_2_rcuw_fentry_00+0x1"];
+        let without = |stack: Vec<Frame>, mechanism| names(without_our_own(stack, mechanism));
+        let by_fentry = stack(&[&programs[..], &["bpf_trampoline_3+0x9"], &story].concat());
+        assert_eq!(without(by_fentry, Mechanism::Fentry), story);
+        assert_eq!(without(stack(&programs), Mechanism::Fentry), [""; 0]);
+        assert_eq!(without(stack(&[&programs[..], &story].concat()), Mechanism::RawTracepoint), story);
+        assert_eq!(without(stack(&story), Mechanism::KprobeFtrace), story);
+        let others = ["bpf_prog_9_theirs+0x1", "arch_cpu_idle+0x5"];
+        assert_eq!(without(stack(&others), Mechanism::Fentry), others);
+    }
+}

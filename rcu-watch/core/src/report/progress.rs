@@ -1,0 +1,66 @@
+//! How a run goes: the status line's numbers, and everything that went missing.
+
+use alloc::string::String;
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::ProbeId;
+
+/// Every ten seconds, and what the status line shows. Counts are since start.
+#[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Heartbeat {
+    pub elapsed_ns: String,
+    /// Context switches judged.
+    pub checkpoints: u64,
+    /// Runs of probes on functions with foreign handlers.
+    pub handler_calls: u64,
+    /// Entries into idle seen.
+    pub idle_entries: u64,
+    pub nmis: u64,
+    pub findings: u64,
+    pub lost: u64,
+    pub missed: u64,
+    /// Runs of all probes.
+    pub hits: u64,
+    /// Bytes of the records that were delivered.
+    pub record_bytes: u64,
+    /// CPU time of rcu-watch since it started, user and system.
+    pub user_cpu_seconds: f64,
+    /// Run time of the BPF programs; absent where the kernel does not count it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bpf_run_seconds: Option<f64>,
+    /// User-space CPU time of rcu-watch over elapsed time, in percent of one CPU.
+    pub user_cost_percent: f64,
+    /// Run time of the BPF programs over elapsed time and CPUs, in percent; absent where the kernel does not count it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_cost_percent: Option<f64>,
+}
+
+/// Records that the ring buffer had no room for, since the last message of this kind.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Lost {
+    pub probe: ProbeId,
+    pub symbol: String,
+    pub count: u64,
+}
+
+/// Runs that the kernel itself skipped (its recursion guard), since the last message of this kind.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Missed {
+    pub probe: ProbeId,
+    pub symbol: String,
+    pub count: u64,
+}
+
+/// A probe that could not be attached, or a record that could not be decoded.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ProbeError {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeId>,
+    pub symbol: String,
+    pub error: String,
+}

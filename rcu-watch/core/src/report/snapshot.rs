@@ -1,0 +1,45 @@
+//! A snapshot as it is reported: only on request (`--stream all`), one record a probe hit.
+
+use alloc::string::{String, ToString as _};
+
+use serde::Serialize;
+
+use crate::probe::Point;
+use crate::report::finding::{StateReport, TaskReport};
+use crate::rules::Hit;
+use crate::units::{Address, ProbeId};
+
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SnapshotReport {
+    pub probe: ProbeId,
+    pub point: Point,
+    /// The function or tracepoint that was hit.
+    pub symbol: String,
+    pub state: StateReport,
+    pub task: TaskReport,
+    /// Who called the function, where the probe can tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Address>,
+    /// What the probe point defines (`eqs_enter`: the idle state), else 0. A string: it can pass 2^53.
+    pub arg: String,
+    /// Number among all that this probe emitted on this CPU.
+    pub cpu_seq: String,
+}
+
+impl SnapshotReport {
+    /// Writes a record out.
+    #[must_use]
+    pub fn new(hit: &Hit<'_>, cpu_seq: u64) -> Self {
+        Self {
+            probe: hit.snapshot.probe,
+            point: hit.probe.point,
+            symbol: hit.probe.symbol.clone(),
+            state: StateReport::new(hit),
+            task: TaskReport::new(&hit.snapshot.task),
+            caller: hit.snapshot.caller,
+            arg: hit.snapshot.arg.to_string(),
+            cpu_seq: cpu_seq.to_string(),
+        }
+    }
+}

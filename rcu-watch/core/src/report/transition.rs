@@ -1,0 +1,59 @@
+//! Transitions of RCU's state as a watchpoint saw them: each one with `--stream all`, their balance at the end.
+
+use alloc::vec::Vec;
+
+use serde::Serialize;
+
+use crate::cause::Cause;
+use crate::report::finding::{Frame, StateReport, TaskReport};
+
+/// One write to S.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Transition {
+    pub cause: Cause,
+    /// Behind the instruction that wrote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writer: Option<Frame>,
+    /// Who called the function that wrote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Frame>,
+    /// As the watchpoint's own exception has it: it is counted in M and P.
+    pub state: StateReport,
+    pub task: TaskReport,
+}
+
+/// What watchpoints saw in a run.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Transitions {
+    /// Writes that the hardware saw, the missed ones too.
+    pub writes: u64,
+    /// Times that a watchpoint was switched on, over all CPUs. Each may cut one transition in half.
+    pub windows: u64,
+    pub balance: Vec<Balance>,
+    /// Quiescent states that were told to RCU while it went on watching.
+    pub momentary: u64,
+    /// Writes whose cause is not known.
+    pub unknown: u64,
+}
+
+/// Ways in and out of one kind.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Balance {
+    /// `idle`, `irq` or `user`.
+    pub kind: &'static str,
+    pub enter: u64,
+    pub exit: u64,
+    /// By how much the two may differ: windows + lost + missed + unknown.
+    pub allowed: u64,
+    pub balanced: bool,
+}
+
+impl Balance {
+    #[must_use]
+    pub const fn new(kind: &'static str, enter: u64, exit: u64, allowed: u64) -> Self {
+        Self { kind, enter, exit, allowed, balanced: enter.abs_diff(exit) <= allowed }
+    }
+}

@@ -1,0 +1,134 @@
+//! The stream's head: numbers what is said and hands it to every sink.
+//!
+//! `seq` has no gaps because this is the only place that makes envelopes. Once a sink fails (a closed pipe, a
+//! full disk) the stream is over: the error goes to the caller, who still owes the exit code.
+
+use std::io;
+
+use rcu_watch_core::Seen;
+use rcu_watch_core::finding::{RuleId, Severity};
+use rcu_watch_core::report::{Baseline, Envelope, Heartbeat, Message};
+use rcu_watch_core::rules::Hit;
+use rcu_watch_core::units::{CpuId, Nanos};
+
+use crate::sink::Sink;
+
+pub struct Stream {
+    next_seq: u64,
+    worst: Option<Severity>,
+    baseline: Baseline,
+    sinks: Vec<Box<dyn Sink>>,
+}
+
+impl Stream {
+    #[must_use]
+    pub fn new(sink: Box<dyn Sink>, baseline: Baseline) -> Self {
+        Self { next_seq: 0, worst: None, baseline, sinks: vec![sink] }
+    }
+
+    /// A further listener, from here on.
+    pub fn add(&mut self, sink: Box<dyn Sink>) {
+        self.sinks.push(sink);
+    }
+
+    pub fn send(&mut self, ts_ns: Nanos, cpu: Option<CpuId>, mut message: Message) -> io::Result<()> {
+        match &mut message {
+            Message::Finding(finding) => {
+                finding.known = self.baseline.knows(&finding.fingerprint);
+                if !finding.known {
+                    self.worst = self.worst.max(Some(finding.severity));
+                }
+            }
+            Message::Summary(summary) => {
+                for finding in &mut summary.findings {
+                    finding.known = self.baseline.knows(&finding.fingerprint);
+                }
+            }
+            _ => {}
+        }
+        let envelope = Envelope { seq: self.next_seq, ts_ns, cpu, message };
+        self.next_seq += 1;
+        self.sinks.iter_mut().try_for_each(|sink| sink.message(&envelope))
+    }
+
+    /// One record in full, as a message of the stream.
+    pub fn snapshot(&mut self, hit: &Hit<'_>, cpu_seq: u64) -> io::Result<()> {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        self.sinks.iter_mut().try_for_each(|sink| sink.snapshot(seq, hit, cpu_seq))
+    }
+
+    /// Writes out what sinks may have kept back: nothing more comes at once.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.sinks.iter_mut().try_for_each(|sink| sink.flush())
+    }
+
+    /// One record as it came, for whoever draws or counts.
+    pub fn observe(&mut self, seen: &Seen<'_>) -> io::Result<()> {
+        self.sinks.iter_mut().try_for_each(|sink| sink.observe(seen))
+    }
+
+    /// A break of a kind that was told before, at its own time; no part of the stream, which counts repeats.
+    pub fn again(&mut self, rule: RuleId, seen: &Seen<'_>) -> io::Result<()> {
+        self.sinks.iter_mut().try_for_each(|sink| sink.again(rule, seen))
+    }
+
+    /// The numbers of now for a status line; no part of the stream, so as often as one likes.
+    pub fn status(&mut self, now: &Heartbeat) -> io::Result<()> {
+        self.sinks.iter_mut().try_for_each(|sink| sink.status(now))
+    }
+
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.sinks.iter_mut().try_for_each(|sink| sink.finish())
+    }
+
+    /// The worst finding that was sent and is not in the baseline.
+    #[must_use]
+    pub const fn worst(&self) -> Option<Severity> {
+        self.worst
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+    use rcu_watch_core::report::ProbeError;
+
+    /// Counts what it hears; fails from the given message on.
+    struct Listener(Rc<Cell<u32>>, u32);
+
+    impl Sink for Listener {
+        fn message(&mut self, envelope: &Envelope) -> io::Result<()> {
+            if self.0.get() == self.1 {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            assert_eq!(envelope.seq, u64::from(self.0.get()));
+            self.0.set(self.0.get() + 1);
+            Ok(())
+        }
+    }
+
+    fn send(stream: &mut Stream) -> io::Result<()> {
+        let error = ProbeError { probe: None, symbol: "f".into(), error: "busy".into() };
+        stream.send(Nanos(0), None, Message::ProbeError(error))
+    }
+
+    #[test]
+    fn every_sink_hears_every_message_by_its_number() {
+        let (first, second) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let mut stream = Stream::new(Box::new(Listener(first.clone(), 9)), Baseline::default());
+        stream.add(Box::new(Listener(second.clone(), 9)));
+        send(&mut stream).and_then(|()| send(&mut stream)).unwrap();
+        assert_eq!((first.get(), second.get()), (2, 2));
+    }
+
+    #[test]
+    fn a_sink_that_fails_ends_the_stream() {
+        let mut stream = Stream::new(Box::new(Listener(Rc::default(), 1)), Baseline::default());
+        send(&mut stream).unwrap();
+        assert_eq!(send(&mut stream).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}

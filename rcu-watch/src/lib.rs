@@ -12,6 +12,7 @@ pub mod audit;
 pub mod bpf;
 pub mod check;
 pub mod cli;
+pub mod clock;
 pub mod commands;
 pub mod kernel;
 pub mod recording;

@@ -22,6 +22,7 @@ use super::stop::Stop;
 use crate::bpf::attach::Place;
 use crate::bpf::{Programs, Reader, StreamOptions};
 use crate::cli::args::TransportChoice;
+use crate::clock;
 use crate::kernel::Facts;
 use crate::kernel::calibrate::Calibration;
 use crate::kernel::candidate::{Function, type_id};
@@ -29,10 +30,10 @@ use crate::kernel::facts::FtraceValidation;
 use crate::kernel::layout::Layout;
 use crate::kernel::points;
 use crate::kernel::symbol::SymbolTable;
+use crate::session::RunningProbe;
 use crate::session::books::Books;
 use crate::session::start::{load_calibrated, model};
 use crate::session::summary::findings;
-use crate::session::{RunningProbe, clock};
 use crate::sink::Stream;
 
 /// Between two looks at the ring.

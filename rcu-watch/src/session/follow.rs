@@ -16,7 +16,8 @@ use rcu_watch_core::report::header::{ChosenProbe, PlannedPoint, Proof};
 use rcu_watch_core::report::{LivepatchReport, Message, PlanChange, ProbeError};
 use rcu_watch_core::units::ProbeId;
 
-use super::{RunningProbe, Session, clock};
+use super::{RunningProbe, Session};
+use crate::clock;
 use crate::kernel::attribution::{OwnKprobes, Site};
 use crate::kernel::facts::Running;
 use crate::kernel::follow::{Follower, SiteChange, is_kprobe};

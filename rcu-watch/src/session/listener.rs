@@ -18,6 +18,7 @@ use rcu_watch_core::units::Address;
 
 use super::symbols::Symbols;
 use super::watch::Causes;
+use crate::clock;
 use crate::recording::Recorder;
 use crate::sink::Stream;
 
@@ -128,7 +129,7 @@ impl Listener for Teller<'_> {
     fn undecodable(&mut self, error: &DecodeError) {
         let message = ProbeError { probe: None, symbol: "EVENTS".to_owned(), error: error.to_string() };
         if self.error.is_none() {
-            self.error = self.stream.send(super::clock::now(), None, Message::ProbeError(message)).err();
+            self.error = self.stream.send(clock::now(), None, Message::ProbeError(message)).err();
         }
     }
 }

@@ -6,7 +6,6 @@
 pub mod books;
 mod budget;
 pub mod child;
-pub mod clock;
 pub mod coverage;
 mod duty;
 mod follow;
@@ -34,6 +33,7 @@ use watch::Watch;
 
 use crate::bpf::{Programs, Reader};
 use crate::cli::args::Format;
+use crate::clock;
 use crate::recording::Recorder;
 use crate::sink::Stream;
 

@@ -17,9 +17,10 @@ use rcu_watch_core::report::{Message, ProbeError};
 use rcu_watch_core::units::{CpuId, Nanos, ProbeId};
 
 use super::budget::{Budget, Change, Load, Worth};
-use super::{RunningProbe, Session, clock};
+use super::{RunningProbe, Session};
 use crate::bpf::Programs;
 use crate::cli::args::WatchpointMode;
+use crate::clock;
 
 /// A second, less what a timer may be early.
 const SECOND_NS: u64 = 900_000_000;

@@ -5,9 +5,9 @@ use rcu_watch_core::report::Message;
 use rcu_watch_core::report::header::Header;
 use rcu_watch_core::report::summary::{Cost, RunVerdict, Summary, Totals};
 
-use super::clock;
 use crate::cli::args::Format;
 use crate::cli::exit::{Exit, Unsupported};
+use crate::clock;
 use crate::sink::Stream;
 
 /// Says `header` and a summary with the reasons; people get them as the error that comes back.

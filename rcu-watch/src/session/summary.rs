@@ -15,9 +15,10 @@ use rcu_watch_core::report::summary::{
 use rcu_watch_core::units::{CpuId, ProbeId};
 
 use super::run::EndedBy;
-use super::{Session, clock, coverage};
+use super::{Session, coverage};
 use crate::cli::exit::{self, Exit};
 use crate::cli::value::{FailOn, Requirement};
+use crate::clock;
 
 /// A program that was running when it was detached is done by then.
 const SETTLE: Duration = Duration::from_millis(20);

@@ -19,8 +19,9 @@ use rcu_watch_core::snapshot::Snapshot;
 use rcu_watch_core::units::{CpuId, ProbeId};
 
 use super::duty::Duty;
-use super::{RunningProbe, Session, clock};
+use super::{RunningProbe, Session};
 use crate::cli::args::WatchpointMode;
+use crate::clock;
 use crate::kernel::cpu;
 use crate::kernel::line::first_line;
 

@@ -8,7 +8,7 @@ use rcu_watch_core::Seen;
 use rcu_watch_core::report::{Envelope, Heartbeat, Message};
 use rcu_watch_core::units::Nanos;
 
-use crate::session::clock;
+use crate::clock;
 use crate::sink::Sink;
 use crate::top::picture::Picture;
 

@@ -16,7 +16,7 @@ fn the_page_of_rules_is_the_rules_own_text() {
 #[test]
 fn the_readme_lists_every_rule_in_the_rules_own_words() {
     const MARKS: [&str; 2] =
-        ["<!-- rules: from rcu-watch/src/core/rules/explain.rs -->\n", "<!-- end of rules -->"];
+        ["<!-- rules: from rcu-watch/core/src/rules/explain.rs -->\n", "<!-- end of rules -->"];
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
     let readme = fs::read_to_string(path).expect("it is checked in");
     let (before, rest) = readme.split_once(MARKS[0]).expect("the README marks where the rules begin");

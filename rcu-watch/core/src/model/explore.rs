@@ -299,7 +299,7 @@ impl<'a> Explorer<'a> {
         Some(next)
     }
 
-    /// The invariants of KERNEL.md 1.3, which hold at every instruction.
+    /// The invariants, which hold at every instruction (docs/kernel.md, Legal states).
     ///
     /// # Errors
     /// The one that does not hold.

@@ -1,4 +1,4 @@
-//! The layouts of RCU's per-CPU state, oldest first, as data (KERNEL.md 1.1).
+//! The layouts of RCU's per-CPU state, oldest first, as data (docs/kernel.md, Generations).
 //!
 //! A generation is found by features, never by a version number: distributions backport RCU freely.
 
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_initial_words_of_every_generation_are_watched_and_at_rest() {
-        // The "init" column of KERNEL.md 1.1, from the kernels' own static initialisers.
+        // From the kernels' own static initialisers (docs/kernel.md, Generations).
         let initial = [1, 2, 2, 2, 1, 4, 4];
         for (generation, state) in Generation::ALL.into_iter().zip(initial) {
             let state = StateWord(state);

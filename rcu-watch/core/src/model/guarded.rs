@@ -116,7 +116,7 @@ fn is_protected(programs: &Programs, guard: Guard, words: Words) -> Result<(), S
     if let Some(violation) = explored.violations.into_iter().next() {
         return Err(violation.what);
     }
-    // A section that an irq can end in another task in: T6.
+    // An irq in the section may switch tasks: then the way out is taken by another task, or on another CPU.
     let is_call = matches!(guard, Guard::IrqEnter | Guard::InNmi | Guard::NmiEnter);
     if is_call && words.interrupts_on {
         return Err("interrupts are on: an irq in the section may switch tasks".to_owned());
@@ -189,13 +189,14 @@ fn situation(generation: Generation, site: Site, words: &Words) -> Situation {
 #[must_use]
 pub fn markdown() -> String {
     let mut out = String::from(
-        "<!-- Generated from the model: `cargo run -p rcu-watch --example model -- --docs .`. -->\n\
+        "<!-- Generated from rcu-watch/core/src/model/guarded.rs by `cargo xtask model --docs`. -->\n\
          # Guards: what protects a handler, and where it does not\n\n\
          The thread of 2017 asked what a handler can do that may run while RCU is not watching. The model runs a\n\
          handler behind each guard in every situation in which hookable code runs, with an NMI, an exception or an\n\
          irq at each step of the guard itself. A handler is protected where RCU watches in its body (or it is\n\
-         skipped), what interrupts it is watched too, and the counters are as before when it is through.\n\n\
-         With interrupts on, no call protects (T6): an irq in the section may switch tasks, and the count stays\n\
+         skipped), what interrupts it is watched too, and the counters are as before when it is through. What the words\n\
+         of a situation mean is in [kernel.md](kernel.md).\n\n\
+         With interrupts on, no call protects: an irq in the section may switch tasks, and the count stays\n\
          behind. Those situations are counted and not listed. Where RCU watches already, `none` protects.\n\n",
     );
     for variant in Variant::ALL {

@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn observed_nmi_counts_are_one_deep_in_both_layouts() {
-        // Seen in NMIs on stock kernels: KERNEL.md 1.4.
+        // Seen in NMIs on stock kernels (docs/kernel.md, preempt_count).
         for (layout, count) in
             [(PreemptLayout::FOUR_BYTES, 0x0011_0001), (PreemptLayout::EIGHT_BYTES, 0x1100_0001)]
         {

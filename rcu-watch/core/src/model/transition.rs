@@ -1,6 +1,6 @@
 //! The transitions of a CPU as programs: idle, user and guest, irqs, NMIs and exceptions, for each kernel.
 //!
-//! Read from the kernels' sources (KERNEL.md 1.2, 1.4): `rcu_eqs_enter()` / `ct_kernel_exit()`,
+//! Read from the kernels' sources (docs/kernel.md, Transitions): `rcu_eqs_enter()` / `ct_kernel_exit()`,
 //! `rcu_eqs_exit()` / `ct_kernel_enter()`, `irqentry_enter()`, `irqentry_nmi_enter()`, `ist_enter()`. The order
 //! of the writes is the point; each is a step of its own, and an NMI may land between any two.
 

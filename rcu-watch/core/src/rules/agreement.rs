@@ -59,7 +59,7 @@ fn counters_disagree(hit: &Hit<'_>) -> Option<&'static str> {
     }
 }
 
-/// W=1 with N=0 and M=0 is the inside of a transition (B3): only RCU's own functions run there, and what the
+/// W=1 with N=0 and M=0 is the inside of a transition: only RCU's own functions run there, and what the
 /// way out of an EQS calls, where this kernel has it call anything.
 fn nothing_counted_is_a_break(hit: &Hit<'_>) -> bool {
     !hit.is_old_counting()
@@ -73,7 +73,7 @@ fn nothing_counted_is_a_break(hit: &Hit<'_>) -> bool {
             ))
 }
 
-/// B8. Not in an NMI, which may interrupt user code of a housekeeping CPU, where C says so and RCU watches.
+/// Whether a task runs with the context of an EQS. Not judged in an NMI, which may interrupt user code of a housekeeping CPU, where C says so and RCU watches.
 fn context_left_behind(hit: &Hit<'_>) -> bool {
     hit.is_direct()
         && !hit.probe.is_rcu_internal

@@ -54,8 +54,8 @@ pub fn text(rule: RuleId) -> String {
 #[must_use]
 pub fn markdown() -> String {
     let mut out = format!(
-        "<!-- Generated from rcu-watch/src/core/rules/explain.rs: `cargo run -p rcu-watch --example model -- --docs .`. -->\n\
-         # Rules\n\nIds are stable and never reused. `rcu-watch explain RW001` prints one page.\n\n{NOTATION}\n\n\
+        "<!-- Generated from rcu-watch/core/src/rules/explain.rs by `cargo xtask model --docs`. -->\n\
+         # Rules\n\nIds are stable and never reused. `rcu-watch explain RW001` prints one page. What the words\nhold, when, and on which kernel: [kernel.md](kernel.md).\n\n{NOTATION}\n\n\
          | id | name | severity |\n| --- | --- | --- |\n"
     );
     for page in &PAGES {
@@ -175,7 +175,8 @@ is too low stops being watched while it runs.",
         fires: "M<0, N<0, N>2, M more than 64 above 0 or above NI; or at sched_switch anything but W=1, N=1, M=NI \
 (up to 4.15: N of one task, M=0).",
         silent: "every depth that a stack of irqs, exceptions and NMIs can have.",
-        origin: "classes B4 and B7. syzbot, \"RCU dynticks_nesting counter underflow/zero!!\", 5.7-next.",
+        origin: "what one entry adds its exit takes away again, so a task is switched with both counters at rest. syzbot, \
+\"RCU dynticks_nesting counter underflow/zero!!\", 5.7-next.",
         remedy: "an entry without its exit, or an exit too many: look at the irq or exception path that ran last on \
 that CPU; out-of-tree entry code and idle drivers first.",
     },
@@ -227,7 +228,7 @@ that cannot follow: two entries into idle in a row, with every run in between in
 up to 5.7, unwinding); softirqs, which need no count; records with a run missing in between, lost or not \
 sent. More NMIs in P than in M is info: a machine check \
 on the way into an NMI finds it so.",
-        origin: "classes B5 and B6. f0cd5ac1e4c5 (\"arm64: entry: fix NMI {user,kernel}->kernel transitions\"), \
+        origin: "f0cd5ac1e4c5 (\"arm64: entry: fix NMI {user,kernel}->kernel transitions\"), \
 ee4a2e08c101 (\"entry: Add arch_in_rcu_eqs()\").",
         remedy: "a bug in entry code: report it with the stack, which names the vector.",
     },
@@ -238,7 +239,7 @@ ee4a2e08c101 (\"entry: Add arch_in_rcu_eqs()\").",
         matters: "RCU does not wait for an offline CPU, whatever its state word says: W is 1 and means nothing.",
         fires: "the CPU's bit is missing from its leaf's qsmaskinitnext, outside an NMI.",
         silent: "NMIs; the functions that report the CPU on or off themselves.",
-        origin: "class B9. 29368e093921 (\"x86/smpboot: Move rcu_cpu_starting() earlier\") and the same for arm64, \
+        origin: "29368e093921 (\"x86/smpboot: Move rcu_cpu_starting() earlier\") and the same for arm64, \
 s390 and powerpc.",
         remedy: "take handlers off the CPU hotplug path: native_play_dead, load_ucode_ap and their like.",
     },
@@ -250,7 +251,8 @@ s390 and powerpc.",
         fires: "a data watchpoint on a word reports an instruction and a caller that are both outside RCU's and \
 context tracking's functions.",
         silent: "kernels whose symbols are hidden: then nobody can be told from anybody.",
-        origin: "class B12.",
+        origin: "the algorithm: a CPU's words are written by RCU's own functions, and by nothing else. No stock kernel is known \
+to break that; the lab does it with a module.",
         remedy: "the finding names the writer.",
     },
     Page {
@@ -261,7 +263,7 @@ context tracking's functions.",
         fires: "a function was entered with W=0, and its handler is one that this kernel does not call then: fprobe \
 and kprobe.multi since e0a624919040, ftrace-based ones where ftrace validates RCU.",
         silent: "handlers that run (RW001) and livepatches (RW008).",
-        origin: "class B13. e0a624919040 (\"fprobe: Use guard(rcu_sched_notrace) and check rcu_is_watching()\"), \
+        origin: "e0a624919040 (\"fprobe: Use guard(rcu_sched_notrace) and check rcu_is_watching()\"), \
 c0f3bb4054ef (\"rethook: Reject getting a rethook if RCU is not watching\").",
         remedy: "do not trust that handler's counts for this function; hook a caller.",
     },
@@ -273,7 +275,8 @@ c0f3bb4054ef (\"rethook: Reject getting a rethook if RCU is not watching\").",
         fires: "M=1 in an NMI whose registers point into kernel text outside the noinstr, cpuidle and entry sections.",
         silent: "M above 1 (code in an irq or exception, watched); user mode; kernels whose section bounds are hidden. \
 A single sample is info: the registers of a sample may be late.",
-        origin: "class B14.",
+        origin: "the limit of probes: they see the functions that they are on. 2b5a0e425e6e (\"objtool/idle: Validate \
+__cpuidle code as noinstr\") left nothing to hook in idle from 6.3 on.",
         remedy: "`rcu-watch check FUNCTION` before anybody patches or traces it; report it on 6.3 and later.",
     },
     Page {
@@ -284,7 +287,7 @@ A single sample is info: the registers of a sample may be late.",
         fires: "as RW001, but on it are our own probe only, or handlers that guard themselves, use no RCU, or run \
 from int3 or #DB, whose entry was counted; they are named.",
         silent: "functions whose job it is to run there (rcu_idle_exit, ct_irq_enter_irqson).",
-        origin: "class B1. Known on stock kernels up to 6.2: arch_cpu_idle, default_idle, mwait_idle, intel_idle, \
+        origin: "the thread, and stock kernels up to 6.2: arch_cpu_idle, default_idle, mwait_idle, intel_idle, \
 acpi_idle_enter and their like.",
         remedy: "keep handlers away from it; `rcu-watch audit` lists all of this kernel.",
     },

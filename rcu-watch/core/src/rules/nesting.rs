@@ -18,7 +18,7 @@ pub(super) fn judge(hit: &Hit<'_>, verdicts: &mut Verdicts) {
     }
 }
 
-/// At a context switch the CPU is in a task: whatever is not at rest is left over. KERNEL.md 8.3, B7.
+/// At a context switch the CPU is in a task: whatever is not at rest is left over.
 fn stale(hit: &Hit<'_>) -> Option<&'static str> {
     let layout = hit.kernel.generation.layout();
     if !hit.watching {
@@ -34,7 +34,7 @@ fn stale(hit: &Hit<'_>) -> Option<&'static str> {
     }
 }
 
-/// B4.
+/// Whether a counter holds what no stack of entries can make it hold.
 fn out_of_range(hit: &Hit<'_>) -> Option<&'static str> {
     let (n, m) = (hit.n(), hit.m());
     let rest = hit.kernel.generation.layout().rest_nmi_nesting;

@@ -12,7 +12,7 @@ pub(super) fn judge(hit: &Hit<'_>, verdicts: &mut Verdicts) {
     sample(hit, verdicts);
 }
 
-/// W is 1 on a CPU that RCU has not been told of yet, or no more: only the mask tells (B9).
+/// W is 1 on a CPU that RCU has not been told of yet, or no more: only the mask tells.
 fn offline(hit: &Hit<'_>, verdicts: &mut Verdicts) {
     let Some(online) = hit.snapshot.rcu_online else {
         return;
@@ -39,7 +39,7 @@ fn offline(hit: &Hit<'_>, verdicts: &mut Verdicts) {
     }
 }
 
-/// B12. The writing instruction may be inlined into a caller, and both directions folded into one body.
+/// Who wrote. The writing instruction may be inlined into a caller, and both directions folded into one body.
 fn writer(hit: &Hit<'_>, verdicts: &mut Verdicts) {
     let writers = &hit.kernel.text.writers;
     if hit.probe.mechanism != Mechanism::Watchpoint || writers.is_empty() {
@@ -59,7 +59,7 @@ fn writer(hit: &Hit<'_>, verdicts: &mut Verdicts) {
     }
 }
 
-/// B14. Registers and words of a sample are of the same moment: the interruption.
+/// What an NMI found. Registers and words of a sample are of the same moment: the interruption.
 fn sample(hit: &Hit<'_>, verdicts: &mut Verdicts) {
     let text = &hit.kernel.text;
     if !hit.probe.is_sample(hit.snapshot) || text.uninstrumentable.is_empty() {

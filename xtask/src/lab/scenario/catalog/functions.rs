@@ -14,8 +14,8 @@ use super::steps::{
 /// A whole audit takes a minute of an idle machine's emulation; what is not done within this hangs.
 const AUDIT_LIMIT: Duration = Duration::from_secs(900);
 
-/// Every function that a guest of QEMU can be found to run with RCU off on these kernels (KERNEL.md section 4): its
-/// CPU has the erratum that makes idle go through amd_e400_idle.
+/// Every function that a guest of QEMU can be found to run with RCU off on these kernels: its CPU has the erratum
+/// that makes idle go through amd_e400_idle. docs/kernel.md lists what other machines add.
 const REACHABLE: &[&str] = &["arch_cpu_idle", "default_idle", "amd_e400_idle", "mwait_idle"];
 
 fn audit(label: &str, line: &str) -> Step {

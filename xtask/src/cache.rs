@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use tempfile::{Builder, TempDir};
 
 /// `$XDG_CACHE_HOME/rcu-watch`; `rcu-watch/build.rs` looks for bpf-linker in the same place.
 pub fn root() -> Result<PathBuf> {
@@ -28,14 +29,14 @@ pub fn create_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).with_context(|| format!("cannot make {}; check its owner", path.display()))
 }
 
-/// An empty directory beside a place in the cache, to fill before it takes that place.
-pub fn scratch(beside: &Path) -> Result<PathBuf> {
+/// An empty directory beside a place in the cache, to fill before it takes that place; gone when it is dropped.
+pub fn scratch(beside: &Path) -> Result<TempDir> {
+    let parent = beside.parent().unwrap_or(beside);
+    create_dir(parent)?;
     let mut name = beside.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".new.{}", std::process::id()));
-    let path = beside.with_file_name(name);
-    let _ = fs::remove_dir_all(&path);
-    create_dir(&path)?;
-    Ok(path)
+    name.push(".new.");
+    let scratch = Builder::new().prefix(&name).tempdir_in(parent);
+    scratch.with_context(|| format!("cannot make a directory in {}; check its owner", parent.display()))
 }
 
 /// The checkout that this xtask belongs to.

@@ -1,8 +1,8 @@
 //! The system's own package manager, in directories of its own.
 //!
 //! An isolated apt sees only one release's suites, keeps its lists in our cache, and believes that nothing is
-//! installed: it can resolve and download, and cannot alter the system. Mirrors, proxies and keys are the system's;
-//! signatures are checked.
+//! installed: it can resolve and download, and cannot alter the system. Mirrors (see `mirror`), proxies and keys are the
+//! system's; signatures are checked.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,11 +11,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::matrix::{Archive, Release};
+use super::matrix::Release;
+use super::mirror::Mirrors;
 use crate::process::{on_path, output};
 use crate::{cache, process};
 
-const PUBLIC_MIRROR: &str = "http://deb.debian.org";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A package of an exact version.
@@ -51,7 +51,10 @@ impl Apt {
             cache::create_dir(&root.join(dir))?;
         }
         fs::write(root.join("status"), "")?;
-        fs::write(root.join("sources.list"), sources(release, &mirrors(), Path::new(KEYRING).exists()))?;
+        fs::write(
+            root.join("sources.list"),
+            sources(release, &Mirrors::find()?, Path::new(KEYRING).exists()),
+        )?;
         let config = root.join("apt.conf");
         fs::write(&config, configuration(&root))?;
         let apt = Self { config };
@@ -154,31 +157,12 @@ fn parse_dependency(text: &str) -> Option<Package> {
     (!name.is_empty()).then(|| Package { name: name.to_owned(), version: version.map(str::to_owned) })
 }
 
-/// The system's own mirrors of Debian, by archive; apt reads every format of its sources for us.
-fn mirrors() -> Vec<(Archive, String)> {
-    let targets = output(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]));
-    mirrors_of(&targets.unwrap_or_default())
-}
-
-fn mirrors_of(targets: &str) -> Vec<(Archive, String)> {
-    Archive::ALL
-        .into_iter()
-        .map(|archive| {
-            let directory = format!("/{}", archive.directory());
-            let own =
-                targets.lines().map(|uri| uri.trim_end_matches('/')).find(|uri| uri.ends_with(&directory));
-            (archive, own.map_or_else(|| format!("{PUBLIC_MIRROR}{directory}"), str::to_owned))
-        })
-        .collect()
-}
-
-fn sources(release: &Release, mirrors: &[(Archive, String)], has_keyring: bool) -> String {
+fn sources(release: &Release, mirrors: &Mirrors, has_keyring: bool) -> String {
     let signed_by = if has_keyring { format!(" signed-by={KEYRING}") } else { String::new() };
     let mut text = String::new();
-    for (archive, suite) in release.suites {
-        for (_, mirror) in mirrors.iter().filter(|(of, _)| of == archive) {
-            text.push_str(&format!("deb [arch=amd64{signed_by}] {mirror} {suite} main\n"));
-        }
+    for &(archive, suite) in release.suites {
+        let mirror = mirrors.of(archive);
+        text.push_str(&format!("deb [arch=amd64{signed_by}] {mirror} {suite} main\n"));
     }
     text
 }
@@ -208,17 +192,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_systems_own_mirror_is_used_and_the_public_one_where_there_is_none() {
-        let mirrors = mirrors_of("https://mirror.example/debian/\nhttps://other.example/apt\n");
-        assert_eq!(mirrors[0], (Archive::Main, "https://mirror.example/debian".into()));
-        assert_eq!(mirrors[1], (Archive::Security, format!("{PUBLIC_MIRROR}/debian-security")));
-    }
-
-    #[test]
     fn a_release_gets_a_line_for_each_suite_and_keeps_signature_checks() {
-        let text = sources(&BOOKWORM, &mirrors_of(""), true);
+        let text = sources(&BOOKWORM, &Mirrors::example(), true);
         assert_eq!(text.lines().count(), 3);
         assert!(text.lines().all(|line| line.contains("signed-by=") && !line.contains("trusted")));
+        assert!(text.contains(" https://mirror.example/debian-security bookworm-security main\n"), "{text}");
     }
 
     #[test]

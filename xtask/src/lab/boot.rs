@@ -1,9 +1,7 @@
 //! One guest from its parts: initramfs, QEMU, the record of what happened, and a log of its console.
 
-use std::env;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -53,14 +51,17 @@ impl Guest {
 
     /// Boots, plays the plan, and writes the console to a log in `target/lab`.
     pub fn boot(self, programs: &Programs, accel: Accel, screen: &mut Screen) -> Result<BootRecord> {
-        let scratch = Scratch::new()?;
-        let initramfs = scratch.0.join("initramfs.cpio");
+        // Not in the tree: the sockets need a short path.
+        let scratch = tempfile::Builder::new().prefix("rcu-watch-lab.").tempdir();
+        let scratch =
+            scratch.context("cannot make a directory for the guest; set TMPDIR to one that is writable")?;
+        let initramfs = scratch.path().join("initramfs.cpio");
         let limit = BOOT_LIMIT + self.plan.iter().map(|step| step.limit() + STEP_SLACK).sum::<Duration>();
         let Self { image, cpus, memory_mib, append, modules, extra, counts, plan } = self;
         let Programs { init, rcu_watch, busybox } = programs.clone();
         initramfs::write(&Content { init, rcu_watch, busybox, modules, extra, plan }, &initramfs)?;
         let machine = Machine { kernel: image.vmlinuz, initramfs, cpus, memory_mib, append, counts };
-        let qemu = Qemu::start(&machine, accel, &scratch.0)?;
+        let qemu = Qemu::start(&machine, accel, scratch.path())?;
         let record = follow(qemu, limit, |event| screen.show(event));
         screen.end();
         let record = record?;
@@ -70,25 +71,5 @@ impl Guest {
         fs::write(&log, record.console.join("\n"))
             .with_context(|| format!("cannot write {}", log.display()))?;
         Ok(record)
-    }
-}
-
-/// A directory with a short path, for the sockets; gone when the guest is.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = env::temp_dir().join(format!("rcu-watch-lab.{}.{count}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        cache::create_dir(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }

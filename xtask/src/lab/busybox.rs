@@ -27,12 +27,12 @@ pub fn find() -> Option<PathBuf> {
 
 fn fetch(to: &Path) -> Result<()> {
     let scratch = cache::scratch(to)?;
+    let root = scratch.path().join("root");
     let package = Package { name: "busybox-static".into(), version: None };
-    let files = Apt::open(&BOOKWORM)?.download(&[package], &scratch)?;
-    unpack(files.first().context("nothing was downloaded")?, &scratch.join("root"))?;
-    let binary = ["bin/busybox", "usr/bin/busybox"].iter().map(|path| scratch.join("root").join(path));
+    let files = Apt::open(&BOOKWORM)?.download(&[package], scratch.path())?;
+    unpack(files.first().context("nothing was downloaded")?, &root)?;
+    let binary = ["bin/busybox", "usr/bin/busybox"].iter().map(|path| root.join(path));
     let binary = binary.into_iter().find(|path| path.is_file()).context("the package holds no busybox")?;
     fs::rename(binary, to)?;
-    fs::remove_dir_all(&scratch)?;
     Ok(())
 }

@@ -74,12 +74,12 @@ fn fetch_any(kernel: &Kernel, package: &str, root: &Path) -> Result<()> {
 fn fetch(package: &str, release: &Release, with_compiler: bool, root: &Path) -> Result<()> {
     let apt = Apt::open(release)?;
     let scratch = cache::scratch(root)?;
-    let unpacked = scratch.join("root");
+    let unpacked = scratch.path().join("root");
     let files = if with_compiler {
-        apt.download_installable(package, &scratch)?
+        apt.download_installable(package, scratch.path())?
     } else {
         let is_wanted = |name: &str| name.starts_with("linux-headers-") || name.starts_with("linux-kbuild-");
-        apt.download(&apt.closure(package, is_wanted)?, &scratch)?
+        apt.download(&apt.closure(package, is_wanted)?, scratch.path())?
     };
     for file in files {
         unpack(&file, &unpacked)?;
@@ -97,9 +97,7 @@ fn fetch(package: &str, release: &Release, with_compiler: bool, root: &Path) -> 
         relocate(&unpacked.join("usr"), root)?;
     }
     let _ = fs::remove_dir_all(root);
-    fs::rename(&unpacked, root).with_context(|| format!("cannot put the headers at {}", root.display()))?;
-    fs::remove_dir_all(&scratch)?;
-    Ok(())
+    fs::rename(&unpacked, root).with_context(|| format!("cannot put the headers at {}", root.display()))
 }
 
 /// Has every program below `directory` start by the loader, and with the libraries, that will be below `root`.

@@ -107,11 +107,12 @@ fn fetch_from(kernel: &'static Kernel, source: &Source, dir: &Path) -> Result<Im
         .to_owned();
     say(&format!("fetching stock kernel {release} from {}", source.release.name));
     let scratch = cache::scratch(dir)?;
+    let unpacked = scratch.path().join("root");
     let mut vmlinuz = None;
-    for package in apt.download(&packages, &scratch)? {
+    for package in apt.download(&packages, scratch.path())? {
         // In boot/ of the image's package, or under usr/lib/modules of a package of its own.
-        unpack_matching(&package, "*/vmlinuz*", &scratch.join("root"))?;
-        vmlinuz = vmlinuz.or_else(|| first_file(&scratch.join("root")));
+        unpack_matching(&package, "*/vmlinuz*", &unpacked)?;
+        vmlinuz = vmlinuz.or_else(|| first_file(&unpacked));
     }
     let vmlinuz = vmlinuz.with_context(|| format!("no vmlinuz in the packages of {}", source.image))?;
     cache::create_dir(dir)?;
@@ -119,7 +120,6 @@ fn fetch_from(kernel: &'static Kernel, source: &Source, dir: &Path) -> Result<Im
     fs::copy(&vmlinuz, dir.join("vmlinuz.new"))?;
     fs::rename(dir.join("vmlinuz.new"), dir.join("vmlinuz"))?;
     fs::write(dir.join("release"), format!("{release}\n"))?;
-    fs::remove_dir_all(&scratch)?;
     cached(kernel, dir).map(|(image, _)| image).context("the cache lost what was just put there")
 }
 

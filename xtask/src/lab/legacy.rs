@@ -47,12 +47,12 @@ pub fn build() -> Result<Image> {
     say(&format!("fetching {SOURCE} from {}", matrix::BULLSEYE.name));
     let apt = Apt::open(&matrix::BULLSEYE)?;
     let package = Package { name: SOURCE.to_owned(), version: None };
-    for file in apt.download(&[package], &scratch)? {
-        unpack(&file, &scratch)?;
+    for file in apt.download(&[package], scratch.path())? {
+        unpack(&file, scratch.path())?;
     }
-    let archive = scratch.join("usr/src").join(format!("{SOURCE}.tar.xz"));
-    run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&scratch))?;
-    let source = scratch.join(SOURCE);
+    let archive = scratch.path().join("usr/src").join(format!("{SOURCE}.tar.xz"));
+    run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(scratch.path()))?;
+    let source = scratch.path().join(SOURCE);
     run(Command::new("patch").arg("-p1").arg("-d").arg(&source).arg("-i").arg(part("legacy.patch")))?;
     say("configuring and building it: about twenty minutes on two cores");
     let jobs = thread::available_parallelism().map_or(1, usize::from);
@@ -61,8 +61,10 @@ pub fn build() -> Result<Image> {
             .arg(format!("KCONFIG_ALLCONFIG={}", part("legacy.config").display()))
             .arg("allnoconfig"),
     )?;
-    output(make(&source).arg(format!("-j{jobs}")).arg("bzImage"))
-        .with_context(|| format!("cannot build {NAME}; its tree is left in {}", scratch.display()))?;
+    if let Err(error) = output(make(&source).arg(format!("-j{jobs}")).arg("bzImage")) {
+        let left = scratch.keep();
+        return Err(error.context(format!("cannot build {NAME}; its tree is left in {}", left.display())));
+    }
     let release = output(make(&source).arg("kernelrelease"))?;
     let built = source.join("arch/x86/boot/bzImage");
     cache::create_dir(&dir)?;
@@ -70,7 +72,6 @@ pub fn build() -> Result<Image> {
     fs::write(dir.join("release"), &release)?;
     // Last: it says that all the rest is there.
     fs::write(dir.join("recipe"), recipe()?)?;
-    fs::remove_dir_all(&scratch)?;
     say(&format!("built {} {}", NAME, release.trim()));
     find()
 }

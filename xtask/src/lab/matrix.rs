@@ -8,8 +8,6 @@ pub enum Archive {
 }
 
 impl Archive {
-    pub const ALL: [Self; 2] = [Self::Main, Self::Security];
-
     /// The last part of a mirror's address.
     pub fn directory(self) -> &'static str {
         match self {

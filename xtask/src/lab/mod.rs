@@ -14,6 +14,7 @@ pub mod initramfs;
 pub mod kernel;
 mod legacy;
 pub mod matrix;
+mod mirror;
 mod module;
 mod qemu;
 mod results;

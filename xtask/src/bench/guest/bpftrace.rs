@@ -88,13 +88,11 @@ fn fetch(root: &Path) -> Result<()> {
     let packages: Vec<_> = apt.closure("bpftrace", |name| !name.starts_with(UNUSED))?;
     // Of another package's exact version a security suite may have a newer one.
     let packages: Vec<_> = packages.into_iter().map(Package::of_any_version).collect();
-    let unpacked = scratch.join("root");
-    for package in apt.download(&packages, &scratch.join("packages"))? {
+    let unpacked = scratch.path().join("root");
+    for package in apt.download(&packages, &scratch.path().join("packages"))? {
         unpack(&package, &unpacked)?;
     }
-    fs::rename(&unpacked, root).context("cannot put bpftrace into the cache")?;
-    fs::remove_dir_all(&scratch)?;
-    Ok(())
+    fs::rename(&unpacked, root).context("cannot put bpftrace into the cache")
 }
 
 #[cfg(test)]

@@ -18,4 +18,5 @@ pub mod kernel;
 pub mod recording;
 pub mod session;
 pub mod sink;
+pub mod sys;
 pub mod top;

@@ -25,7 +25,7 @@ use crate::kernel::facts::FtraceValidation;
 use crate::kernel::mount::Tree;
 use crate::kernel::support::Reason;
 use crate::kernel::symbol::SymbolTable;
-use crate::kernel::{AttachPlan, Facts, Request, select};
+use crate::kernel::{self, AttachPlan, Facts, Request, select};
 use crate::session::refusal::{refuse, refuse_if_unsupported};
 use crate::session::start::{header_of, layout_report};
 use crate::sink::Stream;
@@ -48,7 +48,7 @@ pub(crate) fn plan_of(facts: &Facts, cpus: Vec<CpuId>) -> AttachPlan {
 /// [`Unsupported`] where this kernel or these privileges do not allow it.
 pub fn run(args: &AuditArgs) -> Result<Exit> {
     let tree = Tree::live();
-    let mut facts = Facts::probe();
+    let mut facts = kernel::probe();
     let plan = plan_of(&facts, args.cpus.as_ref().map_or_else(Vec::new, |list| list.0.clone()));
     let verdict = VerdictArgs::from(&args.verdict);
     if !plan.refusals.is_empty() {

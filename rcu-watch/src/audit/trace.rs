@@ -26,9 +26,10 @@ use crate::kernel::Facts;
 use crate::kernel::facts::FtraceValidation;
 use crate::kernel::line::each_line_of;
 use crate::kernel::mount::Tree;
+use crate::kernel::plan::transition;
+use crate::kernel::points;
 use crate::kernel::support::Reason;
 use crate::kernel::symbol::SymbolTable;
-use crate::kernel::{legacy, points};
 
 /// One window of recording.
 const WINDOW: Duration = Duration::from_millis(250);
@@ -216,7 +217,7 @@ pub fn candidates(facts: &Facts, functions: &[Glob], closed: &Reason) -> Traced 
         facts.symbols.as_ref().is_ok_and(|symbols| symbols.has(name))
             && facts.traceable.contains(name) != Some(false)
     };
-    let ways_in = legacy::TRANSITIONS.iter().filter(|one| one.end.is_some()).map(|one| one.function);
+    let ways_in = transition::TRANSITIONS.iter().filter(|one| one.end.is_some()).map(|one| one.function);
     let names: BTreeSet<&str> =
         points::IDLE_VICTIMS.iter().chain(points::RCU_INTERNAL).copied().chain(ways_in).collect();
     let suspects: Vec<Suspect> =

@@ -20,7 +20,7 @@ use crate::cli::args::CheckArgs;
 use crate::cli::exit::Exit;
 use crate::cli::value::FailOn;
 use crate::clock;
-use crate::kernel::Facts;
+use crate::kernel;
 use crate::kernel::mount::Tree;
 use crate::kernel::symbol::SymbolTable;
 use crate::session::refusal::{refusal, refuse_if_unsupported};
@@ -64,7 +64,7 @@ fn asked(targets: &[String]) -> Result<Vec<Asked>> {
 pub fn run(args: &CheckArgs) -> Result<Exit> {
     let asked = asked(&args.targets)?;
     let tree = Tree::live();
-    let mut facts = Facts::probe();
+    let mut facts = kernel::probe();
     let names: BTreeSet<String> =
         asked.iter().map(|asked| asked.function.clone()).chain(symbols().map(str::to_owned)).collect();
     facts.learn(&tree, &names);
@@ -91,7 +91,7 @@ pub fn run(args: &CheckArgs) -> Result<Exit> {
             let header = header_of(&facts, &plan, "check");
             refuse_if_unsupported(&mut stream, args.output.format, header, error)
         })?;
-        let header = header(&facts, &plan, &Err(crate::kernel::support::Reason::new("")), &probing, "check");
+        let header = header(&facts, &plan, &Err(kernel::support::Reason::new("")), &probing, "check");
         let header = rcu_watch_core::report::Header { blind_spots: Vec::new(), ..header };
         stream.send(clock::now(), None, Message::Header(Box::new(header)))?;
         let table = SymbolTable::load(Path::new("/proc/kallsyms")).context("cannot read /proc/kallsyms")?;

@@ -14,7 +14,7 @@ use crate::cli::value::FailOn;
 use crate::clock;
 use crate::kernel::calibrate::Calibration;
 use crate::kernel::diagnosis::{self, diagnose};
-use crate::kernel::{Facts, Request, select};
+use crate::kernel::{self, Request, select};
 use crate::session::refusal::refusal;
 use crate::session::start::{calibrate, header_of, layout_report};
 use crate::sink;
@@ -25,7 +25,7 @@ pub fn run(args: &DoctorArgs) -> Result<Exit> {
         bail!("doctor judges no rule, so it has no KTAP; take -f text or -f json");
     }
     let mut stream = Stream::new(sink::open(&args.output, FailOn::Error)?, Baseline::default());
-    let facts = Facts::probe();
+    let facts = kernel::probe();
     let plan = select(&facts, &Request::default());
     let mut reasons: Vec<String> = plan.refusals.iter().map(ToString::to_string).collect();
     let mut checks = diagnose(&facts);

@@ -10,7 +10,7 @@ use crate::cli::args::ProbesArgs;
 use crate::cli::exit::Exit;
 use crate::cli::value::FailOn;
 use crate::clock;
-use crate::kernel::{Facts, Request, select};
+use crate::kernel::{self, Request, select};
 use crate::session::refusal::refusal;
 use crate::session::start::{header_of, layout_report};
 use crate::sink;
@@ -18,7 +18,7 @@ use crate::sink::Stream;
 
 pub fn run(args: &ProbesArgs) -> Result<Exit> {
     let mut stream = Stream::new(sink::open(&args.output, FailOn::Error)?, Baseline::default());
-    let facts = Facts::probe();
+    let facts = kernel::probe();
     let plan = select(&facts, &Request::from(&args.scope));
     let mut header = header_of(&facts, &plan, "probes");
     header.layout = facts.layout.as_ref().ok().map(|layout| layout_report(layout, false, Vec::new()));

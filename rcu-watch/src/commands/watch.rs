@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 
 use crate::cli::args::{Format, WatchArgs};
 use crate::cli::exit::Exit;
-use crate::kernel::{Facts, Request, select};
+use crate::kernel::{self, Request, select};
 use crate::session::child::RunningCommand;
 use crate::session::refusal::refuse;
 use crate::session::run;
@@ -21,7 +21,7 @@ pub fn run(args: &WatchArgs) -> Result<Exit> {
 
 /// The run, for whatever listens to `stream`.
 pub(super) fn run_into(args: &WatchArgs, mut stream: Stream) -> Result<Exit> {
-    let facts = Facts::probe();
+    let facts = kernel::probe();
     let request = Request::from(&args.scope);
     let plan = select(&facts, &request);
     if !plan.refusals.is_empty() {

@@ -13,14 +13,16 @@ use std::path::Path;
 
 use rcu_watch_core::probe::{Handler, Mechanism};
 
-use crate::kernel::attribution::{Handled, OwnKprobes, Sightings, Site, merge};
-use crate::kernel::facts::{Ask, Facts};
-use crate::kernel::line::each_line;
-use crate::kernel::livepatch::{self, Livepatch};
-use crate::kernel::mount::Tree;
+use crate::kernel::facts::Facts;
+use crate::kernel::facts::ask::Ask;
+use crate::kernel::facts::attribution::{Handled, OwnKprobes, Sightings, Site, merge};
+use crate::kernel::plan::Request;
+use crate::kernel::plan::points;
+use crate::kernel::plan::select::select;
 use crate::kernel::plan::{PlannedProbe, PlannedRow};
-use crate::kernel::points;
-use crate::kernel::select::{Request, select};
+use crate::kernel::read::line::each_line;
+use crate::kernel::read::livepatch::{self, Livepatch};
+use crate::kernel::read::mount::Tree;
 
 /// What a site needs now.
 #[derive(Clone, Debug)]

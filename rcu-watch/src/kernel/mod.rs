@@ -1,43 +1,44 @@
 //! What this kernel is, has and allows, and the attach plan that follows from it.
 //!
-//! [`facts`] asks the kernel once, from its own files and by trying what it lets a program do; a release
-//! number is printed and never compared. [`layout`], [`select`] and [`attribution`] are functions over what
-//! was found, so every kernel that was ever captured is a unit test. [`points`] is the only place that names
-//! functions to attach to.
+//! - [`read`]: the kernel's files and answers, to plain values.
+//! - [`facts`]: what is collected of them, once. A release number is printed and never compared.
+//! - [`plan`]: what to attach, a function over the facts and what was asked for.
+//! - [`diagnosis`]: what `doctor` says of the facts.
+//! - [`follow`]: what changes in a run, and what to attach then.
+//!
+//! Each may use those above it, and `read` uses none. So every kernel that was ever captured is a unit test.
 
-pub mod attribution;
-pub mod bpf_call;
-pub mod btf;
-pub mod calibrate;
-pub mod candidate;
-pub mod cpu;
 pub mod diagnosis;
-mod entry;
 pub mod facts;
-pub mod feature;
 pub mod follow;
-pub mod fprobe;
-pub mod ftrace;
-pub mod kprobe;
-pub mod layout;
-pub mod legacy;
-pub mod line;
-pub mod livepatch;
-pub mod mount;
-pub mod name;
 pub mod plan;
-pub mod points;
-pub mod privilege;
-pub mod program;
-pub mod select;
-pub mod support;
-pub mod symbol;
-pub mod text;
-mod watchpoint;
+pub mod read;
 
 #[cfg(test)]
 mod tests;
 
-pub use facts::Facts;
-pub use plan::AttachPlan;
-pub use select::{Request, select};
+pub use facts::attribution;
+pub use facts::{Facts, Questions, calibrate, feature, layout};
+pub use plan::select::select;
+pub use plan::{AttachPlan, Request, candidate, points};
+pub use read::{cpu, line, livepatch, mount, support, symbol, text};
+
+use facts::ask::{Ask, Running};
+use read::mount::Tree;
+
+/// Asks the running kernel.
+#[must_use]
+pub fn probe() -> Facts {
+    facts_of(&Tree::live(), &Running)
+}
+
+/// Asks for everything that the plan and the diagnosis are made from.
+fn facts_of(tree: &Tree, kernel: &impl Ask) -> Facts {
+    let questions = Questions {
+        names: points::functions().chain(diagnosis::SYMBOLS).collect(),
+        with_parts: points::IDLE_VICTIMS,
+        tracepoints: points::tracepoints().collect(),
+        keeps_handlers: points::runs_in_eqs,
+    };
+    Facts::read(tree, kernel, questions)
+}

@@ -19,7 +19,7 @@ use rcu_watch_core::units::ProbeId;
 use super::{RunningProbe, Session};
 use crate::clock;
 use crate::kernel::attribution::{OwnKprobes, Site};
-use crate::kernel::facts::Running;
+use crate::kernel::facts::ask::Running;
 use crate::kernel::follow::{Follower, SiteChange, is_kprobe};
 use crate::kernel::livepatch::{Happened, Livepatches};
 use crate::kernel::mount::Tree;

@@ -24,7 +24,7 @@ use crate::cli::args::{StreamKind, WatchArgs};
 use crate::cli::exit::Unsupported;
 use crate::clock;
 use crate::kernel::calibrate::{self, Calibration, Contradiction};
-use crate::kernel::facts::Running;
+use crate::kernel::facts::ask::Running;
 use crate::kernel::follow::Follower;
 use crate::kernel::layout::Layout;
 use crate::kernel::mount::Tree;
@@ -184,7 +184,7 @@ fn with_text(mut model: KernelModel, facts: &Facts) -> KernelModel {
         let is_hookable = |name: &&str| facts.traceable.contains(name) == Some(true);
         // Where none can be hooked, an NMI that finds one of them there is news.
         if points::IDLE_VICTIMS.iter().any(is_hookable) {
-            model.text.known_victims = text::known_victims(symbols);
+            model.text.known_victims = text::ranges_of(points::IDLE_VICTIMS, symbols);
         }
     }
     model

@@ -4,7 +4,7 @@ use rcu_watch_core::report::check::{Check, CheckState};
 
 use super::{check, of_support};
 use crate::kernel::facts::Facts;
-use crate::kernel::privilege::Capability;
+use crate::kernel::read::privilege::Capability;
 
 const GROUP: &str = "mechanism";
 

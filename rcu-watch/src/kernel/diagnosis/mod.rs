@@ -10,7 +10,7 @@ mod privilege;
 use rcu_watch_core::report::check::{Check, CheckState};
 
 use crate::kernel::facts::{Facts, FtraceValidation};
-use crate::kernel::support::{Listing, Reason, Support};
+use crate::kernel::read::support::{Listing, Reason, Support};
 
 pub(super) use configuration::SYMBOLS;
 pub use mechanism::watchpoint;

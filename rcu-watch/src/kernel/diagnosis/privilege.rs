@@ -4,7 +4,7 @@ use rcu_watch_core::report::check::{Check, CheckState};
 
 use super::check;
 use crate::kernel::facts::Facts;
-use crate::kernel::privilege::{Capability, Lockdown};
+use crate::kernel::read::privilege::{Capability, Lockdown};
 
 const GROUP: &str = "privilege";
 

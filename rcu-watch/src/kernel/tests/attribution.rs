@@ -3,8 +3,8 @@
 use rcu_watch_core::probe::{HandlerKind, Reliance};
 
 use super::{Seen, tracer};
-use crate::kernel::attribution::{Handled, Site, UNNAMED};
-use crate::kernel::program::{KprobeProgram, Program, Programs};
+use crate::kernel::facts::attribution::{Handled, Site, UNNAMED};
+use crate::kernel::read::program::{KprobeProgram, Program, Programs};
 
 fn summary(site: &Site) -> Vec<(HandlerKind, &str, Reliance)> {
     site.handlers.iter().map(|h| (h.kind, h.name.as_str(), h.reliance)).collect()
@@ -181,14 +181,14 @@ fn a_livepatch_that_is_off_is_no_handler() {
     for patch in sightings.livepatches.as_mut().unwrap() {
         patch.enabled = false;
     }
-    assert_eq!(crate::kernel::attribution::merge(&sightings).sites, []);
+    assert_eq!(crate::kernel::facts::attribution::merge(&sightings).sites, []);
 }
 
 #[test]
 fn a_source_that_cannot_be_read_is_told() {
     let mut sightings = Seen::default().sightings();
-    sightings.enabled = Err(crate::kernel::support::Reason::new("tracefs is not mounted"));
-    let handled = crate::kernel::attribution::merge(&sightings);
+    sightings.enabled = Err(crate::kernel::read::support::Reason::new("tracefs is not mounted"));
+    let handled = crate::kernel::facts::attribution::merge(&sightings);
     assert_eq!(handled.unseen[0].0, "ftrace handlers");
     assert_eq!(handled.unseen[0].1.to_string(), "tracefs is not mounted");
 }
@@ -199,7 +199,7 @@ fn an_fprobe_is_skipped_where_the_kernel_looks_first_and_relies_where_it_does_no
         let line = "lab_eqs_target [lab_eqs] (1)    \ttramp: 0xffffffffc0247000 (fprobe_ftrace_entry+0x0/0x260) ->fprobe_ftrace_entry+0x0/0x260\n";
         let mut sightings = Seen { enabled: line, ..Seen::default() }.sightings();
         sightings.fprobe_looks_first = looks_first;
-        let handled = crate::kernel::attribution::merge(&sightings);
+        let handled = crate::kernel::facts::attribution::merge(&sightings);
         assert_eq!(
             summary(site(&handled, "lab_eqs_target")),
             [(HandlerKind::FtraceOps, "fprobe_ftrace_entry", reliance)]

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::Cursor;
 
 use super::{KERNELS, tree};
-use crate::kernel::btf::{BtfError, Found, Member, Query, function_names, search};
-use crate::kernel::layout;
+use crate::kernel::facts::layout;
+use crate::kernel::read::btf::{BtfError, Found, Member, Query, function_names, search};
 
 fn query() -> Query {
     let mut query = Query::default();

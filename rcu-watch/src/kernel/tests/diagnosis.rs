@@ -5,10 +5,10 @@ use rcu_watch_core::report::check::CheckState;
 use super::facts;
 use crate::kernel::diagnosis::{diagnose, watchpoint};
 use crate::kernel::facts::Facts;
-use crate::kernel::feature::Features;
-use crate::kernel::layout::LayoutError;
-use crate::kernel::privilege::Privileges;
-use crate::kernel::support::{Reason, Support};
+use crate::kernel::facts::feature::Features;
+use crate::kernel::facts::layout::LayoutError;
+use crate::kernel::read::privilege::Privileges;
+use crate::kernel::read::support::{Reason, Support};
 use crate::kernel::{Request, select};
 
 #[test]

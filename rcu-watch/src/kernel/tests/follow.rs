@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use rcu_watch_core::probe::{HandlerKind, Mechanism, Point};
 
 use super::Captured;
-use crate::kernel::attribution::OwnKprobes;
-use crate::kernel::facts::Facts;
+use crate::kernel::facts::attribution::OwnKprobes;
+use crate::kernel::facts_of;
 use crate::kernel::follow::{Follower, SiteChange};
-use crate::kernel::mount::Tree;
-use crate::kernel::select::Request;
+use crate::kernel::plan::Request;
+use crate::kernel::read::mount::Tree;
 
 fn look(follower: &mut Follower<Captured>) -> Vec<SiteChange> {
     look_around(follower, &[])
@@ -39,7 +39,7 @@ impl Copy {
 
     fn follower(&self, request: Request) -> Follower<Captured> {
         let tree = Tree::under(&self.0);
-        let facts = Facts::read(&tree, &Captured::default());
+        let facts = facts_of(&tree, &Captured::default());
         Follower::new(tree, Captured::default(), facts, request)
     }
 

@@ -4,9 +4,9 @@ use rcu_watch_common::config::StateLayout;
 use rcu_watch_core::model::generation::Generation;
 
 use super::facts;
-use crate::kernel::btf::{Found, Member};
-use crate::kernel::layout::{Layout, LayoutError, find, is_usual};
-use crate::kernel::symbol::{Symbol, Wanted};
+use crate::kernel::facts::layout::{Layout, LayoutError, find, is_usual};
+use crate::kernel::read::btf::{Found, Member};
+use crate::kernel::read::symbol::{Symbol, Wanted};
 
 fn found(object: &str, members: [(&str, u32, u32); 3]) -> Found {
     let mut found = Found::default();

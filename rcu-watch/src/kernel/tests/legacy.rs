@@ -6,12 +6,13 @@ use rcu_watch_core::report::header::Transport;
 
 use super::facts;
 use crate::cli::args::TransportChoice;
-use crate::kernel::attribution::Site;
 use crate::kernel::facts::Facts;
+use crate::kernel::facts::attribution::Site;
 use crate::kernel::plan::AttachPlan;
-use crate::kernel::select::{Request, select};
-use crate::kernel::support::{Listing, Support};
-use crate::kernel::symbol::Symbol;
+use crate::kernel::plan::Request;
+use crate::kernel::plan::select::select;
+use crate::kernel::read::support::{Listing, Support};
+use crate::kernel::read::symbol::Symbol;
 
 /// What a kernel says of a function.
 struct Says {

@@ -13,17 +13,19 @@ mod plan;
 
 use std::path::Path;
 
-use crate::kernel::attribution::{Enabled, Handled, Sightings, Tracer, merge};
-use crate::kernel::btf::Found;
-use crate::kernel::facts::{Ask, Facts};
-use crate::kernel::feature::Features;
-use crate::kernel::kprobe;
-use crate::kernel::livepatch::{Livepatch, PatchedFunction};
-use crate::kernel::mount::Tree;
-use crate::kernel::privilege::Privileges;
-use crate::kernel::program::Programs;
-use crate::kernel::support::Reason;
-use crate::kernel::symbol::Wanted;
+use crate::kernel::facts::Facts;
+use crate::kernel::facts::ask::Ask;
+use crate::kernel::facts::attribution::{Enabled, Handled, Sightings, Tracer, merge};
+use crate::kernel::facts::feature::Features;
+use crate::kernel::facts_of;
+use crate::kernel::read::btf::Found;
+use crate::kernel::read::kprobe;
+use crate::kernel::read::livepatch::{Livepatch, PatchedFunction};
+use crate::kernel::read::mount::Tree;
+use crate::kernel::read::privilege::Privileges;
+use crate::kernel::read::program::Programs;
+use crate::kernel::read::support::Reason;
+use crate::kernel::read::symbol::Wanted;
 
 const KERNELS: [&str; 4] = ["5.10", "6.1", "6.12", "7.2"];
 
@@ -50,7 +52,7 @@ fn tree(kernel: &str) -> Tree {
 }
 
 fn facts(kernel: &str) -> Facts {
-    Facts::read(&tree(kernel), &Captured::default())
+    facts_of(&tree(kernel), &Captured::default())
 }
 
 /// A kernel on which `sightings` were made.
@@ -92,7 +94,7 @@ impl Seen<'_> {
             programs: Ok(self.programs),
             tracers: self.tracers,
             fprobe_looks_first: false,
-            own_kprobes: crate::kernel::attribution::OwnKprobes::default(),
+            own_kprobes: crate::kernel::facts::attribution::OwnKprobes::default(),
         }
     }
 

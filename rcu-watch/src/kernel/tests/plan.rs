@@ -7,13 +7,14 @@ use rcu_watch_core::units::CpuId;
 use super::{KERNELS, Seen, facts, facts_with, tracer};
 use crate::cli::args::WatchpointMode;
 use crate::cli::value::Requirement;
-use crate::kernel::attribution::Site;
+use crate::kernel::facts::attribution::Site;
+use crate::kernel::facts::feature::Features;
 use crate::kernel::facts::{Facts, FtraceValidation};
-use crate::kernel::feature::Features;
+use crate::kernel::plan::Request;
+use crate::kernel::plan::select::select;
 use crate::kernel::plan::{AttachPlan, PlannedRow};
-use crate::kernel::program::{Program, Programs};
-use crate::kernel::select::{Request, select};
-use crate::kernel::support::{Listing, Reason, Support};
+use crate::kernel::read::program::{Program, Programs};
+use crate::kernel::read::support::{Listing, Reason, Support};
 
 const KLP_5_10: &str = "arch_cpu_idle (1) R I  \ttramp: 0xffffffffc0370000 (klp_ftrace_handler+0x0/0xa0) ->ftrace_ops_assist_func+0x0/0x110\n";
 const KLP_6_1: &str = "arch_cpu_idle (1)   I  \ttramp: 0xffffffffc04ab000 (klp_ftrace_handler+0x0/0x110) ->klp_ftrace_handler+0x0/0x110\n";
@@ -228,9 +229,11 @@ fn tracers_on_everything_do_not_use_up_the_programs() {
         .map(|n| format!("function_{n} (1)      \ttramp: 0xffffffffc0601000 (function_trace_call+0x0/0x120) ->function_trace_call+0x0/0x120\n"))
         .collect();
     let mut sightings = Seen::default().sightings();
-    sightings.enabled =
-        Ok(crate::kernel::attribution::Enabled::read(enabled.as_bytes(), crate::kernel::points::runs_in_eqs)
-            .unwrap());
+    sightings.enabled = Ok(crate::kernel::facts::attribution::Enabled::read(
+        enabled.as_bytes(),
+        crate::kernel::plan::points::runs_in_eqs,
+    )
+    .unwrap());
     let mut facts = facts_with("6.1", &sightings);
     facts.symbols = Err(Reason::new("for the test"));
     let plan = select(&facts, &Request::default());

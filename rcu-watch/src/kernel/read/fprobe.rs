@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use crate::kernel::mount::Tree;
-use crate::kernel::symbol::Wanted;
+use crate::kernel::read::mount::Tree;
+use crate::kernel::read::symbol::Wanted;
 
 /// First letters of the functions by which ftrace calls fprobes.
 pub const PREFIX: &str = "fprobe_";

@@ -10,9 +10,9 @@ use rcu_watch_common::config::{STATE_BLOCK_BYTES, StateLayout, usual};
 use rcu_watch_core::model::generation::Generation;
 use thiserror::Error;
 
-use crate::kernel::btf::{Found, Member, Query};
-use crate::kernel::support::Reason;
-use crate::kernel::symbol::Wanted;
+use crate::kernel::read::btf::{Found, Member, Query};
+use crate::kernel::read::support::Reason;
+use crate::kernel::read::symbol::Wanted;
 
 const PER_CPU_OFFSET: &str = "__per_cpu_offset";
 const PREEMPT_COUNT: &str = "__preempt_count";

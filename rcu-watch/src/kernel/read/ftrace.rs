@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 
 use rcu_watch_core::probe::Reliance;
 
-use crate::kernel::line::each_line;
+use crate::kernel::read::line::each_line;
 
 /// One function and what ftrace says of its handlers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

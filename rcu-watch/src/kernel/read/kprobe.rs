@@ -6,7 +6,7 @@
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 
-use crate::kernel::line::each_line;
+use crate::kernel::read::line::each_line;
 
 /// One kprobe.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,14 +8,12 @@ use std::io;
 use rcu_watch_core::report::header::Transport;
 
 use crate::cli::args::TransportChoice;
-use crate::kernel::bpf_call::{
-    ProgramKind, lift_memory_limit, try_perf_event_array, try_program, try_ring_buffer,
-};
-use crate::kernel::btf::Found;
-use crate::kernel::mount::Tree;
-use crate::kernel::privilege::{Capability, Lockdown, Privileges};
-use crate::kernel::support::{Reason, Support};
-use crate::kernel::symbol::Wanted;
+use crate::kernel::read::btf::Found;
+use crate::kernel::read::mount::Tree;
+use crate::kernel::read::privilege::{Capability, Lockdown, Privileges};
+use crate::kernel::read::support::{Reason, Support};
+use crate::kernel::read::symbol::Wanted;
+use crate::sys::bpf::{ProgramKind, lift_memory_limit, try_perf_event_array, try_program, try_ring_buffer};
 
 /// A function that every kernel with BPF and its test runs has, for trial loads of tracing programs.
 pub const TRIAL_TARGET: &str = "bpf_fentry_test1";

@@ -14,7 +14,7 @@ use std::path::Path;
 use rcu_watch_core::model::kernel::TextRange;
 use rcu_watch_core::units::Address;
 
-use crate::kernel::line::each_line;
+use crate::kernel::read::line::each_line;
 
 /// One line of kallsyms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use rcu_watch_core::report::plan::Event;
 
-use crate::kernel::mount::Tree;
-use crate::kernel::support::Reason;
+use crate::kernel::read::mount::Tree;
+use crate::kernel::read::support::Reason;
 
 /// One function of one livepatch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

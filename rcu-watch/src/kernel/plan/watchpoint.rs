@@ -9,10 +9,10 @@ use rcu_watch_core::report::header::{BlindSpot, PassedOver};
 use rcu_watch_core::units::CpuId;
 
 use crate::cli::args::WatchpointMode;
-use crate::kernel::layout::Layout;
-use crate::kernel::legacy;
-use crate::kernel::plan::{PlannedProbe, PlannedRow};
-use crate::kernel::select::Planner;
+use crate::kernel::facts::layout::Layout;
+use crate::kernel::plan::attach_plan::{PlannedProbe, PlannedRow};
+use crate::kernel::plan::planner::Planner;
+use crate::kernel::plan::transition;
 
 /// Points that a watchpoint shows.
 pub(super) const POINTS: [Point; 2] = [Point::IrqEnter, Point::IrqExit];
@@ -95,7 +95,7 @@ fn choose_cpus(planner: &mut Planner<'_>) {
 /// What stays unseen with and without watchpoints.
 pub(super) fn blind_spots(planner: &mut Planner<'_>) {
     let shows_irqs = |row: &PlannedRow| {
-        let function = row.site.as_deref().is_some_and(legacy::is_of_every_irq);
+        let function = row.site.as_deref().is_some_and(transition::is_of_every_irq);
         POINTS.contains(&row.point) && row.chosen.is_some() && function
     };
     if planner.plan.watchpoint_cpus.is_empty() && planner.plan.rows.iter().any(shows_irqs) {

@@ -14,7 +14,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use thiserror::Error;
 
-use crate::kernel::name::Names;
+use crate::kernel::read::name::Names;
 
 const MAGIC: u16 = 0xeb9f;
 const BUFFER_BYTES: usize = 64 * 1024;

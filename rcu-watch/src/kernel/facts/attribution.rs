@@ -10,15 +10,15 @@ use std::fs::File;
 
 use rcu_watch_core::probe::{Handler, HandlerKind, Reliance};
 
-use crate::kernel::facts::Ask;
-use crate::kernel::fprobe;
-use crate::kernel::ftrace::{Callback, EnabledFunction, callback, each_enabled};
-use crate::kernel::kprobe::{self, Kprobe};
-use crate::kernel::line::{each_line_of, first_line};
-use crate::kernel::livepatch::{self, Livepatch};
-use crate::kernel::mount::Tree;
-use crate::kernel::program::{KprobeProgram, OUR_PREFIX, Program, Programs};
-use crate::kernel::support::Reason;
+use crate::kernel::facts::ask::Ask;
+use crate::kernel::read::fprobe;
+use crate::kernel::read::ftrace::{Callback, EnabledFunction, callback, each_enabled};
+use crate::kernel::read::kprobe::{self, Kprobe};
+use crate::kernel::read::line::{each_line_of, first_line};
+use crate::kernel::read::livepatch::{self, Livepatch};
+use crate::kernel::read::mount::Tree;
+use crate::kernel::read::program::{KprobeProgram, OUR_PREFIX, Program, Programs};
+use crate::kernel::read::support::Reason;
 
 /// Name of a handler that is counted by the kernel and named by nobody.
 pub const UNNAMED: &str = "unnamed";

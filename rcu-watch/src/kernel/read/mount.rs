@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use crate::kernel::line::each_line_of;
-use crate::kernel::support::Reason;
+use crate::kernel::read::line::each_line_of;
+use crate::kernel::read::support::Reason;
 
 /// The files of a kernel: its own, or a captured tree in a test.
 #[derive(Clone, Debug)]

@@ -7,8 +7,7 @@
 use rcu_watch_core::finding::RuleId;
 use rcu_watch_core::probe::Point;
 
-use crate::kernel::legacy;
-use crate::kernel::text;
+use crate::kernel::plan::transition;
 
 /// What a candidate sits on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +82,7 @@ pub const OFFLINE: &[&str] = &[
 ];
 
 /// Functions whose job is to run while RCU is not watching, but for those that tell it of irqs and NMIs
-/// ([`legacy::TRANSITIONS`]).
+/// ([`transition::TRANSITIONS`]).
 pub const RCU_INTERNAL: &[&str] = &["rcu_idle_exit"];
 
 /// Functions that probes themselves use, or that nest in everything: a probe there could call itself.
@@ -130,7 +129,7 @@ pub fn runs_in_eqs(function: &str) -> bool {
 
 #[must_use]
 pub fn is_rcu_internal(function: &str) -> bool {
-    RCU_INTERNAL.contains(&function) || legacy::is_way_in(function)
+    RCU_INTERNAL.contains(&function) || transition::is_way_in(function)
 }
 
 /// Whether rcu-watch keeps away from a function whoever else is on it.
@@ -167,17 +166,17 @@ pub const fn points_of(rule: RuleId) -> &'static [Point] {
     }
 }
 
-/// Every function and tracepoint that the table names.
+/// Every function that the table names.
 pub fn functions() -> impl Iterator<Item = &'static str> {
     let of_rows = ROWS.iter().flat_map(|row| row.candidates).filter_map(|on| match on {
         On::Function(name) => Some(*name),
         On::Tracepoint(_) => None,
     });
-    let lists = IDLE_VICTIMS.iter().chain(RCU_INTERNAL).chain(OFFLINE).chain(text::SYMBOLS).copied();
+    let lists = IDLE_VICTIMS.iter().chain(RCU_INTERNAL).chain(OFFLINE).copied();
     of_rows
         .chain(lists)
         .chain(ENTRY.iter().map(|&(_, name)| name))
-        .chain(legacy::TRANSITIONS.iter().map(|one| one.function))
+        .chain(transition::TRANSITIONS.iter().map(|one| one.function))
 }
 
 /// Every tracepoint that the table names.

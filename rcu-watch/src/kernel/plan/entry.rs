@@ -6,11 +6,11 @@
 use rcu_watch_core::probe::{Mechanism, Point};
 use rcu_watch_core::report::header::PassedOver;
 
-use crate::kernel::candidate::Function;
-use crate::kernel::plan::PlannedRow;
-use crate::kernel::points;
-use crate::kernel::select::Planner;
-use crate::kernel::support::Support;
+use crate::kernel::plan::attach_plan::PlannedRow;
+use crate::kernel::plan::candidate::Function;
+use crate::kernel::plan::planner::Planner;
+use crate::kernel::plan::points;
+use crate::kernel::read::support::Support;
 
 pub(super) fn plan(planner: &mut Planner<'_>) {
     for &(point, name) in points::ENTRY {

@@ -7,8 +7,7 @@ use rcu_watch_core::cause::Writers;
 use rcu_watch_core::model::kernel::{TextMap, TextRange};
 use rcu_watch_core::units::Address;
 
-use crate::kernel::points;
-use crate::kernel::symbol::{SymbolTable, Wanted};
+use crate::kernel::read::symbol::{SymbolTable, Wanted};
 
 /// Bounds of text that cannot be hooked, as the linker script names them.
 const UNINSTRUMENTABLE: &[&str] = &["__noinstr_text", "__cpuidle_text", "__entry_text"];
@@ -45,13 +44,13 @@ pub fn eqs_exit_calls_out(symbols: &Wanted) -> bool {
         .any(|name| symbols.has(name))
 }
 
-/// The functions of idle, and their parts.
+/// Where these functions of the kernel image lie, and their parts, as far as `symbols` has them.
 #[must_use]
-pub fn known_victims(symbols: &Wanted) -> Vec<TextRange> {
+pub fn ranges_of(functions: &[&str], symbols: &Wanted) -> Vec<TextRange> {
     let mut ranges: Vec<TextRange> = symbols
         .symbols
         .iter()
-        .filter(|(name, symbol)| points::IDLE_VICTIMS.contains(&base(name)) && symbol.module.is_none())
+        .filter(|(name, symbol)| functions.contains(&base(name)) && symbol.module.is_none())
         .filter_map(|(_, symbol)| {
             Some(TextRange { start: Address(symbol.address), end: Address(symbol.end?) })
         })
@@ -221,7 +220,7 @@ ffffffffc0001080 t last\t[imitator]
         assert!(holds(&map.uninstrumentable, 0xffff_ffff_8100_2200));
         assert!(!holds(&map.uninstrumentable, 0xffff_ffff_8100_2300));
         let symbols = Wanted::read(KALLSYMS.as_bytes(), |name| base(name) == "acpi_idle_enter").unwrap();
-        let victims = known_victims(&symbols);
+        let victims = ranges_of(&["acpi_idle_enter"], &symbols);
         assert_eq!(victims.len(), 1);
         assert!(holds(&victims, 0xffff_ffff_8100_10ff) && !holds(&victims, 0xffff_ffff_8100_1100));
     }

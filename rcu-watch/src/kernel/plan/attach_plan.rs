@@ -6,7 +6,7 @@ use rcu_watch_core::report::header::{BlindSpot, ChosenProbe, PassedOver, Planned
 use rcu_watch_core::units::{CpuId, ProbeId};
 
 use crate::bpf::attach::Place;
-use crate::kernel::support::Reason;
+use crate::kernel::read::support::Reason;
 
 /// A probe to attach.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,24 +4,19 @@
 //! `--exposed` asks for it, and nothing goes where it would keep a livepatch from being loaded or a module
 //! from being unloaded. Sites of handlers that rely on RCU are served first; programs are finite.
 
-use rcu_watch_common::slot;
-use rcu_watch_core::probe::{Mechanism, Point, Probe};
+use rcu_watch_core::probe::{Mechanism, Point};
 use rcu_watch_core::report::header::{BlindSpot, PassedOver};
-use rcu_watch_core::units::CpuId;
 
-use crate::cli::args::{ScopeArgs, TransportChoice, WatchpointMode};
-use crate::cli::glob::Glob;
 use crate::cli::value;
-use crate::kernel::attribution::Site;
-use crate::kernel::candidate::{self, Function};
-use crate::kernel::entry;
-use crate::kernel::facts::{Facts, FtraceValidation};
-use crate::kernel::layout::Layout;
-use crate::kernel::legacy;
-use crate::kernel::plan::{AttachPlan, PlannedProbe, PlannedRow, Requirement};
-use crate::kernel::points::{self, On, Row};
-use crate::kernel::support::{Reason, Support};
-use crate::kernel::watchpoint;
+use crate::kernel::facts::Facts;
+use crate::kernel::facts::layout::Layout;
+use crate::kernel::plan::attach_plan::{AttachPlan, PlannedRow, Requirement};
+use crate::kernel::plan::candidate::Function;
+use crate::kernel::plan::planner::Planner;
+use crate::kernel::plan::points::{self, On, Row};
+use crate::kernel::plan::request::Request;
+use crate::kernel::plan::{entry, legacy, watchpoint};
+use crate::kernel::read::support::{Reason, Support};
 
 /// Sites that are watched although none of their handlers relies on RCU.
 const QUIET_SITES_MAX: usize = 16;
@@ -29,46 +24,10 @@ const QUIET_SITES_MAX: usize = 16;
 const EXPOSED_WHY: &str = "it runs with RCU off, where a probe is itself the hazard";
 const EXPOSED_REMEDY: &str = "--exposed puts one there";
 
-/// What was asked for.
-#[derive(Clone, Debug, Default)]
-pub struct Request {
-    /// CPUs to watch; empty: all that are online.
-    pub cpus: Vec<CpuId>,
-    /// Functions to watch; empty: all.
-    pub functions: Vec<Glob>,
-    pub require: Vec<value::Requirement>,
-    /// Probe functions that run with RCU off although nobody else is on them.
-    pub exposed: bool,
-    /// Use fentry also where it excludes livepatches.
-    pub allow_fentry: bool,
-    pub watchpoints: WatchpointMode,
-    pub transport: TransportChoice,
-}
-
-impl From<&ScopeArgs> for Request {
-    fn from(scope: &ScopeArgs) -> Self {
-        Self {
-            cpus: scope.cpus.as_ref().map_or_else(Vec::new, |list| list.0.clone()),
-            functions: scope.function.clone(),
-            require: scope.require.clone(),
-            exposed: scope.exposed,
-            allow_fentry: scope.allow_fentry,
-            watchpoints: scope.watchpoints,
-            transport: scope.transport,
-        }
-    }
-}
-
-impl Request {
-    fn wants(&self, function: &str) -> bool {
-        self.functions.is_empty() || self.functions.iter().any(|glob| glob.matches(function))
-    }
-}
-
 /// Makes the plan.
 #[must_use]
 pub fn select(facts: &Facts, request: &Request) -> AttachPlan {
-    let mut planner = Planner { facts, request, plan: AttachPlan::default(), quiet_sites: 0 };
+    let mut planner = Planner::new(facts, request);
     planner.plan.refusals = refusals(facts, request);
     planner.plan.transport = facts.features.transport(request.transport).unwrap_or_default();
     planner.cpus();
@@ -120,19 +79,6 @@ fn refusals(facts: &Facts, request: &Request) -> Vec<Reason> {
     reasons
 }
 
-pub(super) struct Planner<'a> {
-    pub(super) facts: &'a Facts,
-    pub(super) request: &'a Request,
-    pub(super) plan: AttachPlan,
-    quiet_sites: usize,
-}
-
-/// A mechanism and what it would sit on.
-pub(super) struct Chosen {
-    pub(super) mechanism: Mechanism,
-    pub(super) symbol: String,
-}
-
 impl Planner<'_> {
     fn cpus(&mut self) {
         let (facts, request) = (self.facts, self.request);
@@ -150,41 +96,12 @@ impl Planner<'_> {
         }
     }
 
-    /// Adds the probe; returns its index.
-    pub(super) fn add(&mut self, point: Point, chosen: Chosen, site: Option<&Site>) -> usize {
-        let function = &chosen.symbol;
-        let is_function = chosen.mechanism != Mechanism::RawTracepoint;
-        self.plan.probes.push(PlannedProbe {
-            offset: 0,
-            type_id: candidate::type_id(self.facts, function),
-            module: site.and_then(|site| site.module.clone()),
-            is_exercised: matches!(point, Point::Checkpoint | Point::EqsEnter | Point::EqsExit),
-            probe: Probe {
-                point,
-                mechanism: chosen.mechanism,
-                handlers: site.map(|site| site.handlers.clone()).unwrap_or_default(),
-                is_rcu_internal: is_function && points::is_rcu_internal(function),
-                ftrace_validates_rcu: is_function && self.facts.ftrace_validates_rcu == FtraceValidation::Yes,
-                symbol: chosen.symbol,
-            },
-        });
-        self.plan.probes.len() - 1
-    }
-
-    /// Adds a probe on a function that nobody else is on.
-    pub(super) fn add_function(&mut self, point: Point, mechanism: Mechanism, symbol: &str) -> usize {
-        self.add(point, Chosen { mechanism, symbol: symbol.to_owned() }, None)
-    }
-
     fn row(&mut self, row: &Row) {
         let mut passed_over = Vec::new();
         let mut chosen = None;
         for on in row.candidates {
             chosen = match *on {
-                On::Tracepoint(name) => {
-                    let support = candidate::raw_tracepoint(self.facts, name);
-                    self.try_tracepoint(name, &support, &mut passed_over)
-                }
+                On::Tracepoint(name) => self.try_tracepoint(name, &mut passed_over),
                 On::Function(name) if points::runs_in_eqs(name) && !self.request.exposed => {
                     passed_over.push(PassedOver {
                         mechanism: Mechanism::KprobeFtrace,
@@ -204,80 +121,6 @@ impl Planner<'_> {
         let chosen = chosen.map(|chosen| self.add(row.point, chosen, None));
         let required = matches!(row.point, Point::Checkpoint | Point::EqsEnter | Point::EqsExit);
         self.plan.rows.push(PlannedRow { point: row.point, site: None, required, chosen, passed_over });
-    }
-
-    #[expect(clippy::unused_self, reason = "the sibling of try_function")]
-    fn try_tracepoint(
-        &self,
-        name: &str,
-        support: &Support,
-        passed_over: &mut Vec<PassedOver>,
-    ) -> Option<Chosen> {
-        let symbol = name.to_owned();
-        let mechanism = Mechanism::RawTracepoint;
-        match support {
-            Support::Yes => Some(Chosen { mechanism, symbol }),
-            Support::No(reason) => {
-                passed_over.push(PassedOver { mechanism, symbol, reason: reason.to_string() });
-                None
-            }
-        }
-    }
-
-    pub(super) fn try_function(
-        &self,
-        function: Function<'_>,
-        passed_over: &mut Vec<PassedOver>,
-    ) -> Option<Chosen> {
-        let symbol = function.name.to_owned();
-        let mut pass_over = |mechanism, reason: String| {
-            passed_over.push(PassedOver { mechanism, symbol: symbol.clone(), reason });
-        };
-        let in_use = |what: &str, count| {
-            format!("all {count} {what} programs are in use; name fewer functions with --function")
-        };
-        let is_kprobe = |m| matches!(m, Mechanism::KprobeFtrace | Mechanism::KprobeInt3);
-        let kprobe = function.kprobe(self.facts);
-        let is_livepatched = function.site.is_some_and(Site::is_livepatched);
-        let has_kprobe_left = self.count(is_kprobe) < slot::KPROBE_COUNT;
-        match function.fentry(self.facts, self.request.allow_fentry) {
-            // Allowed, but it costs a livepatch: only what takes no kprobe is worth that.
-            Support::Yes if self.facts.fentry_excludes_livepatch && kprobe.is_ok() => {
-                pass_over(
-                    Mechanism::Fentry,
-                    "a kprobe sees it too, and does not keep livepatches out".to_owned(),
-                );
-            }
-            // kernel/bpf/trampoline.c, bpf_tramp_ftrace_ops_func: while the trampoline is being changed, registering
-            // the livepatch's handler fails with EAGAIN, and its module does not load.
-            Support::Yes if is_livepatched && has_kprobe_left && kprobe == Ok(Mechanism::KprobeFtrace) => {
-                pass_over(
-                    Mechanism::Fentry,
-                    "a livepatch that loads while a trampoline comes or goes there is refused; a kprobe sees it too"
-                        .to_owned(),
-                );
-            }
-            Support::Yes if self.count(|m| m == Mechanism::Fentry) < slot::FENTRY_COUNT => {
-                return Some(Chosen { mechanism: Mechanism::Fentry, symbol });
-            }
-            Support::Yes => pass_over(Mechanism::Fentry, in_use("fentry", slot::FENTRY_COUNT)),
-            Support::No(reason) => pass_over(Mechanism::Fentry, reason.to_string()),
-        }
-        match kprobe {
-            Ok(mechanism) if has_kprobe_left => Some(Chosen { mechanism, symbol }),
-            Ok(mechanism) => {
-                pass_over(mechanism, in_use("kprobe", slot::KPROBE_COUNT));
-                None
-            }
-            Err(reason) => {
-                pass_over(Mechanism::KprobeFtrace, reason.to_string());
-                None
-            }
-        }
-    }
-
-    fn count(&self, is: impl Fn(Mechanism) -> bool) -> u32 {
-        u32::try_from(self.plan.count(is)).unwrap_or(u32::MAX)
     }
 
     /// Functions that somebody else's handlers are on.

@@ -6,10 +6,10 @@
 
 use rcu_watch_core::probe::Mechanism;
 
-use crate::kernel::attribution::Site;
+use crate::kernel::facts::attribution::Site;
 use crate::kernel::facts::{Facts, FtraceValidation};
-use crate::kernel::points;
-use crate::kernel::support::{Reason, Support};
+use crate::kernel::plan::points;
+use crate::kernel::read::support::{Reason, Support};
 
 /// A function, as a candidate.
 #[derive(Clone, Copy, Debug)]

@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use crate::kernel::line::{each_line_of, first_line};
-use crate::kernel::mount::Tree;
+use crate::kernel::read::line::{each_line_of, first_line};
+use crate::kernel::read::mount::Tree;
 
 /// A capability that some mechanism of ours needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

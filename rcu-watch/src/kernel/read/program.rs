@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 
-use crate::kernel::bpf_call::{self, HeldKprobe, LinkedTo};
-use crate::kernel::btf;
-use crate::kernel::kprobe::Kprobe;
-use crate::kernel::mount::Tree;
-use crate::kernel::support::Reason;
+use crate::kernel::read::btf;
+use crate::kernel::read::kprobe::Kprobe;
+use crate::kernel::read::mount::Tree;
+use crate::kernel::read::support::Reason;
+use crate::sys::bpf::{self, HeldKprobe, LinkedTo};
 
 /// First letters of every program of ours, this instance's or another's.
 pub const OUR_PREFIX: &str = "rcuw_";
@@ -80,7 +80,7 @@ impl Programs {
         let refused = |e: std::io::Error| {
             Reason::with_remedy(format!("BPF programs of others cannot be listed: {e}"), "run as root")
         };
-        let programs = bpf_call::programs().map_err(refused)?;
+        let programs = bpf::programs().map_err(refused)?;
         if !programs.iter().any(|program| matches!(program.kind, TRACING | KPROBE)) {
             return Ok(Self::default());
         }
@@ -89,7 +89,7 @@ impl Programs {
         let mut found = Self::default();
         let mut placed = BTreeSet::new();
         let mut targets: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        for link in bpf_call::links().map_err(refused)? {
+        for link in bpf::links().map_err(refused)? {
             match link.on {
                 LinkedTo::Function { target, object: KERNEL_BTF } if target != 0 => {
                     targets.entry(target).or_default().push(link.program);
@@ -159,7 +159,7 @@ fn held_kprobes(tree: &Tree) -> Vec<HeldKprobe> {
                 .is_ok_and(|target| target.as_os_str().as_encoded_bytes() == b"anon_inode:[perf_event]");
             if is_perf
                 && let Some(number) = fd.file_name().to_str().and_then(|name| name.parse().ok())
-                && let Ok(kprobe) = bpf_call::kprobe_of(pid, number)
+                && let Ok(kprobe) = bpf::kprobe_of(pid, number)
             {
                 held.push(kprobe);
             }
@@ -180,7 +180,7 @@ pub fn other_instances(tree: &Tree) -> Vec<u32> {
     let mut pids: Vec<_> = processes(tree)
         .filter(|&pid| pid != own)
         .filter(|pid| {
-            let comm = crate::kernel::line::first_line(&tree.path(&format!("/proc/{pid}/comm")));
+            let comm = crate::kernel::read::line::first_line(&tree.path(&format!("/proc/{pid}/comm")));
             comm.is_ok_and(|comm| comm == "rcu-watch") && holds_programs(tree, *pid)
         })
         .collect();

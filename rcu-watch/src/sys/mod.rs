@@ -1,0 +1,5 @@
+//! System calls that no crate among the dependencies offers, behind safe functions.
+//!
+//! Nothing here knows what a call is made for.
+
+pub mod bpf;

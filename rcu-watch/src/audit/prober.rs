@@ -3,7 +3,7 @@
 //! Functions go in batches, as many as there are programs; each batch has its own BPF object, so that its books
 //! are its own and nothing of the last one is on the way. What a probe reads takes the way of every other
 //! record: ring, decode, rules. A probe in an EQS is itself the hazard that it looks for: it stays for seconds,
-//! and its program is kept for a grace time after that.
+//! and its program is kept for a grace time after that, also where the batch ends by an error.
 
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,8 @@ use rcu_watch_core::report::{FindingReport, Message, ProbeError};
 use rcu_watch_core::units::{CpuId, ProbeId};
 
 use super::stop::Stop;
-use crate::bpf::attach::Place;
-use crate::bpf::{Programs, Reader, StreamOptions};
+use crate::bpf::attach::AttachSite;
+use crate::bpf::{OwnPrograms, Reader, StreamOptions};
 use crate::cli::args::TransportChoice;
 use crate::clock;
 use crate::kernel::Facts;
@@ -38,8 +38,6 @@ use crate::sink::Stream;
 
 /// Between two looks at the ring.
 const LOOK: Duration = Duration::from_millis(100);
-/// A program that was running when it was detached is done by then.
-const SETTLE: Duration = Duration::from_millis(20);
 
 /// Many probes may fire in every interrupt.
 const RING_BYTES: u32 = 4 << 20;
@@ -92,7 +90,7 @@ pub struct Prober {
     calibration: Calibration,
     options: StreamOptions,
     /// Loaded to calibrate; the first batch uses them.
-    loaded: Option<(Programs, Reader)>,
+    loaded: Option<(OwnPrograms, Reader)>,
     cpus: Vec<CpuId>,
     pub sums: Sums,
 }
@@ -141,7 +139,7 @@ impl Prober {
     ) -> Result<Vec<Probed>> {
         let (programs, reader) = match self.loaded.take() {
             Some(loaded) => loaded,
-            None => Programs::load(self.layout.state, self.options)?,
+            None => OwnPrograms::load(self.layout.state, self.options)?,
         };
         let mut batch = Batch {
             programs,
@@ -153,7 +151,7 @@ impl Prober {
             first_id: self.sums.findings.len() as u32,
         };
         batch.programs.start_counting(&self.cpus)?;
-        batch.programs.expect(functions.iter().map(|function| place(facts, function)));
+        batch.programs.expect(functions.iter().map(|function| attach_site(facts, function)));
         let mut attached = Vec::new();
         for (index, function) in functions.iter().enumerate() {
             attached.push(batch.attach(facts, function));
@@ -193,7 +191,7 @@ pub struct Way<'a> {
 }
 
 struct Batch {
-    programs: Programs,
+    programs: OwnPrograms,
     reader: Reader,
     pipeline: Pipeline,
     books: Books,
@@ -219,7 +217,7 @@ impl Batch {
         }
         let mut refusal = String::new();
         let is_livepatched = site.is_some_and(crate::kernel::attribution::Site::is_livepatched);
-        let place = place(facts, name);
+        let place = attach_site(facts, name);
         for mechanism in mechanisms {
             let probe = Probe {
                 point: if is_livepatched {
@@ -263,8 +261,8 @@ impl Batch {
     fn finish(&mut self, way: &mut Way<'_>, sums: &mut Sums) -> Result<()> {
         // Skipped runs can only be asked of programs that are still attached.
         let missed = self.books.newly_missed(&self.programs, &self.probes)?;
-        let grace = self.programs.detach_all()?;
-        std::thread::sleep(grace.max(SETTLE));
+        self.programs.detach_all()?;
+        self.programs.settle();
         while self.drain(way)? > 0 {}
         self.books.update(&self.programs, &self.probes)?;
         for running in &self.probes {
@@ -322,8 +320,8 @@ impl Batch {
 }
 
 /// The start of a function.
-fn place<'a>(facts: &Facts, name: &'a str) -> Place<'a> {
-    Place { symbol: name, offset: 0, type_id: type_id(facts, name) }
+fn attach_site<'a>(facts: &Facts, name: &'a str) -> AttachSite<'a> {
+    AttachSite { symbol: name, offset: 0, type_id: type_id(facts, name) }
 }
 
 /// Of an error that brings the verifier's log with it.

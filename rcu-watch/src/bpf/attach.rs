@@ -1,6 +1,6 @@
 //! Attaches what the planner chose, and detaches it.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use aya::programs::fentry::FEntryLinkId;
 use aya::programs::fexit::FExitLinkId;
@@ -11,11 +11,7 @@ use rcu_watch_common::slot;
 use rcu_watch_core::probe::{Mechanism, Point};
 use rcu_watch_core::units::ProbeId;
 
-use super::{BpfError, Programs, failed, maps};
-
-/// How long programs on functions stay open after they are detached: one that runs in an EQS is not waited
-/// for by the grace period that frees it.
-const GRACE: Duration = Duration::from_secs(1);
+use super::{BpfError, OwnPrograms, failed, maps};
 
 /// Programs of a kind, for kprobes or for kretprobes.
 #[derive(Clone, Copy)]
@@ -38,7 +34,7 @@ const OWN_PROGRAMS: &[(&str, u32, &str)] = &[
 
 /// Where a probe is to sit.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct AttachSite<'a> {
     pub symbol: &'a str,
     /// Bytes into the function: 0, but for kprobes.
     pub offset: u64,
@@ -46,8 +42,8 @@ pub struct Place<'a> {
     pub type_id: Option<u32>,
 }
 
-/// One attached probe.
-pub(super) struct Attached {
+/// A program, where it sits and what holds it there.
+pub(super) struct AttachedProgram {
     pub(super) probe: ProbeId,
     pub(super) program: String,
     /// Where it sits.
@@ -64,13 +60,13 @@ enum Link {
     Kprobe(KProbeLinkId),
     /// `None` on all but one of the probes that share a program.
     RawTracepoint(Option<RawTracePointLinkId>),
-    /// By CPU, in [`Programs::watchpoints`].
+    /// By CPU, in [`OwnPrograms::watchpoints`].
     Watchpoint,
     /// Taken off its function; the program stays loaded, and its id is no other's.
     None,
 }
 
-impl Programs {
+impl OwnPrograms {
     /// Attaches a probe of `point` there, and returns its id.
     ///
     /// # Errors
@@ -79,9 +75,9 @@ impl Programs {
         &mut self,
         point: Point,
         mechanism: Mechanism,
-        place: Place<'_>,
+        site: AttachSite<'_>,
     ) -> Result<ProbeId, BpfError> {
-        let Place { symbol, offset, type_id } = place;
+        let AttachSite { symbol, offset, type_id } = site;
         let (probe, program, link) = match mechanism {
             Mechanism::Fentry => self.attach_fentry(symbol, type_id)?,
             Mechanism::Fexit => self.attach_fexit(symbol, type_id)?,
@@ -95,13 +91,13 @@ impl Programs {
         };
         let may_be_in_eqs = probe.0 >= slot::FENTRY && point != Point::KlpTransition;
         let symbol = symbol.to_owned();
-        self.attached.push(Attached { probe, program, symbol, offset, may_be_in_eqs, link });
+        self.attached.push(AttachedProgram { probe, program, symbol, offset, may_be_in_eqs, link });
         Ok(probe)
     }
 
-    /// Prepares for probes at these places: it costs once what it would cost for each.
-    pub fn expect<'a>(&mut self, places: impl Iterator<Item = Place<'a>>) {
-        self.functions.expect(places);
+    /// Prepares for probes at these sites: it costs once what it would cost for each.
+    pub fn expect<'a>(&mut self, sites: impl Iterator<Item = AttachSite<'a>>) {
+        self.functions.expect(sites);
     }
 
     fn free_slot(&self, first: u32, count: u32) -> Result<u32, BpfError> {
@@ -250,7 +246,7 @@ impl Programs {
     pub fn reattach(&mut self, id: ProbeId) -> Result<(), BpfError> {
         let missing = || BpfError::Missing(format!("probe {}", id.0));
         let index = self.attached.iter().position(|attached| attached.probe == id).ok_or_else(missing)?;
-        let Attached { program: name, symbol, offset, .. } = &self.attached[index];
+        let AttachedProgram { program: name, symbol, offset, .. } = &self.attached[index];
         let program = self.bpf.program_mut(name).ok_or_else(|| BpfError::Missing(name.clone()))?;
         let link = if id.0 >= slot::KPROBE {
             let program: &mut KProbe = program.try_into().map_err(failed(name))?;
@@ -263,23 +259,27 @@ impl Programs {
         Ok(())
     }
 
-    /// Detaches everything. Returns how long to keep these programs before they may be dropped: a program on
-    /// a function may be running in an EQS, where no grace period waits for it.
+    /// Detaches everything. The programs stay open: what they counted can be read, and [`Self::settle`] waits
+    /// for what they still send.
     ///
     /// # Errors
     /// The first refusal to detach; the rest is detached all the same.
-    pub fn detach_all(&mut self) -> Result<Duration, BpfError> {
+    pub fn detach_all(&mut self) -> Result<(), BpfError> {
         self.watchpoints.close_all();
-        let mut grace = Duration::ZERO;
+        let mut in_eqs = false;
         let mut first_error = Ok(());
-        for Attached { may_be_in_eqs, program, link, .. } in std::mem::take(&mut self.attached) {
-            if may_be_in_eqs {
-                grace = GRACE;
-            }
+        for AttachedProgram { may_be_in_eqs, program, link, .. } in std::mem::take(&mut self.attached) {
+            in_eqs |= may_be_in_eqs;
             let detached = self.detach_link(&program, link);
             first_error = first_error.and(detached);
         }
-        first_error.map(|()| grace)
+        self.grace.detached(Instant::now(), in_eqs);
+        first_error
+    }
+
+    /// Waits until no program that was detached can be running: all that they send is in the ring then.
+    pub fn settle(&self) {
+        std::thread::sleep(self.grace.until_settled(Instant::now()));
     }
 
     fn detach_link(&mut self, name: &str, link: Link) -> Result<(), BpfError> {
@@ -303,5 +303,16 @@ impl Programs {
             }
             Link::RawTracepoint(None) | Link::Watchpoint | Link::None => Ok(()),
         }
+    }
+}
+
+/// However a run ends, its programs are detached before they are closed, and those that may run in an EQS are kept
+/// for their grace time in between. The fields, and with them the programs, are closed after this. It cannot help
+/// where nothing is dropped: a process that is killed, and a panic of a release build, which aborts.
+impl Drop for OwnPrograms {
+    fn drop(&mut self) {
+        // Who has something to say of the error called it before. A link that does not detach is closed all the same.
+        let _ = self.detach_all();
+        std::thread::sleep(self.grace.until_closable(Instant::now()));
     }
 }

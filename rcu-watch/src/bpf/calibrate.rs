@@ -11,7 +11,7 @@ use rcu_watch_common::config::{ANY_CPU, CalibrationSample};
 use rcu_watch_core::report::header::Transport;
 use rcu_watch_core::units::CpuId;
 
-use super::{BpfError, Programs, failed, maps};
+use super::{BpfError, OwnPrograms, failed, maps};
 use crate::kernel::calibrate::Samples;
 
 /// How long an idle CPU is waited for.
@@ -53,7 +53,7 @@ impl Reads {
 /// The reading program, ready.
 struct Reading(Option<RawTracePointLinkId>);
 
-impl Programs {
+impl OwnPrograms {
     /// Reads the words in task context, then waits up to two seconds for an idle CPU (`is_eqs`) to be seen
     /// and for an irq that hit one.
     ///

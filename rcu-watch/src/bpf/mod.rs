@@ -1,10 +1,12 @@
 //! The loader's side of the BPF programs: load, calibrate, attach, read, count, detach.
 //!
 //! Everything is held by file descriptors of this process (no pins, no tracefs probes): when it dies,
-//! whatever way, the kernel detaches all of it.
+//! whatever way, the kernel detaches all of it. While it lives, [`OwnPrograms`] detaches before it closes, and
+//! waits in between where a program may run in an EQS.
 
 pub mod attach;
 pub mod calibrate;
+mod grace;
 mod log;
 pub mod maps;
 pub mod object;
@@ -14,7 +16,7 @@ pub mod transport;
 mod types;
 pub mod watchpoint;
 
-pub use object::{Programs, StreamOptions};
+pub use object::{OwnPrograms, StreamOptions};
 pub use reader::Reader;
 pub use stats::ProbeCounters;
 

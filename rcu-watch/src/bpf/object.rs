@@ -6,8 +6,9 @@ use rcu_watch_core::report::header::Transport;
 use rcu_watch_core::units::CpuId;
 
 use super::BpfError;
-use super::attach::Attached;
+use super::attach::AttachedProgram;
 use super::calibrate::Reads;
+use super::grace::Grace;
 use super::log::Log;
 use super::maps::{self, MapValue};
 use super::reader::Reader;
@@ -34,15 +35,17 @@ impl Default for StreamOptions {
     }
 }
 
-/// Programs and maps of one run.
-pub struct Programs {
+/// Our own programs and maps, loaded for one run. Dropping them detaches what is attached, and waits for what may
+/// still be running.
+pub struct OwnPrograms {
     pub(super) bpf: Ebpf,
     pub(super) functions: Functions,
-    pub(super) attached: Vec<Attached>,
+    pub(super) attached: Vec<AttachedProgram>,
     pub(super) layout: StateLayout,
     /// Where each CPU's per-CPU data starts, as far as calibration read it.
     pub(super) cpu_offsets: Vec<(CpuId, u64)>,
     pub(super) watchpoints: Watchpoints,
+    pub(super) grace: Grace,
     pub(super) log: Log,
     /// Whether calibration reads at checkpoints, or by programs that it runs itself.
     pub(super) reads: Reads,
@@ -50,7 +53,7 @@ pub struct Programs {
     mode: u32,
 }
 
-impl Programs {
+impl OwnPrograms {
     /// Makes the maps and sets the globals; verifies and attaches nothing.
     ///
     /// # Errors
@@ -73,6 +76,7 @@ impl Programs {
             layout,
             cpu_offsets: Vec::new(),
             watchpoints: Watchpoints::default(),
+            grace: Grace::default(),
             log,
             reads: Reads::of(options.transport),
             mode: match (options.emit_at_rest, is_usual(&layout)) {

@@ -9,7 +9,7 @@ use rcu_watch_common::record::SnapshotRecord;
 use rcu_watch_common::slot;
 use rcu_watch_core::units::{CpuId, ProbeId};
 
-use super::{BpfError, Programs, failed, maps};
+use super::{BpfError, OwnPrograms, failed, maps};
 
 /// The books of one probe on one CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct ProgramStats {
     pub run_time_ns: u64,
 }
 
-impl Programs {
+impl OwnPrograms {
     /// The books of one probe, by CPU.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use aya::{Btf, EbpfLoader};
 use aya_obj::btf::{BtfType, Func, FuncLinkage};
 
 use super::BpfError;
-use super::attach::Place;
+use super::attach::AttachSite;
 
 /// A loader that has not read the kernel's types. aya 0.14.0 has no constructor that leaves them out
 /// (`EbpfLoader::new` reads them before `EbpfLoader::btf` can say no), but does without them where their file
@@ -47,9 +47,9 @@ pub(super) struct Functions {
 
 impl Functions {
     /// Those that are about to be probed: one list for all of them.
-    pub(super) fn expect<'a>(&mut self, places: impl Iterator<Item = Place<'a>>) {
+    pub(super) fn expect<'a>(&mut self, sites: impl Iterator<Item = AttachSite<'a>>) {
         self.list = None;
-        self.ids = places.filter_map(|place| Some((place.type_id?, place.symbol.to_owned()))).collect();
+        self.ids = sites.filter_map(|site| Some((site.type_id?, site.symbol.to_owned()))).collect();
     }
 
     /// A list that has at least this one.
@@ -95,8 +95,8 @@ mod tests {
     #[test]
     fn functions_are_found_under_their_ids_in_the_kernel() {
         let mut functions = Functions::default();
-        let place = |symbol, id| Place { symbol, offset: 0, type_id: Some(id) };
-        functions.expect([place("vfs_read", 90_000), place("vfs_write", 1)].into_iter());
+        let site = |symbol, id| AttachSite { symbol, offset: 0, type_id: Some(id) };
+        functions.expect([site("vfs_read", 90_000), site("vfs_write", 1)].into_iter());
         assert_eq!(id(&mut functions, "vfs_read", 90_000), 90_000);
         assert_eq!(id(&mut functions, "vfs_write", 1), 1);
         assert_eq!(id(&mut functions, "one_that_comes_later", 2), 2);

@@ -14,7 +14,7 @@ use aya_obj::generated::{
 use rcu_watch_common::slot;
 use rcu_watch_core::units::{CpuId, ProbeId};
 
-use super::{BpfError, Programs, failed};
+use super::{BpfError, OwnPrograms, failed};
 
 const PROGRAM: &str = "rcuw_watch_s";
 
@@ -67,7 +67,7 @@ impl Watchpoints {
     }
 }
 
-impl Programs {
+impl OwnPrograms {
     /// Has the program for watchpoints verified. Nothing is watched yet.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use rcu_watch_core::report::{Lost, Missed};
 use rcu_watch_core::units::{CpuId, ProbeId};
 
 use super::RunningProbe;
-use crate::bpf::{BpfError, ProbeCounters, Programs};
+use crate::bpf::{BpfError, OwnPrograms, ProbeCounters};
 
 fn symbol_of(probes: &[RunningProbe], id: ProbeId) -> String {
     let running = probes.iter().find(|running| running.id == id);
@@ -35,7 +35,7 @@ impl Books {
     ///
     /// # Errors
     /// Where the kernel does not give them.
-    pub fn update(&mut self, programs: &Programs, probes: &[RunningProbe]) -> Result<(), BpfError> {
+    pub fn update(&mut self, programs: &OwnPrograms, probes: &[RunningProbe]) -> Result<(), BpfError> {
         for running in probes {
             for (cpu, counters) in programs.counters(running.id)? {
                 if counters != ProbeCounters::default() {
@@ -109,7 +109,7 @@ impl Books {
     /// Where the kernel does not tell.
     pub fn newly_missed(
         &mut self,
-        programs: &Programs,
+        programs: &OwnPrograms,
         probes: &[RunningProbe],
     ) -> Result<Vec<Missed>, BpfError> {
         let mut missed = Vec::new();

@@ -16,7 +16,7 @@ use rcu_watch_core::report::header::{ChosenProbe, PlannedPoint, Proof};
 use rcu_watch_core::report::{LivepatchReport, Message, PlanChange, ProbeError};
 use rcu_watch_core::units::ProbeId;
 
-use super::{RunningProbe, Session};
+use super::{RunningProbe, Session, attach_site};
 use crate::clock;
 use crate::kernel::attribution::{OwnKprobes, Site};
 use crate::kernel::facts::ask::Running;
@@ -226,7 +226,8 @@ impl Session {
             return self.tell_plan(row, &site.handlers, None, "handlers appeared, and no probe can be there");
         };
         self.announce(planned.probe.mechanism, &planned.probe.symbol);
-        let attached = self.programs.attach(planned.probe.point, planned.probe.mechanism, planned.place());
+        let attached =
+            self.programs.attach(planned.probe.point, planned.probe.mechanism, attach_site(&planned));
         let probe = planned.probe;
         match attached {
             Ok(id) => {

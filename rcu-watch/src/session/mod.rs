@@ -31,9 +31,11 @@ use rcu_watch_core::units::{CpuId, Nanos, ProbeId};
 use symbols::Symbols;
 use watch::Watch;
 
-use crate::bpf::{Programs, Reader};
+use crate::bpf::attach::AttachSite;
+use crate::bpf::{OwnPrograms, Reader};
 use crate::cli::args::Format;
 use crate::clock;
+use crate::kernel::plan::PlannedProbe;
 use crate::recording::Recorder;
 use crate::sink::Stream;
 
@@ -44,9 +46,14 @@ pub struct RunningProbe {
     pub probe: Probe,
 }
 
+/// Where a probe of the plan is to sit.
+fn attach_site(planned: &PlannedProbe) -> AttachSite<'_> {
+    AttachSite { symbol: &planned.probe.symbol, offset: planned.offset, type_id: planned.type_id }
+}
+
 /// A run that is under way.
 pub struct Session {
-    programs: Programs,
+    programs: OwnPrograms,
     reader: Reader,
     pipeline: Pipeline,
     books: Books,

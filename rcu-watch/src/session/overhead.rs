@@ -18,7 +18,7 @@ use rcu_watch_core::units::{CpuId, Nanos, ProbeId};
 
 use super::budget::{Budget, Change, Load, Worth};
 use super::{RunningProbe, Session};
-use crate::bpf::Programs;
+use crate::bpf::OwnPrograms;
 use crate::cli::args::WatchpointMode;
 use crate::clock;
 
@@ -67,7 +67,7 @@ impl Overhead {
 
     /// Run time of a probe's program since this was last asked; `None` where the kernel does not count it, or where
     /// the program is another probe's too.
-    fn run_time_since(&mut self, probe: ProbeId, programs: &Programs) -> Option<u64> {
+    fn run_time_since(&mut self, probe: ProbeId, programs: &OwnPrograms) -> Option<u64> {
         if matches!(probe.0, slot::EQS_ENTER | slot::EQS_EXIT) {
             return None;
         }

@@ -18,8 +18,8 @@ use super::overhead::Overhead;
 use super::refusal::refuse_if_unsupported;
 use super::symbols::Symbols;
 use super::watch::Watch;
-use super::{RunningProbe, Session, proof};
-use crate::bpf::{BpfError, Programs, Reader, StreamOptions};
+use super::{RunningProbe, Session, attach_site, proof};
+use crate::bpf::{BpfError, OwnPrograms, Reader, StreamOptions};
 use crate::cli::args::{StreamKind, WatchArgs};
 use crate::cli::exit::Unsupported;
 use crate::clock;
@@ -142,14 +142,14 @@ pub fn calibrate(facts: &Facts, cpus: &[CpuId]) -> Result<(Layout, Calibration)>
     Ok((layout, calibration))
 }
 
-pub(crate) type Loaded = (Programs, Reader, Calibration);
+pub(crate) type Loaded = (OwnPrograms, Reader, Calibration);
 
 fn load_once(
     layout: &Layout,
     options: StreamOptions,
     cpus: &[CpuId],
 ) -> Result<Result<Loaded, Contradiction>> {
-    let (mut programs, reader) = Programs::load(layout.state, options).map_err(refused)?;
+    let (mut programs, reader) = OwnPrograms::load(layout.state, options).map_err(refused)?;
     let samples =
         programs.sample(cpus, |sample| calibrate::is_eqs(&layout.state, sample)).map_err(refused)?;
     Ok(calibrate::judge(&layout.state, &samples).map(|calibration| (programs, reader, calibration)))
@@ -208,13 +208,13 @@ impl Session {
         let mut unseen = Vec::new();
         let by_type =
             |planned: &&PlannedProbe| matches!(planned.probe.mechanism, Mechanism::Fentry | Mechanism::Fexit);
-        self.programs.expect(plan.probes.iter().filter(by_type).map(PlannedProbe::place));
+        self.programs.expect(plan.probes.iter().filter(by_type).map(attach_site));
         let attached: Vec<Attachment> = plan
             .probes
             .iter()
             .map(|planned| {
                 let Probe { point, mechanism, symbol, .. } = &planned.probe;
-                let result = self.programs.attach(*point, *mechanism, planned.place());
+                let result = self.programs.attach(*point, *mechanism, attach_site(planned));
                 if let Ok(id) = result {
                     self.pipeline.set_probe(id, planned.probe.clone());
                     self.probes.push(RunningProbe { id, probe: planned.probe.clone() });

@@ -1,7 +1,5 @@
 //! The end of a run: everything detached, the last records taken, the books closed, the verdict.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use rcu_watch_common::slot;
 use rcu_watch_core::finding::RuleId;
@@ -19,9 +17,6 @@ use super::{Session, coverage};
 use crate::cli::exit::{self, Exit};
 use crate::cli::value::{FailOn, Requirement};
 use crate::clock;
-
-/// A program that was running when it was detached is done by then.
-const SETTLE: Duration = Duration::from_millis(20);
 
 /// How a run is to be judged.
 #[derive(Clone, Debug)]
@@ -44,9 +39,9 @@ impl Session {
         self.programs.close_watchpoints();
         // Nothing is counted from here on, however long it takes until everything is detached.
         let stopped = self.programs.stop_counting();
-        let grace = self.programs.detach_all()?;
+        self.programs.detach_all()?;
         stopped?;
-        std::thread::sleep(grace.max(SETTLE));
+        self.programs.settle();
         self.reader.take_kept(self.programs.kept()?);
         while told.is_ok() && self.drain(usize::MAX)? > 0 {}
         told = told.and_then(|()| self.tell_losses());

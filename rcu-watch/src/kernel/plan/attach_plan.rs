@@ -5,7 +5,6 @@ use rcu_watch_core::report::header::Transport;
 use rcu_watch_core::report::header::{BlindSpot, ChosenProbe, PassedOver, PlannedPoint, Proof};
 use rcu_watch_core::units::{CpuId, ProbeId};
 
-use crate::bpf::attach::Place;
 use crate::kernel::read::support::Reason;
 
 /// A probe to attach.
@@ -21,13 +20,6 @@ pub struct PlannedProbe {
     pub module: Option<String>,
     /// Every run exercises it: when it stays silent, something is wrong.
     pub is_exercised: bool,
-}
-
-impl PlannedProbe {
-    #[must_use]
-    pub fn place(&self) -> Place<'_> {
-        Place { symbol: &self.probe.symbol, offset: self.offset, type_id: self.type_id }
-    }
 }
 
 /// A point, and the probe that was chosen for it.

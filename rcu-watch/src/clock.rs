@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rcu_watch_core::units::Nanos;
+use rcu_watch_core::units::{Nanos, RealtimeOffset};
 
 fn read(clock: libc::clockid_t) -> Nanos {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -21,9 +21,10 @@ pub fn now() -> Nanos {
 
 /// What to add to [`now`] to have nanoseconds since 1970.
 #[must_use]
-pub fn realtime_offset_ns() -> i128 {
+pub fn realtime_offset() -> RealtimeOffset {
     let monotonic = now();
-    i128::from(read(libc::CLOCK_REALTIME).0) - i128::from(monotonic.0)
+    // Either clock has 292 years before its nanoseconds leave 63 bits.
+    RealtimeOffset(read(libc::CLOCK_REALTIME).0.wrapping_sub(monotonic.0).cast_signed())
 }
 
 /// What this process has cost up to now.

@@ -70,7 +70,7 @@ impl Corpus {
         }
         recorder.end(&End {
             ts_ns: Nanos(count),
-            elapsed_ns: count.to_string(),
+            elapsed_ns: Nanos(count),
             books: Vec::new(),
             missed: 0,
             unmet: Vec::new(),

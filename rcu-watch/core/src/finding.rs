@@ -1,11 +1,12 @@
 //! Rule ids, severities and verdicts.
 
+use alloc::borrow::Cow;
 use core::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize, de};
 
 /// How bad a finding is; ordered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -79,6 +80,14 @@ impl fmt::Display for RuleId {
 impl Serialize for RuleId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.code())
+    }
+}
+
+impl<'de> Deserialize<'de> for RuleId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let code = Cow::<str>::deserialize(deserializer)?;
+        let rule = Self::ALL.iter().copied().find(|rule| rule.code() == code);
+        rule.ok_or_else(|| de::Error::invalid_value(de::Unexpected::Str(&code), &"the id of a rule"))
     }
 }
 

@@ -50,15 +50,6 @@ impl Vantage {
             Mechanism::KprobeInt3 => of_int3_kprobe(kernel, &snapshot.rcu),
         }
     }
-
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Exception(_) => "exception",
-            Self::Ambiguous => "ambiguous",
-        }
-    }
 }
 
 /// A kprobe off an ftrace site is int3 until the kernel optimises it to a jump, and again when a neighbour is

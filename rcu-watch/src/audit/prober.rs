@@ -386,7 +386,7 @@ impl Sums {
                     _ => (RuleCoverage::Judged, None),
                 };
                 let reason = reason.map(str::to_owned);
-                RuleStatus { rule, name: rule.name(), status, reason, count: count.fired }
+                RuleStatus { rule, name: rule.name().into(), status, reason, count: count.fired }
             })
             .collect()
     }

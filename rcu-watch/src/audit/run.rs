@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rcu_watch_core::report::Message;
-use rcu_watch_core::report::audit::{AuditTotals, AuditVerdict, AuditedFunction, Observed};
+use rcu_watch_core::report::audit::{AuditTotals, AuditVerdict, AuditWay, AuditedFunction, Observed};
 use rcu_watch_core::report::header::Header;
-use rcu_watch_core::report::summary::{Cost, RunVerdict, Summary};
-use rcu_watch_core::units::CpuId;
+use rcu_watch_core::report::summary::{Cost, EndedBy, RunVerdict, Summary};
+use rcu_watch_core::units::{CpuId, Nanos};
 
 use super::consent;
 use super::prober::{BATCH, Probed, Prober, Way};
@@ -322,7 +322,7 @@ impl Audit<'_> {
             eqs_entries: traced.eqs_entries,
             traced_calls: traced.calls,
             gaps: traced.gaps,
-            way: if traced.closed.is_some() { "candidates" } else { "function_tracer" },
+            way: if traced.closed.is_some() { AuditWay::Candidates } else { AuditWay::FunctionTracer },
         };
         let ended = self.stop.is_asked();
         let mut reasons = self.prober.sums.doubts();
@@ -352,7 +352,7 @@ impl Audit<'_> {
             .chain([Message::AuditTotals(totals)])
             .try_for_each(|message| self.stream.send(clock::now(), None, message));
         let verdict = exit::judge(self.stream.worst(), self.args.verdict.fail_on, !reasons.is_empty());
-        let ended_by = if ended { "signal" } else { "end_of_audit" };
+        let ended_by = if ended { EndedBy::Signal } else { EndedBy::EndOfAudit };
         let Self { stream, prober, args, .. } = self;
         told.map_err(anyhow::Error::new)
             .and_then(|()| conclude(stream, &prober, verdict, reasons, started, ended_by, args.output.format))
@@ -367,7 +367,7 @@ pub(crate) fn conclude(
     verdict: RunVerdict,
     reasons: Vec<String>,
     started: u64,
-    ended_by: &'static str,
+    ended_by: EndedBy,
     format: Format,
 ) -> Result<Exit> {
     let exit = Exit::of_run(verdict, false).in_format(format);
@@ -377,7 +377,7 @@ pub(crate) fn conclude(
         verdict,
         exit_code: exit.code(),
         reasons,
-        elapsed_ns: clock::now().0.saturating_sub(started).to_string(),
+        elapsed_ns: Nanos(clock::now().0.saturating_sub(started)),
         ended_by,
         totals: sums.totals,
         findings: sums.findings.clone(),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use rcu_watch_core::report::audit::{CheckAnswer, CheckedFunction};
-use rcu_watch_core::report::summary::RunVerdict;
+use rcu_watch_core::report::summary::{EndedBy, RunVerdict};
 use rcu_watch_core::report::{Baseline, Message};
 
 use super::answer::{Known, answer, known, refuses, symbols};
@@ -152,7 +152,7 @@ pub fn run(args: &CheckArgs) -> Result<Exit> {
         (false, false) if !plan.refusals.is_empty() && !args.no_probe => RunVerdict::Unsupported,
         (false, false) => RunVerdict::Inconclusive,
     };
-    let ended_by = if stop.is_asked() { "signal" } else { "end_of_check" };
+    let ended_by = if stop.is_asked() { EndedBy::Signal } else { EndedBy::EndOfCheck };
     match prober {
         Some(prober) => conclude(stream, &prober, verdict, reasons, started.0, ended_by, args.output.format),
         None => {

@@ -12,9 +12,11 @@ use rcu_watch_core::fold::fingerprint;
 use rcu_watch_core::probe::{Mechanism, Point, Probe};
 use rcu_watch_core::report::finding::{FindingReport, Frame, TaskReport};
 use rcu_watch_core::report::header::{Clock, Header, Kernel};
-use rcu_watch_core::report::summary::{Cost, FindingTotal, RuleCoverage, RuleStatus, Summary, Totals};
+use rcu_watch_core::report::summary::{
+    Cost, EndedBy, FindingTotal, RuleCoverage, RuleStatus, Summary, Totals,
+};
 use rcu_watch_core::report::{Message, Repeat, SCHEMA};
-use rcu_watch_core::units::Nanos;
+use rcu_watch_core::units::{Nanos, RealtimeOffset};
 
 use crate::cli::args::DmesgArgs;
 use crate::cli::exit::{Exit, Unsupported, judge};
@@ -59,8 +61,8 @@ pub fn run(args: &DmesgArgs) -> Result<Exit> {
         verdict,
         exit_code: exit.code(),
         reasons: Vec::new(),
-        elapsed_ns: "0".to_owned(),
-        ended_by: "end_of_file",
+        elapsed_ns: Nanos(0),
+        ended_by: EndedBy::EndOfFile,
         totals: Totals::default(),
         findings,
         rules,
@@ -181,7 +183,7 @@ fn status(rule: RuleId, findings: &[FindingTotal]) -> RuleStatus {
         0 => (RuleCoverage::Blind, Some("a kernel log does not show it")),
         _ => (RuleCoverage::Judged, None),
     };
-    RuleStatus { rule, name: rule.name(), status, reason: reason.map(str::to_owned), count }
+    RuleStatus { rule, name: rule.name().into(), status, reason: reason.map(str::to_owned), count }
 }
 
 fn fingerprint_of(splat: &Splat) -> String {
@@ -207,7 +209,7 @@ fn finding(splat: &Splat, id: u32, fingerprint: String) -> FindingReport {
     FindingReport {
         id,
         rule: splat.rule,
-        name: splat.rule.name(),
+        name: splat.rule.name().into(),
         severity: splat.severity,
         because: splat.because.clone(),
         function: splat.function.clone(),
@@ -229,13 +231,13 @@ fn finding(splat: &Splat, id: u32, fingerprint: String) -> FindingReport {
 fn header() -> Header {
     Header {
         schema: SCHEMA,
-        tool: "rcu-watch",
-        version: env!("CARGO_PKG_VERSION"),
+        tool: "rcu-watch".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
         command: "dmesg".to_owned(),
         host: String::new(),
         boot_id: String::new(),
         kernel: Kernel { release: String::new(), machine: String::new() },
-        clock: Clock { name: "kernel log", realtime_offset_ns: "0".to_owned() },
+        clock: Clock { name: "kernel log".into(), realtime_offset_ns: RealtimeOffset(0) },
         layout: None,
         transport: None,
         cpus: Vec::new(),

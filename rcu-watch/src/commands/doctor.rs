@@ -2,9 +2,9 @@
 //! do about what is missing. Where the programs load, the layout is calibrated too; nothing stays attached.
 
 use anyhow::{Result, bail};
-use rcu_watch_core::report::check::{Check, CheckState};
+use rcu_watch_core::report::check::{Check, CheckGroup, CheckState};
 use rcu_watch_core::report::header::Proof;
-use rcu_watch_core::report::summary::RunVerdict;
+use rcu_watch_core::report::summary::{EndedBy, RunVerdict};
 use rcu_watch_core::report::{Baseline, Message};
 
 use crate::bpf::watchpoint::try_own;
@@ -59,7 +59,7 @@ pub fn run(args: &DoctorArgs) -> Result<Exit> {
         (CheckState::Unknown, "not tried: see what says NO".to_owned(), None)
     };
     checks.push(Check {
-        group: "state",
+        group: CheckGroup::State,
         name: "calibration".to_owned(),
         state,
         detail,
@@ -74,7 +74,7 @@ pub fn run(args: &DoctorArgs) -> Result<Exit> {
     let mut summary = refusal(reasons);
     summary.verdict = if exit == Exit::Clean { RunVerdict::Clean } else { RunVerdict::Unsupported };
     summary.exit_code = exit.code();
-    summary.ended_by = "diagnosis";
+    summary.ended_by = EndedBy::Diagnosis;
     stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
     stream.finish()?;
     Ok(exit)

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use rcu_watch_core::report::header::Proof;
-use rcu_watch_core::report::summary::RunVerdict;
+use rcu_watch_core::report::summary::{EndedBy, RunVerdict};
 use rcu_watch_core::report::{Baseline, Message};
 
 use crate::cli::args::ProbesArgs;
@@ -34,7 +34,7 @@ pub fn run(args: &ProbesArgs) -> Result<Exit> {
         (true, true) => RunVerdict::Clean,
     };
     summary.exit_code = Exit::Clean.code();
-    summary.ended_by = "plan";
+    summary.ended_by = EndedBy::Plan;
     stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
     stream.finish()?;
     Ok(Exit::Clean)

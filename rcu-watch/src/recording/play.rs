@@ -11,7 +11,7 @@ use rcu_watch_core::finding::RuleId;
 use rcu_watch_core::pipeline::{Finding, Listener, Pipeline};
 use rcu_watch_core::recording::part::{End, Names, Planned, Said, Start};
 use rcu_watch_core::recording::{Frame, Frames, Part, ReadError};
-use rcu_watch_core::report::summary::{Book, Cost, Followed, Summary, Totals};
+use rcu_watch_core::report::summary::{Book, Cost, EndedBy, Followed, Summary, Totals};
 use rcu_watch_core::report::{FindingReport, Message, ProbeError, Repeat};
 use rcu_watch_core::rules::Hit;
 use rcu_watch_core::units::Nanos;
@@ -168,7 +168,7 @@ fn finish(
     }
     let end = end.unwrap_or(End {
         ts_ns: player.now,
-        elapsed_ns: "0".to_owned(),
+        elapsed_ns: Nanos(0),
         books: Vec::new(),
         missed: 0,
         unmet: Vec::new(),
@@ -202,7 +202,7 @@ fn finish(
         exit_code: exit.code(),
         reasons,
         elapsed_ns: end.elapsed_ns,
-        ended_by: "end_of_file",
+        ended_by: EndedBy::EndOfFile,
         totals,
         findings: summary::findings(&pipeline, 0, |rule| terms.filter.tells(rule)),
         rules: coverage::report(&pipeline),
@@ -249,7 +249,7 @@ mod tests {
     use rcu_watch_core::report::plan::Event;
     use rcu_watch_core::report::{Baseline, Envelope, LivepatchReport};
     use rcu_watch_core::snapshot::{RcuState, Snapshot, Task};
-    use rcu_watch_core::units::{Address, Counter, CpuId, PreemptCount, ProbeId, StateWord};
+    use rcu_watch_core::units::{Address, Counter, CpuId, PreemptCount, ProbeId, RealtimeOffset, StateWord};
 
     #[derive(Clone, Default)]
     struct Heard(Rc<RefCell<Vec<serde_json::Value>>>);
@@ -374,7 +374,7 @@ mod tests {
                 release: "6.1".to_owned(),
                 machine: "x86_64".to_owned(),
             },
-            realtime_offset_ns: "7".to_owned(),
+            realtime_offset_ns: RealtimeOffset(7),
             layout: None,
             cpus: vec![CpuId(0)],
             plan: Vec::new(),
@@ -392,7 +392,7 @@ mod tests {
         }
         let end = End {
             ts_ns: Nanos(9999),
-            elapsed_ns: "9998".to_owned(),
+            elapsed_ns: Nanos(9998),
             books: Vec::new(),
             missed: 0,
             unmet: Vec::new(),

@@ -76,7 +76,7 @@ pub fn report(pipeline: &Pipeline) -> Vec<RuleStatus> {
                 let status = if nobody { RuleCoverage::NotExercised } else { RuleCoverage::Blind };
                 (status, Some(remedy(rule).to_owned()))
             };
-            RuleStatus { rule, name: rule.name(), status, reason, count: count.fired }
+            RuleStatus { rule, name: rule.name().into(), status, reason, count: count.fired }
         })
         .collect()
 }

@@ -183,7 +183,7 @@ impl Session {
         let bpf_seconds = self.bpf_run_seconds();
         let cpus = self.cpus.len().max(1) as f64;
         Ok(Heartbeat {
-            elapsed_ns: elapsed.to_string(),
+            elapsed_ns: Nanos(elapsed),
             checkpoints: hits(|point| point == Point::Checkpoint),
             handler_calls: hits(|point| matches!(point, Point::PatchedFunction | Point::FtraceFunction)),
             idle_entries: hits(|point| point == Point::EqsEnter),

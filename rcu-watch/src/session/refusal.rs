@@ -3,7 +3,8 @@
 use anyhow::Error;
 use rcu_watch_core::report::Message;
 use rcu_watch_core::report::header::Header;
-use rcu_watch_core::report::summary::{Cost, RunVerdict, Summary, Totals};
+use rcu_watch_core::report::summary::{Cost, EndedBy, RunVerdict, Summary, Totals};
+use rcu_watch_core::units::Nanos;
 
 use crate::cli::args::Format;
 use crate::cli::exit::{Exit, Unsupported};
@@ -47,8 +48,8 @@ pub fn refusal(reasons: Vec<String>) -> Summary {
         verdict: RunVerdict::Unsupported,
         exit_code: Exit::Unsupported.code(),
         reasons,
-        elapsed_ns: "0".to_owned(),
-        ended_by: "refusal",
+        elapsed_ns: Nanos(0),
+        ended_by: EndedBy::Refusal,
         totals: Totals::default(),
         findings: Vec::new(),
         rules: Vec::new(),
@@ -71,7 +72,7 @@ mod tests {
     use crate::sink::json::Json;
     use rcu_watch_core::report::header::{Clock, Kernel};
     use rcu_watch_core::report::{Baseline, SCHEMA};
-    use rcu_watch_core::units::Nanos;
+    use rcu_watch_core::units::RealtimeOffset;
 
     #[derive(Clone, Default)]
     struct Written(Rc<RefCell<Vec<u8>>>);
@@ -89,13 +90,13 @@ mod tests {
     fn header() -> Header {
         Header {
             schema: SCHEMA,
-            tool: "rcu-watch",
-            version: "0",
+            tool: "rcu-watch".into(),
+            version: "0".into(),
             command: "watch".to_owned(),
             host: String::new(),
             boot_id: String::new(),
             kernel: Kernel { release: String::new(), machine: String::new() },
-            clock: Clock { name: "CLOCK_MONOTONIC", realtime_offset_ns: Nanos(0).to_string() },
+            clock: Clock { name: "CLOCK_MONOTONIC".into(), realtime_offset_ns: RealtimeOffset(0) },
             layout: None,
             transport: None,
             cpus: Vec::new(),

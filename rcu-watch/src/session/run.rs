@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rcu_watch_core::report::summary::EndedBy;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,29 +25,6 @@ const STATUS: Duration = Duration::from_secs(1);
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Records taken before anything else gets its turn.
 const BATCH: usize = 4096;
-
-/// Why a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndedBy {
-    Duration,
-    Limit,
-    Signal,
-    Command,
-    ClosedPipe,
-}
-
-impl EndedBy {
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Duration => "duration",
-            Self::Limit => "limit",
-            Self::Signal => "signal",
-            Self::Command => "command",
-            Self::ClosedPipe => "closed_pipe",
-        }
-    }
-}
 
 /// Runs until the time is up, enough was found, a signal came, the command ended or nobody reads any more.
 ///

@@ -311,13 +311,13 @@ impl Session {
 pub fn header_of(facts: &Facts, plan: &AttachPlan, command: &str) -> Header {
     Header {
         schema: SCHEMA,
-        tool: "rcu-watch",
-        version: env!("CARGO_PKG_VERSION"),
+        tool: "rcu-watch".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
         command: command.to_owned(),
         host: facts.host.clone(),
         boot_id: facts.boot_id.clone(),
         kernel: Kernel { release: facts.release.clone(), machine: facts.machine.clone() },
-        clock: Clock { name: "CLOCK_MONOTONIC", realtime_offset_ns: clock::realtime_offset_ns().to_string() },
+        clock: Clock { name: "CLOCK_MONOTONIC".into(), realtime_offset_ns: clock::realtime_offset() },
         layout: None,
         transport: plan.refusals.is_empty().then_some(plan.transport),
         cpus: plan.cpus.clone(),

@@ -8,11 +8,10 @@ use rcu_watch_core::probe::Point;
 use rcu_watch_core::recording::part::End;
 use rcu_watch_core::report::Message;
 use rcu_watch_core::report::summary::{
-    CommandStatus, Cost, FindingTotal, Followed, GuardTotal, RuleCoverage, RuleStatus, Summary,
+    CommandStatus, Cost, EndedBy, FindingTotal, Followed, GuardTotal, RuleCoverage, RuleStatus, Summary,
 };
-use rcu_watch_core::units::{CpuId, ProbeId};
+use rcu_watch_core::units::{CpuId, Nanos, ProbeId};
 
-use super::run::EndedBy;
 use super::{Session, coverage};
 use crate::cli::exit::{self, Exit};
 use crate::cli::value::{FailOn, Requirement};
@@ -31,7 +30,7 @@ impl Session {
     /// # Errors
     /// Where the kernel does not give the counters; not where nobody reads the summary.
     pub fn finish(mut self, ended_by: EndedBy, terms: &Terms, child: Option<CommandStatus>) -> Result<Exit> {
-        let elapsed_ns = clock::now().0.saturating_sub(self.started.0);
+        let elapsed_ns = Nanos(clock::now().0.saturating_sub(self.started.0));
         // Run time and skipped runs can only be asked of programs that are still attached.
         let mut told = self.tell_losses();
         let bpf_run_seconds = self.bpf_run_seconds();
@@ -89,8 +88,8 @@ impl Session {
             verdict,
             exit_code: exit.in_format(self.format).code(),
             reasons,
-            elapsed_ns: elapsed_ns.to_string(),
-            ended_by: ended_by.name(),
+            elapsed_ns,
+            ended_by,
             totals,
             findings: findings(pipeline, 0, |rule| self.filter.tells(rule)),
             rules,
@@ -110,7 +109,7 @@ impl Session {
         let recorded = self.recorder.take().map(|recorder| {
             recorder.end(&End {
                 ts_ns: clock::now(),
-                elapsed_ns: summary.elapsed_ns.clone(),
+                elapsed_ns: summary.elapsed_ns,
                 books: summary.books.clone(),
                 missed: summary.totals.missed,
                 unmet,
@@ -206,7 +205,7 @@ pub fn findings(pipeline: &Pipeline, first_id: u32, tells: impl Fn(RuleId) -> bo
 pub fn guards(pipeline: &Pipeline) -> Vec<GuardTotal> {
     let counts = pipeline.guard_counts().iter();
     counts
-        .map(|count| GuardTotal { guard: count.guard.name(), protects: count.protects, fails: count.fails })
+        .map(|count| GuardTotal { guard: count.guard, protects: count.protects, fails: count.fails })
         .collect()
 }
 

@@ -13,7 +13,7 @@ use rcu_watch_core::model::generation::Generation;
 use rcu_watch_core::model::kernel::TextMap;
 use rcu_watch_core::probe::Mechanism;
 use rcu_watch_core::report::header::BlindSpot;
-use rcu_watch_core::report::transition::{Balance, Transitions};
+use rcu_watch_core::report::transition::{Balance, BalanceKind, Transitions};
 use rcu_watch_core::report::{Message, ProbeError};
 use rcu_watch_core::snapshot::Snapshot;
 use rcu_watch_core::units::{CpuId, ProbeId};
@@ -227,9 +227,9 @@ impl Session {
             writes,
             windows: self.watch.windows,
             balance: vec![
-                balance("idle", Cause::IdleEnter, Cause::IdleExit),
-                balance("irq", Cause::IrqEnter, Cause::IrqExit),
-                balance("user", Cause::UserEnter, Cause::UserExit),
+                balance(BalanceKind::Idle, Cause::IdleEnter, Cause::IdleExit),
+                balance(BalanceKind::Irq, Cause::IrqEnter, Cause::IrqExit),
+                balance(BalanceKind::User, Cause::UserEnter, Cause::UserExit),
             ],
             momentary: causes.of(Cause::Momentary),
             unknown: causes.of(Cause::Unknown),

@@ -4,6 +4,7 @@
 
 use std::io;
 
+use rcu_watch_core::report::finding::VantageReport;
 use rcu_watch_core::rules::Hit;
 
 /// Appends the line of one record.
@@ -28,7 +29,7 @@ pub(super) fn snapshot(out: &mut Vec<u8>, seq: u64, hit: &Hit<'_>, cpu_seq: u64)
     number(out, b"", hit.depth.unsigned_abs());
     hex(out, b"},\"P\":\"", rcu.preempt_count.0);
     truth(out, b"\",\"watching\":", hit.watching);
-    name(out, b",\"vantage\":\"", hit.vantage.name());
+    name(out, b",\"vantage\":\"", VantageReport::from(hit.vantage).name());
     truth(out, b"\",\"underlying_watching\":", hit.under_watching);
     if let Some(context) = hit.context {
         name(out, b",\"context\":\"", context.name());

@@ -3,6 +3,7 @@
 //! The sink keeps the counts; one thread answers scrapes, one after the other, each within a second. It never
 //! answers anything but the metrics, and listens on the loopback device unless told otherwise.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
@@ -24,7 +25,7 @@ const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-
 
 #[derive(Debug, Default)]
 struct Counts {
-    version: &'static str,
+    version: Cow<'static, str>,
     kernel: String,
     findings: BTreeMap<RuleId, u64>,
     /// Records by point: what was seen of each transition.
@@ -71,7 +72,7 @@ impl Sink for Metrics {
     fn message(&mut self, envelope: &Envelope) -> io::Result<()> {
         self.update(|counts| match &envelope.message {
             Message::Header(header) => {
-                counts.version = header.version;
+                counts.version.clone_from(&header.version);
                 counts.kernel.clone_from(&header.kernel.release);
             }
             Message::Finding(finding) => *counts.findings.entry(finding.rule).or_default() += 1,
@@ -109,7 +110,7 @@ fn render(counts: &Counts) -> String {
         }
     };
     let one = |value: u64| [(String::new(), value.to_string())];
-    let build = format!("{{version=\"{}\",kernel=\"{}\"}}", escape(counts.version), escape(&counts.kernel));
+    let build = format!("{{version=\"{}\",kernel=\"{}\"}}", escape(&counts.version), escape(&counts.kernel));
     family(
         "build",
         "info",
@@ -261,7 +262,7 @@ mod tests {
 
     #[test]
     fn every_sample_has_its_family_declared_before() {
-        let text = render(&Counts { version: "1", kernel: "a\"b".into(), ..Counts::default() });
+        let text = render(&Counts { version: "1".into(), kernel: "a\"b".into(), ..Counts::default() });
         let mut family = "";
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# TYPE ") {

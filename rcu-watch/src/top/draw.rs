@@ -42,7 +42,7 @@ pub fn draw(frame: &mut Frame<'_>, picture: &Picture, view: &View) {
 
 fn title(picture: &Picture, view: &View) -> Vec<Line<'static>> {
     let now = &picture.now;
-    let seconds = now.elapsed_ns.parse::<u64>().unwrap_or(0) / 1_000_000_000;
+    let seconds = now.elapsed_ns.0 / 1_000_000_000;
     let (state, style) = match picture {
         Picture { ended: Some(why), .. } => (format!("ended: {why}"), Style::new()),
         _ if view.paused => ("paused".to_owned(), Style::new().fg(Color::Yellow)),
@@ -164,11 +164,11 @@ fn guards(picture: &Picture) -> Vec<Line<'static>> {
     if guards.is_empty() {
         return vec![Line::from("no break yet that a guard could have prevented")];
     }
-    let width = guards.iter().map(|(guard, ..)| guard.len()).max().unwrap_or(0);
+    let width = guards.iter().map(|(guard, ..)| guard.name().len()).max().unwrap_or(0);
     guards
         .into_iter()
         .map(|(guard, protects, all)| {
-            Line::from(format!("{guard:width$}  would have protected {protects} of {all}"))
+            Line::from(format!("{:width$}  would have protected {protects} of {all}", guard.name()))
         })
         .collect()
 }

@@ -6,6 +6,7 @@ use rcu_watch_core::Seen;
 use rcu_watch_core::finding::{RuleId, Severity};
 use rcu_watch_core::report::header::{BlindSpot, HandledSite, PlannedPoint};
 use rcu_watch_core::report::{Envelope, FindingReport, Header, Heartbeat, Message, PlanChange};
+use rcu_watch_core::rules::guard::Guard;
 use rcu_watch_core::units::{CpuId, Nanos};
 
 use crate::top::strip::Strip;
@@ -42,7 +43,7 @@ pub struct Kind {
     pub count: u64,
     pub last: Nanos,
     /// By guard: whether it would have protected a handler.
-    pub guards: Vec<(String, bool)>,
+    pub guards: Vec<(Guard, bool)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,7 +82,7 @@ impl Picture {
                 self.note(format!("missed {} runs of {}", missed.count, missed.symbol));
             }
             Message::ProbeError(error) => self.note(format!("{}: {}", error.symbol, error.error)),
-            Message::Summary(summary) => self.ended = Some(summary.ended_by.to_owned()),
+            Message::Summary(summary) => self.ended = Some(summary.ended_by.name().to_owned()),
             _ => {}
         }
     }
@@ -109,7 +110,7 @@ impl Picture {
             handlers: handlers.join(", "),
             count: 1,
             last: ts,
-            guards: finding.guards.iter().map(|guard| (guard.guard.to_owned(), guard.protects)).collect(),
+            guards: finding.guards.iter().map(|guard| (guard.guard, guard.protects)).collect(),
         });
     }
 
@@ -136,8 +137,7 @@ impl Picture {
 
     /// How it goes; `taken`: no record from before is still on its way.
     pub fn status(&mut self, taken: Nanos, now: &Heartbeat) {
-        let ns = |beat: &Heartbeat| beat.elapsed_ns.parse::<u64>().unwrap_or(0);
-        let passed = ns(now).saturating_sub(ns(&self.now));
+        let passed = now.elapsed_ns.0.saturating_sub(self.now.elapsed_ns.0);
         if passed > 0 {
             let rate = |new: u64, old: u64| new.saturating_sub(old) as f64 * 1e9 / passed as f64;
             self.rates = Rates {
@@ -162,15 +162,15 @@ impl Picture {
 
     /// For each guard of the thread: hits that it would have protected, and all that it was asked of.
     #[must_use]
-    pub fn guards(&self) -> Vec<(&str, u64, u64)> {
-        let mut totals: Vec<(&str, u64, u64)> = Vec::new();
+    pub fn guards(&self) -> Vec<(Guard, u64, u64)> {
+        let mut totals: Vec<(Guard, u64, u64)> = Vec::new();
         for kind in &self.findings {
-            for (guard, protects) in &kind.guards {
-                let index = totals.iter().position(|total| total.0 == guard.as_str()).unwrap_or_else(|| {
+            for &(guard, protects) in &kind.guards {
+                let index = totals.iter().position(|total| total.0 == guard).unwrap_or_else(|| {
                     totals.push((guard, 0, 0));
                     totals.len() - 1
                 });
-                totals[index].1 += if *protects { kind.count } else { 0 };
+                totals[index].1 += if protects { kind.count } else { 0 };
                 totals[index].2 += kind.count;
             }
         }

@@ -1,8 +1,8 @@
 //! A run of before as if it were live, at its own pace: a recording of `rcu-watch record`, or the NDJSON of
 //! `rcu-watch -f json --stream all`.
 //!
-//! A recording goes through the whole pipeline again, into [`Paced`]. Lines are read as data of unknown
-//! origin: what a line does not have is not drawn, and nothing is refused.
+//! A recording goes through the whole pipeline again, into [`Paced`]. A line of a stream that this build cannot
+//! read is passed over.
 
 use std::io::{self, BufRead};
 use std::sync::atomic::Ordering;
@@ -10,17 +10,14 @@ use std::thread;
 use std::time::Duration;
 
 use rcu_watch_core::Seen;
-use rcu_watch_core::finding::{RuleId, Severity};
+use rcu_watch_core::finding::RuleId;
 use rcu_watch_core::probe::Point;
-use rcu_watch_core::report::header::BlindSpot;
-use rcu_watch_core::report::{Envelope, Heartbeat, Message};
+use rcu_watch_core::report::{Envelope, Header, Heartbeat, Message, SnapshotReport};
 use rcu_watch_core::units::{CpuId, Nanos};
-use serde_json::Value;
 
 use crate::sink::Sink;
-use crate::top::picture::{Kind, Picture};
+use crate::top::picture::Picture;
 use crate::top::sink::Shared;
-use crate::top::strip::Strip;
 
 /// The longest wait between two lines: a recording may have pauses that nobody wants to sit through.
 const LONGEST: Duration = Duration::from_secs(2);
@@ -52,30 +49,26 @@ impl Counter {
             return None;
         }
         self.told_ns = elapsed_ns;
-        self.beat.elapsed_ns = elapsed_ns.to_string();
+        self.beat.elapsed_ns = Nanos(elapsed_ns);
         Some(&self.beat)
     }
 
     /// The recording's own status: it also counts what was not recorded.
-    fn heartbeat(&mut self, data: &Value) -> &Heartbeat {
-        let most = |member: &str, counted: u64| counted.max(count(&data[member]));
+    fn heartbeat(&mut self, told: &Heartbeat) -> &Heartbeat {
+        let counted = &self.beat;
         self.beat = Heartbeat {
-            elapsed_ns: text(&data["elapsed_ns"]).to_owned(),
-            checkpoints: most("checkpoints", self.beat.checkpoints),
-            handler_calls: most("handler_calls", self.beat.handler_calls),
-            idle_entries: most("idle_entries", self.beat.idle_entries),
-            nmis: most("nmis", self.beat.nmis),
-            findings: most("findings", self.beat.findings),
-            lost: most("lost", self.beat.lost),
-            missed: most("missed", self.beat.missed),
-            hits: most("hits", self.beat.hits),
-            record_bytes: most("record_bytes", self.beat.record_bytes),
-            user_cpu_seconds: data["user_cpu_seconds"].as_f64().unwrap_or(0.0),
-            bpf_run_seconds: data["bpf_run_seconds"].as_f64(),
-            user_cost_percent: data["user_cost_percent"].as_f64().unwrap_or(0.0),
-            kernel_cost_percent: data["kernel_cost_percent"].as_f64(),
+            checkpoints: told.checkpoints.max(counted.checkpoints),
+            handler_calls: told.handler_calls.max(counted.handler_calls),
+            idle_entries: told.idle_entries.max(counted.idle_entries),
+            nmis: told.nmis.max(counted.nmis),
+            findings: told.findings.max(counted.findings),
+            lost: told.lost.max(counted.lost),
+            missed: told.missed.max(counted.missed),
+            hits: told.hits.max(counted.hits),
+            record_bytes: told.record_bytes.max(counted.record_bytes),
+            ..told.clone()
         };
-        self.told_ns = self.beat.elapsed_ns.parse().unwrap_or(self.told_ns);
+        self.told_ns = told.elapsed_ns.0;
         &self.beat
     }
 }
@@ -85,8 +78,8 @@ pub fn play(input: impl BufRead, shared: &Shared) -> io::Result<()> {
     let mut last = None;
     let mut counter = Counter::default();
     for line in input.lines() {
-        let Ok(line) = serde_json::from_str::<Value>(&line?) else { continue };
-        let ts = nanos(&line["ts_ns"]);
+        let Ok(Some(envelope)) = Envelope::read(&line?) else { continue };
+        let ts = envelope.ts_ns;
         if let Some(last) = last {
             wait(Duration::from_nanos(ts.0.saturating_sub(last)).min(LONGEST), shared);
         }
@@ -94,9 +87,11 @@ pub fn play(input: impl BufRead, shared: &Shared) -> io::Result<()> {
         if shared.quit.load(Ordering::Relaxed) {
             return Ok(());
         }
-        shared.with(|picture| take(picture, &mut counter, ts, &line));
+        shared.with(|picture| take(picture, &mut counter, &envelope));
     }
-    shared.with(|picture| picture.ended.get_or_insert_with(|| "cut short".to_owned()).truncate(40));
+    shared.with(|picture| {
+        picture.ended.get_or_insert_with(|| "cut short".to_owned());
+    });
     Ok(())
 }
 
@@ -169,117 +164,43 @@ fn wait(mut time: Duration, shared: &Shared) {
 }
 
 /// Takes one line into the picture.
-pub fn take(picture: &mut Picture, counter: &mut Counter, ts: Nanos, line: &Value) {
-    let cpu = line["cpu"].as_u64().and_then(|cpu| u32::try_from(cpu).ok()).map(CpuId);
-    let data = &line["data"];
+pub fn take(picture: &mut Picture, counter: &mut Counter, envelope: &Envelope) {
+    let ts = envelope.ts_ns;
     if let Some(beat) = counter.tick(ts) {
         picture.status(ts, beat);
     }
-    match (text(&line["type"]), cpu) {
-        ("header", _) => {
+    match &envelope.message {
+        Message::Header(header) => {
             *counter = Counter { start: ts, ..Counter::default() };
-            header(picture, data);
+            let replayed = Header { command: "replay".to_owned(), ..Header::clone(header) };
+            return picture.message(&Envelope { message: Message::Header(Box::new(replayed)), ..*envelope });
         }
-        ("snapshot", Some(cpu)) => {
-            let name = text(&data["point"]);
-            if let Some(&point) = Point::ALL.iter().find(|point| point.name() == name) {
-                counter.count(point);
-                snapshot(picture, ts, cpu, point, data);
+        Message::Snapshot(snapshot) => {
+            counter.count(snapshot.point);
+            if let Some(cpu) = envelope.cpu {
+                picture.observe(&seen(ts, cpu, snapshot));
             }
         }
-        ("finding", _) => {
-            counter.beat.findings += 1;
-            finding(picture, ts, cpu, data);
-        }
-        ("repeat", _) => {
-            counter.beat.findings += count(&data["count"]);
-            if let Some(kind) =
-                picture.findings.iter_mut().find(|kind| Some(u64::from(kind.id)) == data["id"].as_u64())
-            {
-                kind.count += count(&data["count"]);
-            }
-        }
-        ("lost", _) => {
-            counter.beat.lost += count(&data["count"]);
-            picture.note(format!("lost {} records of {}", count(&data["count"]), text(&data["symbol"])));
-        }
-        ("missed", _) => {
-            counter.beat.missed += count(&data["count"]);
-            picture.note(format!("missed {} runs of {}", count(&data["count"]), text(&data["symbol"])));
-        }
-        ("heartbeat", _) => picture.status(ts, counter.heartbeat(data)),
-        ("summary", _) => picture.ended = Some(text(&data["ended_by"]).to_owned()),
+        Message::Finding(_) => counter.beat.findings += 1,
+        Message::Repeat(repeat) => counter.beat.findings += repeat.count,
+        Message::Lost(lost) => counter.beat.lost += lost.count,
+        Message::Missed(missed) => counter.beat.missed += missed.count,
+        Message::Heartbeat(told) => picture.status(ts, counter.heartbeat(told)),
         _ => {}
     }
+    picture.message(envelope);
 }
 
-fn header(picture: &mut Picture, data: &Value) {
-    let release = text(&data["kernel"]["release"]);
-    picture.title = format!("{} {} on {release}, replayed", text(&data["tool"]), text(&data["version"]));
-    let cpus = data["cpus"].as_array().into_iter().flatten();
-    picture.cpus =
-        cpus.filter_map(|cpu| Some((CpuId(u32::try_from(cpu.as_u64()?).ok()?), Strip::default()))).collect();
-    let spots = data["blind_spots"].as_array().into_iter().flatten();
-    picture.blind_spots = spots
-        .map(|spot| BlindSpot {
-            what: text(&spot["what"]).to_owned(),
-            reason: text(&spot["reason"]).to_owned(),
-            remedy: spot["remedy"].as_str().map(str::to_owned),
-        })
-        .collect();
-}
-
-fn snapshot(picture: &mut Picture, ts: Nanos, cpu: CpuId, point: Point, data: &Value) {
-    let state = &data["state"];
-    picture.observe(&Seen {
+fn seen(ts: Nanos, cpu: CpuId, snapshot: &SnapshotReport) -> Seen<'_> {
+    Seen {
         ts,
         cpu,
-        point,
-        symbol: text(&data["symbol"]),
-        watching: state["underlying_watching"].as_bool().unwrap_or(true),
-        hardirq: state["hardirq"].as_bool().unwrap_or(false),
-        nmi: state["nmi"].as_bool().unwrap_or(false),
-        pid: u32::try_from(count(&data["task"]["pid"])).unwrap_or(0),
-        arg: text(&data["arg"]).parse().unwrap_or(0),
-    });
-}
-
-fn finding(picture: &mut Picture, ts: Nanos, cpu: Option<CpuId>, data: &Value) {
-    let code = text(&data["rule"]);
-    let Some(&rule) = RuleId::ALL.iter().find(|rule| rule.code() == code) else { return };
-    let severity = match text(&data["severity"]) {
-        "error" => Severity::Error,
-        "warning" => Severity::Warning,
-        _ => Severity::Info,
-    };
-    if let Some(cpu) = cpu {
-        picture.cpus.entry(cpu).or_default().break_seen(ts);
+        point: snapshot.point,
+        symbol: &snapshot.symbol,
+        watching: snapshot.state.underlying_watching,
+        hardirq: snapshot.state.hardirq,
+        nmi: snapshot.state.nmi,
+        pid: snapshot.task.pid,
+        arg: snapshot.arg.0,
     }
-    let handlers = data["handlers"].as_array().into_iter().flatten();
-    let handlers: Vec<_> = handlers.map(|handler| text(&handler["name"])).collect();
-    let guards = data["guards"].as_array().into_iter().flatten();
-    picture.findings.push(Kind {
-        id: u32::try_from(count(&data["id"])).unwrap_or(0),
-        rule,
-        severity,
-        function: text(&data["function"]).to_owned(),
-        handlers: handlers.join(", "),
-        count: 1,
-        last: ts,
-        guards: guards
-            .map(|guard| (text(&guard["guard"]).to_owned(), guard["protects"].as_bool().unwrap_or(false)))
-            .collect(),
-    });
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("")
-}
-
-fn count(value: &Value) -> u64 {
-    value.as_u64().unwrap_or(0)
-}
-
-fn nanos(value: &Value) -> Nanos {
-    Nanos(text(value).parse().unwrap_or(0))
 }

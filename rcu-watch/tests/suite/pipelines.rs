@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use rcu_watch::sink::Stream;
 use rcu_watch::sink::json::Json;
 use rcu_watch_core::report::audit::{AuditVerdict, AuditedFunction};
-use rcu_watch_core::report::check::{Check, CheckState};
+use rcu_watch_core::report::check::{Check, CheckGroup, CheckState};
 use rcu_watch_core::report::{Baseline, Message};
 use rcu_watch_core::units::{CpuId, Nanos};
 
@@ -41,7 +41,7 @@ fn stream() -> Vec<u8> {
     let mut said = sample::broken_run();
     let end = said.len() - 1;
     let check = Check {
-        group: "mechanism",
+        group: CheckGroup::Mechanism,
         name: "fentry".to_owned(),
         state: CheckState::Ok,
         detail: "functions with handlers".to_owned(),

@@ -1,22 +1,26 @@
 //! A short run as messages: one livepatch on `arch_cpu_idle`, some loss, a summary.
 
 use rcu_watch_core::finding::{RuleId, Severity};
+use rcu_watch_core::model::generation::{Base, Context};
 use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism, Point, Reliance};
 use rcu_watch_core::report::finding::{
-    FindingReport, Frame, GuardVerdict, NmiNestingReport, Repeat, StateReport, TaskReport,
+    FindingReport, Frame, GuardVerdict, NmiNestingReport, Repeat, StateReport, TaskReport, VantageReport,
 };
 use rcu_watch_core::report::header::{
     BlindSpot, ChosenProbe, Clock, HandledSite, Header, Kernel, Layout, PassedOver, PlannedPoint, Proof,
 };
 use rcu_watch_core::report::plan::Event;
 use rcu_watch_core::report::summary::{
-    Book, CommandStatus, Cost, FindingTotal, GuardTotal, RuleCoverage, RuleStatus, RunVerdict, Summary,
-    Totals,
+    Book, CommandStatus, Cost, EndedBy, FindingTotal, GuardTotal, RuleCoverage, RuleStatus, RunVerdict,
+    Summary, Totals,
 };
 use rcu_watch_core::report::{
     Heartbeat, LivepatchReport, Lost, Message, Missed, PlanChange, ProbeError, SCHEMA, SnapshotReport,
 };
-use rcu_watch_core::units::{Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, StateWord};
+use rcu_watch_core::rules::guard::Guard;
+use rcu_watch_core::units::{
+    Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, RealtimeOffset, StateWord, WideNumber,
+};
 
 type Said = (u64, Option<u32>, Message);
 
@@ -57,13 +61,16 @@ fn patched_site() -> PlannedPoint {
 pub fn header(command: &str) -> Header {
     Header {
         schema: SCHEMA,
-        tool: "rcu-watch",
-        version: "0.1.0",
+        tool: "rcu-watch".into(),
+        version: "0.1.0".into(),
         command: command.into(),
         host: "guest".into(),
         boot_id: "5b9f3d1e-0d0a-4b57-9f0e-3f1f6f4ad001".into(),
         kernel: Kernel { release: "6.1.0-56-amd64".into(), machine: "x86_64".into() },
-        clock: Clock { name: "CLOCK_MONOTONIC", realtime_offset_ns: "1790000000000000000".into() },
+        clock: Clock {
+            name: "CLOCK_MONOTONIC".into(),
+            realtime_offset_ns: RealtimeOffset(1_790_000_000_000_000_000),
+        },
         layout: Some(Layout {
             generation: "G4".into(),
             state_member: "context_tracking.state".into(),
@@ -128,12 +135,12 @@ pub fn state() -> StateReport {
     StateReport {
         state: StateWord(0x1a1),
         nesting: Counter(0),
-        nmi_nesting: NmiNestingReport { raw: Counter(0), base: "eqs", depth: 0 },
+        nmi_nesting: NmiNestingReport { raw: Counter(0), base: Base::Eqs, depth: 0 },
         preempt_count: PreemptCount(1),
         watching: false,
-        vantage: "direct",
+        vantage: VantageReport::Direct,
         underlying_watching: false,
-        context: Some("idle"),
+        context: Some(Context::Idle),
         hardirq: false,
         nmi: false,
     }
@@ -147,7 +154,7 @@ pub fn finding() -> FindingReport {
     FindingReport {
         id: 1,
         rule: RuleId::HandlerUnwatched,
-        name: RuleId::HandlerUnwatched.name(),
+        name: RuleId::HandlerUnwatched.name().into(),
         severity: Severity::Error,
         because: "entered with RCU not watching".into(),
         function: "arch_cpu_idle".into(),
@@ -156,8 +163,12 @@ pub fn finding() -> FindingReport {
         handlers: vec![livepatch()],
         state: Some(state()),
         guards: vec![
-            GuardVerdict { guard: "none", protects: false, because: "RCU does not watch" },
-            GuardVerdict { guard: "rcu_irq_enter()", protects: true, because: "M was 0: it makes RCU watch" },
+            GuardVerdict { guard: Guard::None, protects: false, because: "RCU does not watch".into() },
+            GuardVerdict {
+                guard: Guard::IrqEnter,
+                protects: true,
+                because: "M was 0: it makes RCU watch".into(),
+            },
         ],
         task: Some(idle_task()),
         stack: vec![
@@ -168,7 +179,7 @@ pub fn finding() -> FindingReport {
             },
             Frame { address: Some(Address(0xffff_ffff_c000_0123)), symbol: None },
         ],
-        cpu_seq: Some(17),
+        cpu_seq: Some(WideNumber(17)),
         fingerprint: "RW001:arch_cpu_idle:livepatch:lp_idle".into(),
         synthetic: false,
         known: false,
@@ -176,7 +187,7 @@ pub fn finding() -> FindingReport {
 }
 
 fn rule(rule: RuleId, status: RuleCoverage, reason: Option<&str>, count: u64) -> RuleStatus {
-    RuleStatus { rule, name: rule.name(), status, reason: reason.map(Into::into), count }
+    RuleStatus { rule, name: rule.name().into(), status, reason: reason.map(Into::into), count }
 }
 
 pub fn clean_summary() -> Summary {
@@ -184,8 +195,8 @@ pub fn clean_summary() -> Summary {
         verdict: RunVerdict::Clean,
         exit_code: 0,
         reasons: vec![],
-        elapsed_ns: "31000000000".into(),
-        ended_by: "signal",
+        elapsed_ns: Nanos(31_000_000_000),
+        ended_by: EndedBy::Signal,
         totals: Totals {
             hits: 41_203,
             at_rest: 41_100,
@@ -232,7 +243,7 @@ pub fn broken_summary() -> Summary {
         verdict: RunVerdict::Findings,
         exit_code: 2,
         reasons: vec!["12 records were lost".into()],
-        ended_by: "command",
+        ended_by: EndedBy::Command,
         totals: Totals { lost: 12, missed: 3, delivered: 88, ..clean_summary().totals },
         findings: vec![FindingTotal {
             id: 1,
@@ -246,8 +257,8 @@ pub fn broken_summary() -> Summary {
             known: false,
         }],
         guards: vec![
-            GuardTotal { guard: "none", protects: 0, fails: 1312 },
-            GuardTotal { guard: "rcu_irq_enter()", protects: 1311, fails: 1 },
+            GuardTotal { guard: Guard::None, protects: 0, fails: 1312 },
+            GuardTotal { guard: Guard::IrqEnter, protects: 1311, fails: 1 },
         ],
         child: Some(CommandStatus { command: "sleep 31".into(), code: Some(0), signal: None }),
         ..clean_summary()
@@ -270,8 +281,8 @@ pub fn broken_run() -> Vec<Said> {
                 state: state(),
                 task: idle_task(),
                 caller: Some(Address(0xffff_ffff_8100_1000)),
-                arg: "0".into(),
-                cpu_seq: "18".into(),
+                arg: WideNumber(0),
+                cpu_seq: WideNumber(18),
             })),
         ),
         (
@@ -330,7 +341,7 @@ pub fn broken_run() -> Vec<Said> {
 
 pub fn heartbeat() -> Heartbeat {
     Heartbeat {
-        elapsed_ns: "10000000000".into(),
+        elapsed_ns: Nanos(10_000_000_000),
         checkpoints: 41_203,
         handler_calls: 812,
         idle_entries: 18_212,

@@ -9,10 +9,11 @@ use rcu_watch::top::sink::Shared;
 use rcu_watch::top::view::Panel;
 use rcu_watch::top::{Picture, View, draw, replay};
 use rcu_watch_core::Seen;
+use rcu_watch_core::model::generation::Base;
 use rcu_watch_core::probe::Point;
 use rcu_watch_core::report::finding::{NmiNestingReport, StateReport, TaskReport};
 use rcu_watch_core::report::{Envelope, Heartbeat, Message, SnapshotReport};
-use rcu_watch_core::units::{CpuId, Nanos};
+use rcu_watch_core::units::{CpuId, Nanos, WideNumber};
 
 use crate::paper::assert_golden;
 use crate::sample;
@@ -40,7 +41,7 @@ fn records() -> Vec<(u64, u32, Point)> {
 
 fn envelopes() -> Vec<Envelope> {
     let beat = |ms: u64, calls| Heartbeat {
-        elapsed_ns: (ms * 1_000_000).to_string(),
+        elapsed_ns: Nanos(ms * 1_000_000),
         checkpoints: calls,
         idle_entries: calls / 2,
         findings: if ms > 1000 { 1312 } else { 1 },
@@ -165,13 +166,13 @@ fn a_replayed_stream_gives_the_live_picture() {
             state: StateReport {
                 watching: true,
                 underlying_watching: true,
-                nmi_nesting: NmiNestingReport { base: "kernel", ..sample::state().nmi_nesting },
+                nmi_nesting: NmiNestingReport { base: Base::Kernel, ..sample::state().nmi_nesting },
                 ..sample::state()
             },
             task: TaskReport { pid: cpu ^ 1, tgid: cpu ^ 1, comm: "x".into(), idle: false },
             caller: None,
-            arg: "1".into(),
-            cpu_seq: "0".into(),
+            arg: WideNumber(1),
+            cpu_seq: WideNumber(0),
         };
         Envelope {
             seq: 0,
@@ -186,8 +187,9 @@ fn a_replayed_stream_gives_the_live_picture() {
     let mut replayed = Picture::default();
     let mut counter = replay::Counter::default();
     for envelope in all {
-        let line = serde_json::to_value(&envelope).expect("it is JSON");
-        replay::take(&mut replayed, &mut counter, envelope.ts_ns, &line);
+        let line = serde_json::to_string(&envelope).expect("it is JSON");
+        let envelope = Envelope::read(&line).expect("it is a line of a stream").expect("of a known type");
+        replay::take(&mut replayed, &mut counter, &envelope);
     }
     let view = View::default();
     let below_title = |picture: &Picture| {

@@ -173,7 +173,9 @@ impl fmt::Display for Generation {
 }
 
 /// `CONTEXT_*` / `CT_STATE_*`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
 pub enum Context {
     Kernel,
     Idle,
@@ -194,7 +196,9 @@ impl Context {
 }
 
 /// What the outermost counted context interrupted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
 pub enum Base {
     Kernel,
     Eqs,

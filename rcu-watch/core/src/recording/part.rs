@@ -12,7 +12,7 @@ use crate::probe::Probe;
 use crate::report::header::{BlindSpot, Clock, HandledSite, Header, Kernel, Layout, PlannedPoint};
 use crate::report::summary::Book;
 use crate::report::{LivepatchReport, Lost, Message, Missed, PlanChange, ProbeError, SCHEMA};
-use crate::units::{CpuId, Nanos, ProbeId};
+use crate::units::{CpuId, Nanos, ProbeId, RealtimeOffset};
 
 /// What is known before the first record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub struct Start {
     pub host: String,
     pub boot_id: String,
     pub kernel: Kernel,
-    pub realtime_offset_ns: String,
+    pub realtime_offset_ns: RealtimeOffset,
     pub layout: Option<Layout>,
     pub cpus: Vec<CpuId>,
     pub plan: Vec<PlannedPoint>,
@@ -41,7 +41,7 @@ impl Start {
             host: header.host.clone(),
             boot_id: header.boot_id.clone(),
             kernel: header.kernel.clone(),
-            realtime_offset_ns: header.clock.realtime_offset_ns.clone(),
+            realtime_offset_ns: header.clock.realtime_offset_ns,
             layout: header.layout.clone(),
             cpus: header.cpus.clone(),
             plan: header.plan.clone(),
@@ -58,13 +58,13 @@ impl Start {
     pub fn header(&self) -> Header {
         Header {
             schema: SCHEMA,
-            tool: "rcu-watch",
-            version: env!("CARGO_PKG_VERSION"),
+            tool: "rcu-watch".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
             command: "replay".to_owned(),
             host: self.host.clone(),
             boot_id: self.boot_id.clone(),
             kernel: self.kernel.clone(),
-            clock: Clock { name: "CLOCK_MONOTONIC", realtime_offset_ns: self.realtime_offset_ns.clone() },
+            clock: Clock { name: "CLOCK_MONOTONIC".into(), realtime_offset_ns: self.realtime_offset_ns },
             layout: self.layout.clone(),
             transport: None,
             cpus: self.cpus.clone(),
@@ -134,7 +134,7 @@ pub struct Names(pub BTreeMap<u64, String>);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct End {
     pub ts_ns: Nanos,
-    pub elapsed_ns: String,
+    pub elapsed_ns: Nanos,
     pub books: Vec<Book>,
     pub missed: u64,
     /// Why the run was inconclusive beyond what its books say.

@@ -3,13 +3,13 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::probe::{Handler, Mechanism};
 use crate::report::finding::StateReport;
 
 /// One function that an audit suspected, and what became of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AuditedFunction {
     pub function: String,
@@ -28,7 +28,7 @@ pub struct AuditedFunction {
     pub reason: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AuditVerdict {
@@ -59,7 +59,7 @@ impl AuditVerdict {
 }
 
 /// What a probe of our own on a function read.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Observed {
     pub mechanism: Mechanism,
@@ -76,7 +76,7 @@ pub struct Observed {
 }
 
 /// The sums of an audit, before the summary.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AuditTotals {
     pub exposed: u64,
@@ -92,12 +92,21 @@ pub struct AuditTotals {
     pub traced_calls: u64,
     /// Times that the trace was overwritten before it was read.
     pub gaps: u64,
-    /// `function_tracer`, or `candidates` where ftrace is closed.
-    pub way: &'static str,
+    pub way: AuditWay,
+}
+
+/// How an audit came to its suspects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum AuditWay {
+    FunctionTracer,
+    /// By a list of known candidates, where ftrace is closed.
+    Candidates,
 }
 
 /// The answer to `check` for one function.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CheckedFunction {
     pub function: String,
@@ -115,7 +124,7 @@ pub struct CheckedFunction {
     pub observed: Option<Observed>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CheckAnswer {

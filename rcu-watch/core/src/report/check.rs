@@ -3,13 +3,12 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Check {
-    /// `privilege`, `configuration`, `source`, `mechanism`, `tracepoint`, `state`.
-    pub group: &'static str,
+    pub group: CheckGroup,
     /// What was looked at: `fentry`, `CAP_BPF`, `BTF`...
     pub name: String,
     pub state: CheckState,
@@ -22,7 +21,25 @@ pub struct Check {
     pub remedy: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// What a check is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum CheckGroup {
+    /// What this process may do.
+    Privilege,
+    /// How the kernel was built.
+    Configuration,
+    /// What of the kernel can be read.
+    Source,
+    /// Ways to get to a place.
+    Mechanism,
+    Tracepoint,
+    /// What was found out by trying.
+    State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CheckState {

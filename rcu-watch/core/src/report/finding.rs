@@ -1,27 +1,29 @@
 //! A break, as it is reported: the first of its kind in full, repeats as counts.
 
-use alloc::borrow::ToOwned as _;
+use alloc::borrow::{Cow, ToOwned as _};
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::finding::{RuleId, Severity};
 use crate::fold::Repeats;
+use crate::model::generation::{Base, Context};
 use crate::pipeline::Finding;
 use crate::probe::{Handler, Mechanism, Point};
 use crate::rules::Hit;
-use crate::rules::guard::Outcome;
+use crate::rules::guard::{Guard, Outcome};
 use crate::snapshot::Task;
-use crate::units::{Address, Counter, Nanos, PreemptCount, StateWord};
+use crate::units::{Address, Counter, Nanos, PreemptCount, StateWord, WideNumber};
+use crate::vantage::Vantage;
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FindingReport {
     /// Number of this kind of break in this stream, from 1; [`Repeat`] and the summary refer to it.
     pub id: u32,
     pub rule: RuleId,
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub severity: Severity,
     /// What about the state made the rule fire.
     pub because: String,
@@ -41,25 +43,20 @@ pub struct FindingReport {
     /// Innermost first; empty where none was taken.
     pub stack: Vec<Frame>,
     /// The CPU's own number of the snapshot, lost ones counted.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_string")]
-    #[cfg_attr(test, schemars(with = "Option<String>"))]
-    pub cpu_seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_seq: Option<WideNumber>,
     /// Equal for the same rule, function and handlers on any kernel and in any run.
     pub fingerprint: String,
     /// Sent by `--self-test`.
-    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub synthetic: bool,
     /// In the baseline: it does not count. The stream fills it in.
-    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub known: bool,
 }
 
-fn as_string<S: serde::Serializer>(number: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&number.unwrap_or_default())
-}
-
 /// The words as read, decoded, and the state of the code that the probe saw or interrupted.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StateReport {
     #[serde(rename = "S")]
@@ -72,37 +69,71 @@ pub struct StateReport {
     pub preempt_count: PreemptCount,
     /// W of the words as read.
     pub watching: bool,
-    /// `direct`, `exception` or `ambiguous`.
-    pub vantage: &'static str,
+    pub vantage: VantageReport,
     /// Whether RCU watched the code in question: W under `direct`, what M tells under `exception`.
     pub underlying_watching: bool,
     /// `kernel`, `idle`, `user`, `guest`; absent before 6.0, where the word does not hold it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub context: Option<&'static str>,
+    pub context: Option<Context>,
     pub hardirq: bool,
     pub nmi: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// From where the words were read, without the kind of the exception.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum VantageReport {
+    /// In the context that the probe is about.
+    Direct,
+    /// In a handler that the probe's context was interrupted for.
+    Exception,
+    /// Either of the two.
+    Ambiguous,
+}
+
+impl VantageReport {
+    /// As it is written in the stream.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Exception => "exception",
+            Self::Ambiguous => "ambiguous",
+        }
+    }
+}
+
+impl From<Vantage> for VantageReport {
+    fn from(vantage: Vantage) -> Self {
+        match vantage {
+            Vantage::Direct => Self::Direct,
+            Vantage::Exception(_) => Self::Exception,
+            Vantage::Ambiguous => Self::Ambiguous,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NmiNestingReport {
     pub raw: Counter,
-    /// `kernel`, `eqs` or `window`: what the outermost counted context interrupted; `eqs` with depth 0 at M=0.
-    pub base: &'static str,
+    /// `eqs` with depth 0 at M=0.
+    pub base: Base,
     /// Counted contexts on top of the base.
     pub depth: i64,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GuardVerdict {
-    pub guard: &'static str,
+    pub guard: Guard,
     /// Whether a handler behind this guard would have run with RCU watching, or been skipped.
     pub protects: bool,
-    pub because: &'static str,
+    pub because: Cow<'static, str>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TaskReport {
     pub pid: u32,
@@ -111,7 +142,7 @@ pub struct TaskReport {
     pub idle: bool,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Frame {
     /// Absent where a kernel log left it out.
@@ -123,7 +154,7 @@ pub struct Frame {
 }
 
 /// More of a finding that was reported before.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Repeat {
     pub id: u32,
@@ -155,7 +186,7 @@ impl FindingReport {
         Self {
             id: finding.id,
             rule: finding.verdict.rule,
-            name: finding.verdict.rule.name(),
+            name: finding.verdict.rule.name().into(),
             severity: finding.verdict.severity,
             because: finding.verdict.because.to_owned(),
             function: hit.probe.symbol.clone(),
@@ -172,7 +203,7 @@ impl FindingReport {
                     .collect(),
                 hit.probe.mechanism,
             ),
-            cpu_seq: Some(finding.cpu_seq),
+            cpu_seq: Some(WideNumber(finding.cpu_seq)),
             fingerprint: finding.fingerprint.to_owned(),
             synthetic: hit.snapshot.synthetic,
             known: false,
@@ -209,12 +240,12 @@ impl StateReport {
         Self {
             state: rcu.state,
             nesting: rcu.nesting,
-            nmi_nesting: NmiNestingReport { raw: rcu.nmi_nesting, base: hit.base.name(), depth: hit.depth },
+            nmi_nesting: NmiNestingReport { raw: rcu.nmi_nesting, base: hit.base, depth: hit.depth },
             preempt_count: rcu.preempt_count,
             watching: hit.watching,
-            vantage: hit.vantage.name(),
+            vantage: hit.vantage.into(),
             underlying_watching: hit.under_watching,
-            context: hit.context.map(crate::model::generation::Context::name),
+            context: hit.context,
             hardirq: hit.hardirq_depth > 0,
             nmi: hit.nmi_depth > 0,
         }
@@ -224,7 +255,7 @@ impl StateReport {
 impl GuardVerdict {
     #[must_use]
     pub const fn new(outcome: &Outcome) -> Self {
-        Self { guard: outcome.guard.name(), protects: outcome.protects, because: outcome.because }
+        Self { guard: outcome.guard, protects: outcome.protects, because: Cow::Borrowed(outcome.because) }
     }
 }
 

@@ -1,20 +1,21 @@
 //! The first message of a stream: where it ran, what it watches, and what it cannot see.
 
+use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
 use crate::probe::{Handler, Mechanism, Point};
-use crate::units::{Address, CpuId, ProbeId};
+use crate::units::{Address, CpuId, ProbeId, RealtimeOffset};
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Header {
     pub schema: u32,
     /// `rcu-watch`.
-    pub tool: &'static str,
-    pub version: &'static str,
+    pub tool: Cow<'static, str>,
+    pub version: Cow<'static, str>,
     /// The command that made this stream: `watch`, `probes`, `replay`...
     pub command: String,
     pub host: String,
@@ -37,7 +38,7 @@ pub struct Header {
 }
 
 /// How records leave the kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
@@ -68,13 +69,13 @@ pub struct Kernel {
     pub machine: String,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Clock {
     /// `CLOCK_MONOTONIC`.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Add to a `ts_ns` to have nanoseconds since 1970. A string: it passes 2^53.
-    pub realtime_offset_ns: String,
+    pub realtime_offset_ns: RealtimeOffset,
 }
 
 /// Where this kernel keeps the words, and whether they were seen to mean what they should.

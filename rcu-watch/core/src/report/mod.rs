@@ -20,7 +20,7 @@ pub mod snapshot;
 pub mod summary;
 pub mod transition;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::units::{CpuId, Nanos};
 
@@ -39,7 +39,7 @@ pub use transition::Transition;
 pub const SCHEMA: u32 = 1;
 
 /// One line of the stream.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Envelope {
     /// Number in this stream, from 0, without gaps.
@@ -53,11 +53,46 @@ pub struct Envelope {
     pub message: Message,
 }
 
-/// What a line says: `"type"` and `"data"`.
-#[derive(Clone, Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(tag = "type", content = "data", rename_all = "snake_case")]
-pub enum Message {
+impl Envelope {
+    /// Reads a line of a stream; `None` where it is of a type that this build does not know, as a later one may write.
+    ///
+    /// # Errors
+    /// Where the line is not JSON, or a type that is known has another shape.
+    pub fn read(line: &str) -> Result<Option<Self>, serde_json::Error> {
+        if serde_json::from_str::<Head>(line)?.kind == Type::Other {
+            return Ok(None);
+        }
+        serde_json::from_str(line).map(Some)
+    }
+}
+
+/// As much of a line as tells its type.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(rename = "type")]
+    kind: Type,
+}
+
+macro_rules! messages {
+    ($($(#[$attribute:meta])* $name:ident($data:ty),)*) => {
+        /// What a line says: `"type"` and `"data"`.
+        #[derive(Clone, Debug, Serialize, Deserialize)]
+        #[cfg_attr(test, derive(schemars::JsonSchema))]
+        #[serde(tag = "type", content = "data", rename_all = "snake_case")]
+        pub enum Message {
+            $($(#[$attribute])* $name($data),)*
+        }
+
+        #[derive(PartialEq, Eq, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Type {
+            $($name,)*
+            #[serde(other)]
+            Other,
+        }
+    };
+}
+messages! {
     Header(Box<Header>),
     Finding(Box<FindingReport>),
     Repeat(Repeat),
@@ -80,4 +115,41 @@ pub enum Message {
     /// `check`: one function.
     Checked(Box<CheckedFunction>),
     Summary(Box<Summary>),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::{env, fs};
+
+    use super::*;
+
+    #[test]
+    fn every_line_of_the_golden_streams_comes_back_as_it_was() {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
+        let mut lines = 0;
+        for folder in ["golden", "corpus"] {
+            for file in fs::read_dir(tests.join(folder)).unwrap() {
+                let path = file.unwrap().path();
+                if path.extension().is_none_or(|extension| extension != "ndjson") {
+                    continue;
+                }
+                for line in fs::read_to_string(&path).unwrap().lines() {
+                    let envelope = Envelope::read(line).unwrap().expect("a type that is known");
+                    let before: serde_json::Value = serde_json::from_str(line).unwrap();
+                    assert_eq!(serde_json::to_value(&envelope).unwrap(), before, "{}", path.display());
+                    lines += 1;
+                }
+            }
+        }
+        assert!(lines > 20, "{lines}");
+    }
+
+    #[test]
+    fn a_type_of_a_later_version_is_passed_over_and_a_known_one_must_have_its_shape() {
+        let line = |kind: &str| format!(r#"{{"seq":0,"ts_ns":"1","type":"{kind}","data":{{"x":1}}}}"#);
+        assert!(Envelope::read(&line("of a later version")).unwrap().is_none());
+        assert!(Envelope::read(&line("lost")).is_err());
+        assert!(Envelope::read("no break in 00:31").is_err());
+    }
 }

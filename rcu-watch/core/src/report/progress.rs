@@ -4,13 +4,13 @@ use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::ProbeId;
+use crate::units::{Nanos, ProbeId};
 
 /// Every ten seconds, and what the status line shows. Counts are since start.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Heartbeat {
-    pub elapsed_ns: String,
+    pub elapsed_ns: Nanos,
     /// Context switches judged.
     pub checkpoints: u64,
     /// Runs of probes on functions with foreign handlers.

@@ -12,7 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::finding::RuleId;
 use crate::report::Envelope;
-use crate::units::{Address, Counter, Nanos, PreemptCount, StateWord};
+use crate::units::{Address, Counter, Nanos, PreemptCount, RealtimeOffset, StateWord, WideNumber};
 
 macro_rules! string_of {
     ($($name:ident $pattern:literal $description:literal)*) => {$(
@@ -29,7 +29,9 @@ macro_rules! string_of {
 }
 string_of! {
     RuleId "^RW[0-9]{3}$" "A rule's stable id; ids are never reused."
-    Nanos "^[0-9]+$" "Nanoseconds of CLOCK_MONOTONIC."
+    Nanos "^[0-9]+$" "Nanoseconds: a time of CLOCK_MONOTONIC, or a length of time."
+    RealtimeOffset "^-?[0-9]+$" "Nanoseconds between CLOCK_MONOTONIC and 1970."
+    WideNumber "^[0-9]+$" "A number that can pass 2^53."
     StateWord "^0x[0-9a-f]+$" "S: the word whose watching bit says whether RCU watches this CPU."
     Address "^0x[0-9a-f]+$" "A kernel address."
     Counter "^0x[0-9a-f]+$" "N or M, the kernel's signed number in two's complement."

@@ -1,15 +1,15 @@
 //! A snapshot as it is reported: only on request (`--stream all`), one record a probe hit.
 
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::probe::Point;
 use crate::report::finding::{StateReport, TaskReport};
 use crate::rules::Hit;
-use crate::units::{Address, ProbeId};
+use crate::units::{Address, ProbeId, WideNumber};
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SnapshotReport {
     pub probe: ProbeId,
@@ -22,9 +22,9 @@ pub struct SnapshotReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller: Option<Address>,
     /// What the probe point defines (`eqs_enter`: the idle state), else 0. A string: it can pass 2^53.
-    pub arg: String,
+    pub arg: WideNumber,
     /// Number among all that this probe emitted on this CPU.
-    pub cpu_seq: String,
+    pub cpu_seq: WideNumber,
 }
 
 impl SnapshotReport {
@@ -38,8 +38,8 @@ impl SnapshotReport {
             state: StateReport::new(hit),
             task: TaskReport::new(&hit.snapshot.task),
             caller: hit.snapshot.caller,
-            arg: hit.snapshot.arg.to_string(),
-            cpu_seq: cpu_seq.to_string(),
+            arg: WideNumber(hit.snapshot.arg),
+            cpu_seq: WideNumber(cpu_seq),
         }
     }
 }

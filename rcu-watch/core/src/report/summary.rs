@@ -1,5 +1,6 @@
 //! The last message of a stream: the verdict, and the books that it rests on.
 
+use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -8,19 +9,19 @@ use serde::{Deserialize, Serialize};
 use crate::finding::{RuleId, Severity};
 use crate::probe::{Handler, Point};
 use crate::report::transition::Transitions;
+use crate::rules::guard::Guard;
 use crate::track::Tracks;
-use crate::units::{CpuId, ProbeId};
+use crate::units::{CpuId, Nanos, ProbeId};
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Summary {
     pub verdict: RunVerdict,
     pub exit_code: u8,
     /// Why the run is inconclusive, or unsupported; empty otherwise.
     pub reasons: Vec<String>,
-    pub elapsed_ns: String,
-    /// Why it ended: `duration`, `limit`, `signal`, `command`, `closed_pipe`, `end_of_file`.
-    pub ended_by: &'static str,
+    pub elapsed_ns: Nanos,
+    pub ended_by: EndedBy,
     pub totals: Totals,
     pub findings: Vec<FindingTotal>,
     pub rules: Vec<RuleStatus>,
@@ -40,8 +41,57 @@ pub struct Summary {
     pub followed: Option<Followed>,
 }
 
+/// Why a stream has come to its summary. A stream without one was cut short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum EndedBy {
+    /// `watch`, `record`, `top`: the time of `--duration` is over.
+    Duration,
+    /// `watch`, `record`, `top`: as many findings as `--limit` asked for were told.
+    Limit,
+    /// SIGINT or SIGTERM came.
+    Signal,
+    /// With `-- CMD`: the command has ended.
+    Command,
+    /// Whoever read the stream went away.
+    ClosedPipe,
+    /// `replay` and `dmesg`: all of the file was read.
+    EndOfFile,
+    /// `audit`: every suspect was looked at.
+    EndOfAudit,
+    /// `check`: every function was answered.
+    EndOfCheck,
+    /// Any command: nothing could begin; the reasons say why.
+    Refusal,
+    /// `doctor`: all is said.
+    Diagnosis,
+    /// `probes`: the plan is printed.
+    Plan,
+}
+
+impl EndedBy {
+    /// As it is written in the stream.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Duration => "duration",
+            Self::Limit => "limit",
+            Self::Signal => "signal",
+            Self::Command => "command",
+            Self::ClosedPipe => "closed_pipe",
+            Self::EndOfFile => "end_of_file",
+            Self::EndOfAudit => "end_of_audit",
+            Self::EndOfCheck => "end_of_check",
+            Self::Refusal => "refusal",
+            Self::Diagnosis => "diagnosis",
+            Self::Plan => "plan",
+        }
+    }
+}
+
 /// The model at run time: how far it could follow the CPUs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Followed {
     /// Records that were compared with the one before them on their CPU.
@@ -60,7 +110,7 @@ impl Followed {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RunVerdict {
@@ -71,7 +121,7 @@ pub enum RunVerdict {
 }
 
 /// Sums of [`Book`]s, and what the kernel skipped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Totals {
     pub hits: u64,
@@ -101,7 +151,7 @@ pub struct Book {
     pub lost: u64,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FindingTotal {
     pub id: u32,
@@ -111,18 +161,18 @@ pub struct FindingTotal {
     pub handlers: Vec<Handler>,
     pub count: u64,
     pub fingerprint: String,
-    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub synthetic: bool,
     /// In the baseline: it does not count. The stream fills it in.
-    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub known: bool,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RuleStatus {
     pub rule: RuleId,
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub status: RuleCoverage,
     /// Why it is blind or was not exercised.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,7 +181,7 @@ pub struct RuleStatus {
     pub count: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RuleCoverage {
@@ -140,15 +190,15 @@ pub enum RuleCoverage {
     Blind,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GuardTotal {
-    pub guard: &'static str,
+    pub guard: Guard,
     pub protects: u64,
     pub fails: u64,
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cost {
     /// CPU seconds of this process, user and system.
@@ -162,7 +212,7 @@ pub struct Cost {
     pub max_resident_bytes: u64,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CommandStatus {
     pub command: String,

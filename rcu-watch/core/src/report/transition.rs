@@ -2,13 +2,13 @@
 
 use alloc::vec::Vec;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
 use crate::report::finding::{Frame, StateReport, TaskReport};
 
 /// One write to S.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Transition {
     pub cause: Cause,
@@ -24,7 +24,7 @@ pub struct Transition {
 }
 
 /// What watchpoints saw in a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Transitions {
     /// Writes that the hardware saw, the missed ones too.
@@ -39,11 +39,10 @@ pub struct Transitions {
 }
 
 /// Ways in and out of one kind.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Balance {
-    /// `idle`, `irq` or `user`.
-    pub kind: &'static str,
+    pub kind: BalanceKind,
     pub enter: u64,
     pub exit: u64,
     /// By how much the two may differ: windows + lost + missed + unknown.
@@ -51,9 +50,31 @@ pub struct Balance {
     pub balanced: bool,
 }
 
+/// What is entered and left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum BalanceKind {
+    Idle,
+    Irq,
+    User,
+}
+
+impl BalanceKind {
+    /// As it is written in the stream.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Irq => "irq",
+            Self::User => "user",
+        }
+    }
+}
+
 impl Balance {
     #[must_use]
-    pub const fn new(kind: &'static str, enter: u64, exit: u64, allowed: u64) -> Self {
+    pub const fn new(kind: BalanceKind, enter: u64, exit: u64, allowed: u64) -> Self {
         Self { kind, enter, exit, allowed, balanced: enter.abs_diff(exit) <= allowed }
     }
 }

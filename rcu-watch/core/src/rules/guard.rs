@@ -5,6 +5,8 @@
 
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::call;
 use crate::model::kernel::KernelModel;
 use crate::model::step::{Machine, Step, Test, Words};
@@ -12,12 +14,18 @@ use crate::units::StateWord;
 use crate::vantage::Underlying;
 
 /// What a handler can do before it uses RCU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Guard {
+    #[serde(rename = "none")]
     None,
+    #[serde(rename = "rcu_irq_enter()")]
     IrqEnter,
+    #[serde(rename = "in_nmi() ? rcu_nmi_enter() : rcu_irq_enter()")]
     InNmi,
+    #[serde(rename = "rcu_nmi_enter()")]
     NmiEnter,
+    #[serde(rename = "skip unless rcu_is_watching()")]
     SkipUnlessWatching,
 }
 

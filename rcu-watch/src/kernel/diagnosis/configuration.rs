@@ -1,7 +1,7 @@
 //! The build options that matter, told by what they leave behind in the kernel: a distribution's config file
 //! need not be there, and need not be this kernel's.
 
-use rcu_watch_core::report::check::{Check, CheckState};
+use rcu_watch_core::report::check::{Check, CheckGroup, CheckState};
 
 use super::check;
 use crate::kernel::facts::{Facts, FtraceValidation};
@@ -39,7 +39,7 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
             );
         }
         Err(_) => checks.push(check(
-            "configuration",
+            CheckGroup::Configuration,
             "other options",
             CheckState::Unknown,
             "they are told by their symbols, and kallsyms cannot be read",
@@ -47,19 +47,19 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
     }
     checks.push(match &facts.ftrace_validates_rcu {
         FtraceValidation::Yes => check(
-            "configuration",
+            CheckGroup::Configuration,
             "CONFIG_FTRACE_VALIDATE_RCU_IS_WATCHING",
             CheckState::Ok,
             "set: ftrace itself refuses handlers where RCU is off",
         ),
         FtraceValidation::No => check(
-            "configuration",
+            CheckGroup::Configuration,
             "CONFIG_FTRACE_VALIDATE_RCU_IS_WATCHING",
             CheckState::Ok,
             "not set: ftrace runs handlers where RCU is off",
         ),
         FtraceValidation::Unknown(reason) => super::lacking(
-            "configuration",
+            CheckGroup::Configuration,
             "CONFIG_FTRACE_VALIDATE_RCU_IS_WATCHING",
             CheckState::Unknown,
             reason,
@@ -69,18 +69,18 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
     let list = cpus.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let detail =
         if cpus.is_empty() { "none: RCU is off in idle only".to_owned() } else { format!("cpu {list}") };
-    checks.push(check("configuration", "nohz_full", CheckState::Ok, detail));
+    checks.push(check(CheckGroup::Configuration, "nohz_full", CheckState::Ok, detail));
     checks
 }
 
 /// Whether a run can do without it is for the mechanisms to say.
 fn option(name: &str, is_set: bool, purpose: &str) -> Check {
     if is_set {
-        check("configuration", name, CheckState::Ok, purpose)
+        check(CheckGroup::Configuration, name, CheckState::Ok, purpose)
     } else {
         Check {
             remedy: Some("the stock kernels of the distributions have it".to_owned()),
-            ..check("configuration", name, CheckState::Lacking, format!("not set: {purpose}"))
+            ..check(CheckGroup::Configuration, name, CheckState::Lacking, format!("not set: {purpose}"))
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The ways in which a program gets to a place, and the capabilities that each takes on this kernel.
 
-use rcu_watch_core::report::check::{Check, CheckState};
+use rcu_watch_core::report::check::{Check, CheckGroup, CheckState};
 
 use super::{check, of_support};
 use crate::kernel::facts::Facts;
 use crate::kernel::read::privilege::Capability;
 
-const GROUP: &str = "mechanism";
+const GROUP: CheckGroup = CheckGroup::Mechanism;
 
 pub(super) fn checks(facts: &Facts) -> Vec<Check> {
     let features = &facts.features;

@@ -7,7 +7,7 @@ mod configuration;
 mod mechanism;
 mod privilege;
 
-use rcu_watch_core::report::check::{Check, CheckState};
+use rcu_watch_core::report::check::{Check, CheckGroup, CheckState};
 
 use crate::kernel::facts::{Facts, FtraceValidation};
 use crate::kernel::read::support::{Listing, Reason, Support};
@@ -22,26 +22,23 @@ pub fn diagnose(facts: &Facts) -> Vec<Check> {
     checks.extend(configuration::checks(facts));
     checks.extend(sources(facts));
     checks.extend(mechanism::checks(facts));
-    checks.extend(
-        facts
-            .tracepoints
-            .iter()
-            .map(|(name, support)| of_support("tracepoint", name, support, "there", name == "sched_switch")),
-    );
+    checks.extend(facts.tracepoints.iter().map(|(name, support)| {
+        of_support(CheckGroup::Tracepoint, name, support, "there", name == "sched_switch")
+    }));
     checks.extend(ftrace(facts));
     checks.push(layout(facts));
     checks
 }
 
-fn check(group: &'static str, name: &str, state: CheckState, detail: impl Into<String>) -> Check {
+fn check(group: CheckGroup, name: &str, state: CheckState, detail: impl Into<String>) -> Check {
     Check { group, name: name.to_owned(), state, detail: detail.into(), needs: Vec::new(), remedy: None }
 }
 
-fn lacking(group: &'static str, name: &str, state: CheckState, reason: &Reason) -> Check {
+fn lacking(group: CheckGroup, name: &str, state: CheckState, reason: &Reason) -> Check {
     Check { remedy: reason.remedy.clone(), ..check(group, name, state, reason.why.clone()) }
 }
 
-fn of_support(group: &'static str, name: &str, support: &Support, detail: &str, needed: bool) -> Check {
+fn of_support(group: CheckGroup, name: &str, support: &Support, detail: &str, needed: bool) -> Check {
     match support {
         Support::Yes => check(group, name, CheckState::Ok, detail),
         Support::No(reason) => {
@@ -55,25 +52,25 @@ fn sources(facts: &Facts) -> Vec<Check> {
     let symbols = match &facts.symbols {
         Ok(symbols) if symbols.hidden => Check {
             remedy: Some("run as root, and set kernel.kptr_restrict to 0 or 1".to_owned()),
-            ..check("source", "kallsyms", CheckState::Blocking, "addresses are hidden")
+            ..check(CheckGroup::Source, "kallsyms", CheckState::Blocking, "addresses are hidden")
         },
-        Ok(_) => check("source", "kallsyms", CheckState::Ok, "tells where per-CPU data lies"),
-        Err(reason) => lacking("source", "kallsyms", CheckState::Blocking, reason),
+        Ok(_) => check(CheckGroup::Source, "kallsyms", CheckState::Ok, "tells where per-CPU data lies"),
+        Err(reason) => lacking(CheckGroup::Source, "kallsyms", CheckState::Blocking, reason),
     };
     let symbols = Check { needs: privilege::to_see_addresses(facts), ..symbols };
     let btf = match &facts.btf {
         Ok(found) if found.variables.is_empty() => check(
-            "source",
+            CheckGroup::Source,
             "BTF",
             CheckState::Ok,
             "tells where members lie; without variables, so sizes are those of the kernels that had none",
         ),
-        Ok(_) => check("source", "BTF", CheckState::Ok, "tells where members lie"),
-        Err(reason) => lacking("source", "BTF", CheckState::Blocking, reason),
+        Ok(_) => check(CheckGroup::Source, "BTF", CheckState::Ok, "tells where members lie"),
+        Err(reason) => lacking(CheckGroup::Source, "BTF", CheckState::Blocking, reason),
     };
     let listing = |name, listing: &Listing, purpose: &str| match listing.reason() {
-        None => check("source", name, CheckState::Ok, purpose),
-        Some(reason) => lacking("source", name, CheckState::Lacking, reason),
+        None => check(CheckGroup::Source, name, CheckState::Ok, purpose),
+        Some(reason) => lacking(CheckGroup::Source, name, CheckState::Lacking, reason),
     };
     let mut checks = vec![
         symbols,
@@ -84,8 +81,8 @@ fn sources(facts: &Facts) -> Vec<Check> {
     let unseen = &facts.handled.unseen;
     for name in ["livepatches", "ftrace handlers", "kprobes", "names of BPF programs"] {
         let found = match unseen.iter().find(|(what, _)| *what == name) {
-            Some((_, reason)) => lacking("source", name, CheckState::Lacking, reason),
-            None => check("source", name, CheckState::Ok, "tell whose handlers are where"),
+            Some((_, reason)) => lacking(CheckGroup::Source, name, CheckState::Lacking, reason),
+            None => check(CheckGroup::Source, name, CheckState::Ok, "tell whose handlers are where"),
         };
         // kernel/bpf/syscall.c:bpf_prog_get_fd_by_id asks for it.
         let needs =
@@ -100,27 +97,27 @@ fn ftrace(facts: &Facts) -> Vec<Check> {
         Check {
             remedy: Some("kprobes are used; --allow-fentry uses fentry all the same".to_owned()),
             ..check(
-                "state",
+                CheckGroup::State,
                 "fentry with livepatch",
                 CheckState::Lacking,
                 "they keep each other from one function here",
             )
         }
     } else {
-        check("state", "fentry with livepatch", CheckState::Ok, "they can share a function")
+        check(CheckGroup::State, "fentry with livepatch", CheckState::Ok, "they can share a function")
     };
     let validates = match &facts.ftrace_validates_rcu {
         FtraceValidation::No => {
-            check("state", "ftrace where RCU is off", CheckState::Ok, "handlers run there")
+            check(CheckGroup::State, "ftrace where RCU is off", CheckState::Ok, "handlers run there")
         }
         FtraceValidation::Yes => check(
-            "state",
+            CheckGroup::State,
             "ftrace where RCU is off",
             CheckState::Lacking,
             "handlers are refused there, with a warning",
         ),
         FtraceValidation::Unknown(reason) => {
-            lacking("state", "ftrace where RCU is off", CheckState::Unknown, reason)
+            lacking(CheckGroup::State, "ftrace where RCU is off", CheckState::Unknown, reason)
         }
     };
     vec![shares, validates]
@@ -129,12 +126,12 @@ fn ftrace(facts: &Facts) -> Vec<Check> {
 fn layout(facts: &Facts) -> Check {
     match facts.layout.as_ref().map(|layout| (layout, layout.for_programs())) {
         Ok((layout, Ok(_))) => check(
-            "state",
+            CheckGroup::State,
             "layout",
             CheckState::Ok,
             format!("{}: S is {}", layout.generation, layout.state_member()),
         ),
-        Ok((_, Err(error))) => check("state", "layout", CheckState::Blocking, error.to_string()),
-        Err(error) => check("state", "layout", CheckState::Blocking, error.to_string()),
+        Ok((_, Err(error))) => check(CheckGroup::State, "layout", CheckState::Blocking, error.to_string()),
+        Err(error) => check(CheckGroup::State, "layout", CheckState::Blocking, error.to_string()),
     }
 }

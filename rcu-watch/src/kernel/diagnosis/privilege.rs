@@ -1,12 +1,12 @@
 //! Capabilities, lockdown, and the sysctls that stand in the way.
 
-use rcu_watch_core::report::check::{Check, CheckState};
+use rcu_watch_core::report::check::{Check, CheckGroup, CheckState};
 
 use super::check;
 use crate::kernel::facts::Facts;
 use crate::kernel::read::privilege::{Capability, Lockdown};
 
-const GROUP: &str = "privilege";
+const GROUP: CheckGroup = CheckGroup::Privilege;
 
 pub(super) fn checks(facts: &Facts) -> Vec<Check> {
     let mut checks = Capability::ALL.map(|capability| of_capability(facts, capability)).to_vec();

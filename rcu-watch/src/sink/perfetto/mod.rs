@@ -56,7 +56,7 @@ impl<W: Write> Perfetto<W> {
     }
 
     fn header(&mut self, ts: Nanos, header: &Header) -> io::Result<()> {
-        let offset: u64 = header.clock.realtime_offset_ns.parse().unwrap_or(0);
+        let offset = u64::try_from(header.clock.realtime_offset_ns.0).unwrap_or(0);
         let at = |clock_id, timestamp| Clock { clock_id: Some(clock_id), timestamp: Some(timestamp) };
         // Perfetto counts in boot time; we count without time asleep, and say here that they are one.
         let clocks = vec![

@@ -1,6 +1,6 @@
 //! The tables of `audit` and `check`.
 
-use rcu_watch_core::report::audit::{AuditVerdict, Observed};
+use rcu_watch_core::report::audit::{AuditVerdict, AuditWay, Observed};
 use rcu_watch_core::report::{AuditTotals, AuditedFunction, CheckedFunction};
 
 use crate::sink::text::phrase::{self, count, plural};
@@ -64,7 +64,7 @@ pub(super) fn end(totals: &AuditTotals, style: Style) -> Vec<String> {
         way,
     } = totals;
     let mut lines = Vec::new();
-    if *way == "function_tracer" {
+    if *way == AuditWay::FunctionTracer {
         let gaps = if *gaps > 0 { format!("; overwritten {}", plural(*gaps, "time")) } else { String::new() };
         let entries = if *eqs_entries == 1 { "entry" } else { "entries" };
         lines.push(format!(
@@ -79,7 +79,7 @@ pub(super) fn end(totals: &AuditTotals, style: Style) -> Vec<String> {
         count(*rcu_internal),
         count(*unconfirmed)
     ));
-    let what = if *way == "function_tracer" { "traceable function" } else { "known candidate" };
+    let what = if *way == AuditWay::FunctionTracer { "traceable function" } else { "known candidate" };
     let line = format!("{} of {} exposed", count(*exposed), plural(*audited, what));
     lines.push(if *exposed > 0 { style.bad(&line) } else { style.good(&line) });
     lines
@@ -151,12 +151,12 @@ mod tests {
             eqs_entries: 1,
             traced_calls: 9,
             gaps: 0,
-            way: "function_tracer",
+            way: AuditWay::FunctionTracer,
         };
         let lines = end(&totals, Style::default());
         assert_eq!(lines.last().unwrap(), "3 of 38,252 traceable functions exposed");
         assert_eq!(lines[0], "  traced: 9 calls, 1 entry into an EQS");
-        let closed = end(&AuditTotals { way: "candidates", audited: 9, ..totals }, Style::default());
+        let closed = end(&AuditTotals { way: AuditWay::Candidates, audited: 9, ..totals }, Style::default());
         assert_eq!(closed.last().unwrap(), "3 of 9 known candidates exposed");
     }
 }

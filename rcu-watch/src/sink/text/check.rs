@@ -1,7 +1,7 @@
 //! What `doctor` found, a line a check.
 
 use rcu_watch_core::report::Summary;
-use rcu_watch_core::report::check::{Check, CheckState};
+use rcu_watch_core::report::check::{Check, CheckGroup, CheckState};
 
 use crate::sink::text::style::Style;
 
@@ -23,20 +23,19 @@ pub(super) fn lines(check: &Check, is_first: bool, style: Style) -> Vec<String> 
     };
     let remedy = check.remedy.as_ref().map_or_else(String::new, |remedy| format!(" -> {remedy}"));
     // Options have long names, and there is nothing that stands beside them.
-    let width = if check.group == "configuration" { 39 } else { 26 };
+    let width = if check.group == CheckGroup::Configuration { 39 } else { 26 };
     lines.push(format!("  {state} {:width$} {}{needs}{remedy}", check.name, check.detail));
     lines
 }
 
-fn heading(group: &str) -> &str {
+const fn heading(group: CheckGroup) -> &'static str {
     match group {
-        "privilege" => "what this process may do",
-        "configuration" => "how this kernel was built",
-        "source" => "what can be read",
-        "mechanism" => "ways to get to a place, and the capabilities that they take",
-        "tracepoint" => "tracepoints",
-        "state" => "what was found out",
-        other => other,
+        CheckGroup::Privilege => "what this process may do",
+        CheckGroup::Configuration => "how this kernel was built",
+        CheckGroup::Source => "what can be read",
+        CheckGroup::Mechanism => "ways to get to a place, and the capabilities that they take",
+        CheckGroup::Tracepoint => "tracepoints",
+        CheckGroup::State => "what was found out",
     }
 }
 

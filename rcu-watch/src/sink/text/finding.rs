@@ -34,7 +34,7 @@ pub(super) fn lines(at: At, finding: &FindingReport, verbose: bool, style: Style
     lines.push(format!("    {}", finding.because));
     if verbose {
         lines.extend(finding.state.as_ref().map(|state| format!("    {}", more_words(state))));
-        let saves = finding.guards.iter().filter(|guard| guard.protects).map(|guard| guard.guard);
+        let saves = finding.guards.iter().filter(|guard| guard.protects).map(|guard| guard.guard.name());
         let saves = saves.collect::<Vec<_>>().join(", ");
         if !finding.guards.is_empty() {
             let saves = if saves.is_empty() { "none" } else { &saves };
@@ -57,16 +57,16 @@ pub(super) fn words(state: &StateReport) -> String {
 }
 
 fn more_words(state: &StateReport) -> String {
-    let context = state.context.map_or_else(String::new, |context| format!(", context {context}"));
+    let context = state.context.map_or_else(String::new, |context| format!(", context {}", context.name()));
     format!(
         "S={} P={} (hardirq {}, nmi {}){context}, M is {} + {}, seen {}",
         state.state,
         state.preempt_count,
         u8::from(state.hardirq),
         u8::from(state.nmi),
-        state.nmi_nesting.base,
+        state.nmi_nesting.base.name(),
         state.nmi_nesting.depth,
-        state.vantage,
+        state.vantage.name(),
     )
 }
 

@@ -16,6 +16,7 @@ mod summary;
 
 use std::io::{self, Write};
 
+use rcu_watch_core::report::check::CheckGroup;
 use rcu_watch_core::report::{Envelope, Heartbeat, Message, SnapshotReport};
 use rcu_watch_core::rules::Hit;
 use style::Style;
@@ -59,7 +60,7 @@ pub struct Text<Out, Err> {
     /// What a table ends with, after all else.
     last_lines: Vec<String>,
     /// Of the last line of `doctor`.
-    group: &'static str,
+    group: Option<CheckGroup>,
     /// Lines of snapshots that were not written out yet.
     kept: Vec<u8>,
 }
@@ -79,7 +80,7 @@ impl<Out: Write, Err: Write> Text<Out, Err> {
             status_shown: false,
             next_status_s: status::EVERY_S,
             last_lines: Vec::new(),
-            group: "",
+            group: None,
             kept: Vec::new(),
         }
     }
@@ -127,8 +128,8 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
                 self.say(&[block::title(header)])
             }
             Message::Check(found) => {
-                let is_first = self.group != found.group;
-                self.group = found.group;
+                let is_first = self.group != Some(found.group);
+                self.group = Some(found.group);
                 self.say(&check::lines(found, is_first, style))
             }
             Message::Summary(summary) if self.kind == Kind::Doctor => {
@@ -207,7 +208,7 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
             write!(self.err, "\r\x1b[K{line}")?;
             self.status_shown = true;
         } else {
-            let seconds = phrase::seconds(&now.elapsed_ns);
+            let seconds = phrase::seconds(now.elapsed_ns);
             if seconds < self.next_status_s {
                 return Ok(());
             }

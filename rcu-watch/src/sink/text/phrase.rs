@@ -38,13 +38,13 @@ pub(super) fn counter(counter: Counter) -> String {
     if counter.0.unsigned_abs() < 1 << 16 { counter.0.to_string() } else { counter.to_string() }
 }
 
-pub(super) fn seconds(elapsed_ns: &str) -> u64 {
-    elapsed_ns.parse::<u64>().unwrap_or(0) / 1_000_000_000
+pub(super) const fn seconds(elapsed: Nanos) -> u64 {
+    elapsed.0 / 1_000_000_000
 }
 
 /// `00:31`, `1:02:03`
-pub(super) fn clock(elapsed_ns: &str) -> String {
-    let all = seconds(elapsed_ns);
+pub(super) fn clock(elapsed: Nanos) -> String {
+    let all = seconds(elapsed);
     let (hours, minutes, seconds) = (all / 3600, all / 60 % 60, all % 60);
     if hours > 0 {
         format!("{hours}:{minutes:02}:{seconds:02}")
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_run_of_hours_shows_them() {
-        assert_eq!(clock("31000000000"), "00:31");
-        assert_eq!(clock("3723000000000"), "1:02:03");
+        assert_eq!(clock(Nanos(31_000_000_000)), "00:31");
+        assert_eq!(clock(Nanos(3_723_000_000_000)), "1:02:03");
     }
 }

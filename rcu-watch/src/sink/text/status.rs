@@ -21,7 +21,7 @@ pub(super) fn line(now: &Heartbeat) -> String {
     };
     format!(
         "{} {state}  {} switches, {} handler calls judged; {} idle entries; breaks {}; lost {}{missed}; {cost}",
-        phrase::clock(&now.elapsed_ns),
+        phrase::clock(now.elapsed_ns),
         count(now.checkpoints),
         count(now.handler_calls),
         count(now.idle_entries),

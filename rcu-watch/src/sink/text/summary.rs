@@ -66,7 +66,7 @@ fn verdict(summary: &Summary, style: Style) -> String {
         with(RuleCoverage::NotExercised),
         with(RuleCoverage::Blind)
     );
-    let time = phrase::clock(&summary.elapsed_ns);
+    let time = phrase::clock(summary.elapsed_ns);
     let kinds = summary.findings.len() as u64;
     let hits = summary.findings.iter().map(|finding| finding.count).sum();
     let found = format!("{}, {} in {time}", plural(kinds, "finding"), plural(hits, "hit"));
@@ -104,10 +104,10 @@ fn guards(guards: &[GuardTotal]) -> Vec<String> {
     if guards.iter().all(|guard| asked(guard) == 0) {
         return Vec::new();
     }
-    let width = guards.iter().map(|guard| guard.guard.len()).max().unwrap_or(0);
+    let width = guards.iter().map(|guard| guard.guard.name().len()).max().unwrap_or(0);
     let mut lines = vec!["  which guard would have protected a handler at these moments:".to_owned()];
     lines.extend(guards.iter().map(|guard| {
-        format!("    {:width$}  {} of {}", guard.guard, count(guard.protects), count(asked(guard)))
+        format!("    {:width$}  {} of {}", guard.guard.name(), count(guard.protects), count(asked(guard)))
     }));
     lines
 }
@@ -156,8 +156,10 @@ fn transitions(seen: &Transitions) -> String {
     let part = |balance: &Balance| {
         let doubt = if balance.balanced { "" } else { " (DO NOT BALANCE)" };
         match (balance.enter, balance.exit) {
-            (0, 0) => format!("{} none", balance.kind),
-            (enter, exit) => format!("{} {} in, {} out{doubt}", balance.kind, count(enter), count(exit)),
+            (0, 0) => format!("{} none", balance.kind.name()),
+            (enter, exit) => {
+                format!("{} {} in, {} out{doubt}", balance.kind.name(), count(enter), count(exit))
+            }
         }
     };
     let parts: Vec<_> = seen.balance.iter().map(part).collect();

@@ -6,7 +6,7 @@ use rcu_watch_core::units::Nanos;
 use super::*;
 
 fn at(seconds: u64) -> Heartbeat {
-    Heartbeat { elapsed_ns: (seconds * 1_000_000_000).to_string(), ..Heartbeat::default() }
+    Heartbeat { elapsed_ns: Nanos(seconds * 1_000_000_000), ..Heartbeat::default() }
 }
 
 fn probe_error() -> Envelope {

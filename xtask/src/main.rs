@@ -41,7 +41,7 @@ enum Task {
         record: bool,
     },
     /// Every check that needs no guest: format, lints, unit tests
-    Ci,
+    Ci(ci::Ci),
     /// Build what is shipped, to target/dist: static binary, man page, completions, archive, sums
     Dist,
     /// Explore every interleaving of RCU's algorithm, and hold the rules against it
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     let outcome = match &Cli::parse().task {
         Task::Demo => return demo::demo(),
         Task::Test { all, record } => return test::test(*all, *record),
-        Task::Ci => ci::ci(),
+        Task::Ci(which) => ci::ci(which),
         Task::Setup => setup::setup(),
         Task::Dist => dist::dist(),
         Task::Model(args) => model::model(args),

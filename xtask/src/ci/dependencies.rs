@@ -7,26 +7,35 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 
 use crate::cache;
-use crate::process::{cargo, output};
+
+/// Who must never need whom, however many crates are in between. xtask builds before any set-up, so nothing of it may
+/// need the BPF build; the judge takes bytes and time as arguments, and needs nothing of the world; the records on the
+/// wire need nobody.
+const WALLS: [(&str, &[&str]); 3] = [
+    ("xtask", &["rcu-watch", "rcu-watch-ebpf", "aya"]),
+    ("rcu-watch-core", &["rcu-watch", "aya", "aya-obj", "tokio", "clap", "libc"]),
+    ("rcu-watch-common", &["rcu-watch", "rcu-watch-core", "aya", "libc"]),
+];
 
 pub fn check() -> Result<()> {
-    let metadata = output(cargo().args(["metadata", "--format-version", "1", "--locked"]))?;
-    let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata printed no JSON")?;
+    let mut command = MetadataCommand::new();
+    command.manifest_path(cache::workspace().join("Cargo.toml")).other_options(["--locked".to_owned()]);
+    let metadata = command.exec().context("cannot read what is depended upon")?;
     let policy = cache::workspace().join("deny.toml");
     let policy = fs::read_to_string(&policy).with_context(|| format!("cannot read {}", policy.display()))?;
     let allowed = allowed_licences(&policy);
-    let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
     let mut wrong = Vec::new();
-    for package in packages {
-        let licence = package["license"].as_str().unwrap_or_default();
+    for package in &metadata.packages {
+        let licence = package.license.as_deref().unwrap_or_default();
         if !is_allowed(licence, &allowed) {
-            wrong.push(format!("{} {}: licence {licence:?}", package["name"], package["version"]));
+            wrong.push(format!("{} {}: licence {licence:?}", package.name, package.version));
         }
     }
-    wrong.extend(walls(&metadata));
+    let graph = Graph::of(&metadata).context("cargo metadata did not resolve the dependencies")?;
+    wrong.extend(graph.breaches());
     if wrong.is_empty() { Ok(()) } else { bail!("not allowed:\n{}", wrong.join("\n")) }
 }
 
@@ -45,31 +54,53 @@ fn is_allowed(expression: &str, allowed: &BTreeSet<&str>) -> bool {
         && expression.split(" OR ").any(|all| all.split(" AND ").all(|one| allowed.contains(one.trim())))
 }
 
-/// xtask builds before any set-up, so nothing of it may need the BPF build; the wire's types need nobody.
-fn walls(metadata: &Value) -> Vec<String> {
-    let none = Vec::new();
-    let nodes = metadata["resolve"]["nodes"].as_array().unwrap_or(&none);
-    let names: BTreeMap<&str, &str> = metadata["packages"]
-        .as_array()
-        .unwrap_or(&none)
-        .iter()
-        .filter_map(|package| Some((package["id"].as_str()?, package["name"].as_str()?)))
-        .collect();
-    let depends = |of: &str, on: &str| {
-        nodes.iter().any(|node| {
-            let is_it = node["id"].as_str().and_then(|id| names.get(id)) == Some(&of);
-            let dependencies = node["dependencies"].as_array().unwrap_or(&none);
-            is_it && dependencies.iter().any(|id| id.as_str().and_then(|id| names.get(id)) == Some(&on))
-        })
-    };
-    let walls = [
-        ("xtask", "rcu-watch"),
-        ("xtask", "rcu-watch-ebpf"),
-        ("xtask", "aya"),
-        ("rcu-watch-common", "aya"),
-        ("rcu-watch-common", "rcu-watch"),
-    ];
-    walls.iter().filter(|(of, on)| depends(of, on)).map(|(of, on)| format!("{of} depends on {on}")).collect()
+/// The crates by name, each with those that it is built with. What only tests need is left out, and what runs while
+/// others build: neither is linked.
+struct Graph<'a>(BTreeMap<&'a str, BTreeSet<&'a str>>);
+
+impl<'a> Graph<'a> {
+    fn of(metadata: &'a Metadata) -> Option<Self> {
+        let name = |id: &PackageId| metadata.packages.iter().find(|p| p.id == *id).map(|p| p.name.as_str());
+        let mut crates = BTreeMap::<_, BTreeSet<_>>::new();
+        for node in &metadata.resolve.as_ref()?.nodes {
+            let linked = node.deps.iter().filter(|dependency| {
+                dependency.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal)
+            });
+            crates.entry(name(&node.id)?).or_default().extend(linked.filter_map(|d| name(&d.pkg)));
+        }
+        Some(Self(crates))
+    }
+
+    fn breaches(&self) -> Vec<String> {
+        let mut breaches = Vec::new();
+        for (of, never) in WALLS {
+            let ways = self.ways(of);
+            for on in never.iter().filter(|on| ways.contains_key(**on)) {
+                let mut way = vec![*on];
+                while let Some(by) = way.last().and_then(|last| ways.get(last)).filter(|by| !by.is_empty()) {
+                    way.push(by);
+                }
+                way.reverse();
+                breaches.push(format!("{of} needs {on}: {}", way.join(" -> ")));
+            }
+        }
+        breaches
+    }
+
+    /// Every crate that one needs, and which of them needs it first.
+    fn ways(&self, of: &'a str) -> BTreeMap<&'a str, &'a str> {
+        let mut ways = BTreeMap::from([(of, "")]);
+        let mut next = vec![of];
+        while let Some(by) = next.pop() {
+            for &on in self.0.get(by).into_iter().flatten() {
+                ways.entry(on).or_insert_with(|| {
+                    next.push(on);
+                    by
+                });
+            }
+        }
+        ways
+    }
 }
 
 #[cfg(test)]
@@ -85,5 +116,17 @@ mod tests {
         assert!(!is_allowed("MIT AND LGPL-2.1", &allowed));
         assert!(!is_allowed("GPL-2.0-only", &allowed));
         assert!(!is_allowed("", &allowed));
+    }
+
+    #[test]
+    fn a_wall_is_breached_by_a_crate_in_between_too() {
+        let crates = [
+            ("xtask", ["anyhow", "rcu-watch-core"].as_slice()),
+            ("rcu-watch-core", &["serde", "middle"]),
+            ("middle", &["libc"]),
+        ];
+        let crates = crates.map(|(of, on)| (of, on.iter().copied().collect()));
+        let breaches = Graph(crates.into()).breaches();
+        assert_eq!(breaches, ["rcu-watch-core needs libc: rcu-watch-core -> middle -> libc"]);
     }
 }

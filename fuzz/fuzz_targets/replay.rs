@@ -4,15 +4,15 @@
 use std::io;
 
 use libfuzzer_sys::fuzz_target;
-use rcu_watch::cli::args::Format;
-use rcu_watch::cli::value::FailOn;
 use rcu_watch_core::model::generation::Generation;
 use rcu_watch_core::model::kernel::{KernelModel, PreemptLayout};
 use rcu_watch_core::pipeline::{Finding, Listener, Pipeline};
 use rcu_watch_core::probe::{Mechanism, Point, Probe};
 use rcu_watch::recording::play::{Terms, play};
 use rcu_watch::sink::Stream;
+use rcu_watch::sink::options::Format;
 use rcu_watch_core::report::{Baseline, Envelope};
+use rcu_watch_core::verdict::FailOn;
 use rcu_watch::session::listener::Filter;
 use rcu_watch::sink::Sink;
 

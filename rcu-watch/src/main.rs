@@ -7,7 +7,7 @@ use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue};
 use rcu_watch::cli::args::Cli;
 use rcu_watch::cli::exit::{self, Exit};
-use rcu_watch::cli::value;
+use rcu_watch::cli::suggestion;
 use rcu_watch::commands;
 
 fn main() -> ExitCode {
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 /// A mistyped command is an unexpected argument of `watch` to clap: the command that was meant is added.
 fn suggested(mut usage: clap::Error) -> clap::Error {
     if let Some(ContextValue::String(typed)) = usage.get(ContextKind::InvalidArg)
-        && let Some(meant) = value::command(&typed.clone())
+        && let Some(meant) = suggestion::command(&typed.clone())
     {
         usage.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![meant]));
     }

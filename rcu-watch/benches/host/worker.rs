@@ -5,17 +5,17 @@ use std::hint::black_box;
 use std::io::{self, BufReader};
 
 use anyhow::{Context as _, Result};
-use rcu_watch::cli::args::Format;
-use rcu_watch::cli::value::FailOn;
 use rcu_watch::recording::play::{Terms, play};
 use rcu_watch::session::listener::Filter;
 use rcu_watch::sink::Stream;
 use rcu_watch::sink::json::Json;
+use rcu_watch::sink::options::Format;
 use rcu_watch_core::Seen;
 use rcu_watch_core::decode::decode;
 use rcu_watch_core::pipeline::{Finding, Listener};
 use rcu_watch_core::report::Baseline;
 use rcu_watch_core::rules::Hit;
+use rcu_watch_core::verdict::FailOn;
 
 use crate::stream::{Corpus, Records};
 

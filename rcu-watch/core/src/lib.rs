@@ -25,5 +25,6 @@ pub mod snapshot;
 pub mod track;
 pub mod units;
 pub mod vantage;
+pub mod verdict;
 
 pub use seen::Seen;

@@ -16,7 +16,7 @@ use rcu_watch_core::units::CpuId;
 
 use super::format::Formats;
 use super::guard::Guard;
-use crate::cli::glob::Glob;
+use crate::kernel::plan::glob::Glob;
 
 const PREFIX: &str = "rcu-watch-";
 /// Attempts at a directory that the kernel says is busy: a reader's last descriptor closes a little later.

@@ -1,7 +1,7 @@
 //! An audit from its cost to its last line.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -10,6 +10,7 @@ use rcu_watch_core::report::audit::{AuditTotals, AuditVerdict, AuditWay, Audited
 use rcu_watch_core::report::header::Header;
 use rcu_watch_core::report::summary::{Cost, EndedBy, RunVerdict, Summary};
 use rcu_watch_core::units::{CpuId, Nanos};
+use rcu_watch_core::verdict::FailOn;
 
 use super::consent;
 use super::prober::{BATCH, Probed, Prober, Way};
@@ -18,22 +19,41 @@ use super::resume::{Resume, Subject};
 use super::stop::Stop;
 use super::suspect::Suspect;
 use super::trace::{BUFFER_KIB, Traced, Tracer, candidates};
-use crate::cli::args::{AuditArgs, Format, VerdictArgs};
 use crate::cli::exit::{self, Exit};
 use crate::clock;
 use crate::kernel::facts::FtraceValidation;
 use crate::kernel::mount::Tree;
+use crate::kernel::plan::glob::Glob;
 use crate::kernel::support::Reason;
 use crate::kernel::symbol::SymbolTable;
 use crate::kernel::{self, AttachPlan, Facts, Request, select};
 use crate::session::refusal::{refuse, refuse_if_unsupported};
 use crate::session::start::{header_of, layout_report};
+use crate::sink;
 use crate::sink::Stream;
+use crate::sink::options::Format;
 
 /// How long a probe stays on a suspect.
 const CONFIRM: Duration = Duration::from_secs(3);
 /// What attaching and detaching a batch takes, roughly, for the time left.
 const BATCH_OVERHEAD: Duration = Duration::from_secs(4);
+
+/// What to audit, how long, and how to say it.
+#[derive(Clone, Debug)]
+pub struct AuditOptions {
+    /// All functions are traced this long.
+    pub duration: Duration,
+    /// Functions to audit; empty: all.
+    pub functions: Vec<Glob>,
+    /// CPUs to audit on; empty: all that are online.
+    pub cpus: Vec<CpuId>,
+    /// The machine may bear the cost: nobody is asked.
+    pub yes: bool,
+    /// What is done is kept there; where it exists, the audit goes on from it.
+    pub resume: Option<PathBuf>,
+    pub fail_on: FailOn,
+    pub output: sink::Options,
+}
 
 /// Why nothing can be audited here; empty where something can. An audit needs what a watch needs.
 pub(crate) fn plan_of(facts: &Facts, cpus: Vec<CpuId>) -> AttachPlan {
@@ -46,34 +66,33 @@ pub(crate) fn plan_of(facts: &Facts, cpus: Vec<CpuId>) -> AttachPlan {
 ///
 /// # Errors
 /// [`Unsupported`] where this kernel or these privileges do not allow it.
-pub fn run(args: &AuditArgs) -> Result<Exit> {
+pub fn run(options: &AuditOptions) -> Result<Exit> {
     let tree = Tree::live();
     let mut facts = kernel::probe();
-    let plan = plan_of(&facts, args.cpus.as_ref().map_or_else(Vec::new, |list| list.0.clone()));
-    let verdict = VerdictArgs::from(&args.verdict);
+    let plan = plan_of(&facts, options.cpus.clone());
     if !plan.refusals.is_empty() {
-        let mut stream = crate::sink::stream(&args.output, &verdict)?;
+        let mut stream = sink::stream(&options.output, options.fail_on)?;
         let header = header_of(&facts, &plan, "audit");
         let reasons = plan.refusals.iter().map(ToString::to_string).collect();
-        return Err(refuse(&mut stream, args.output.format, header, "audit", reasons));
+        return Err(refuse(&mut stream, options.output.format, header, "audit", reasons));
     }
     let tracer = Tracer::find(&tree, &facts);
     let subject = Subject {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         release: facts.release.clone(),
-        functions: args.function.iter().map(ToString::to_string).collect(),
+        functions: options.functions.iter().map(ToString::to_string).collect(),
     };
-    let mut resume = Resume::open(args.resume.as_deref(), &subject)?;
-    if !consent::ask(&cost(args, &facts, &tracer, &plan.cpus, &resume)?, args.yes)? {
+    let mut resume = Resume::open(options.resume.as_deref(), &subject)?;
+    if !consent::ask(&cost(options, &facts, &tracer, &plan.cpus, &resume)?, options.yes)? {
         return Ok(Exit::Clean);
     }
-    let mut stream = crate::sink::stream(&args.output, &verdict)?;
+    let mut stream = sink::stream(&options.output, options.fail_on)?;
     let symbols = SymbolTable::load(Path::new("/proc/kallsyms")).context("cannot read /proc/kallsyms")?;
     let mut stop = Stop::new().context("cannot catch SIGINT and SIGTERM")?;
     let mut progress = Progress::new("audit");
-    let prober = Prober::start(&facts, &plan.cpus, args.output.logs()).map_err(|error| {
+    let prober = Prober::start(&facts, &plan.cpus, options.output.logs()).map_err(|error| {
         let header = header_of(&facts, &plan, "audit");
-        refuse_if_unsupported(&mut stream, args.output.format, header, error)
+        refuse_if_unsupported(&mut stream, options.output.format, header, error)
     })?;
     stream.send(
         clock::now(),
@@ -88,13 +107,13 @@ pub fn run(args: &AuditArgs) -> Result<Exit> {
             let traced = match &tracer {
                 Ok(tracer) => tracer.trace(
                     &plan.cpus,
-                    &args.function,
-                    args.duration,
+                    &options.functions,
+                    options.duration,
                     &symbols,
                     &mut stop,
                     &mut progress,
                 )?,
-                Err(reason) => candidates(&facts, &args.function, reason),
+                Err(reason) => candidates(&facts, &options.functions, reason),
             };
             if !stop.is_asked() {
                 resume.keep_traced(&traced)?;
@@ -107,7 +126,7 @@ pub fn run(args: &AuditArgs) -> Result<Exit> {
         &traced.suspects.iter().map(|suspect| suspect.function.clone()).collect::<BTreeSet<_>>(),
     );
     let mut audit =
-        Audit { args, facts, symbols, stream, stop, progress, prober, resume, audited: Vec::new() };
+        Audit { options, facts, symbols, stream, stop, progress, prober, resume, audited: Vec::new() };
     match audit.confirm(&traced.suspects) {
         Ok(()) => audit.finish(&traced, started.0),
         Err(error) => closed(error, &audit.prober),
@@ -145,7 +164,7 @@ pub(crate) fn header(
 }
 
 fn cost(
-    args: &AuditArgs,
+    options: &AuditOptions,
     facts: &Facts,
     tracer: &Result<Tracer, Reason>,
     cpus: &[CpuId],
@@ -161,7 +180,7 @@ fn cost(
             lines.push("1. nothing: the suspects are known from the run that is resumed".to_owned());
         }
         Ok(tracer) => {
-            let count = tracer.count(&args.function)?;
+            let count = tracer.count(&options.functions)?;
             let tasks = if tracer.all_tasks {
                 "all tasks, because there are nohz_full CPUs: everything slows down meanwhile"
             } else {
@@ -170,7 +189,7 @@ fn cost(
             lines.push(format!(
                 "1. the kernel's function tracer on {count} functions for {:.0} s, in a tracing instance of its own; \
                  {tasks}",
-                args.duration.as_secs_f64()
+                options.duration.as_secs_f64()
             ));
             let mib = f64::from(BUFFER_KIB) * cpus.len() as f64 / 1024.0;
             lines.push(format!("   kernel text is patched twice; {mib:.1} MiB of trace buffers"));
@@ -188,13 +207,13 @@ fn cost(
         CONFIRM.as_secs()
     ));
     lines.push("3. the same once more for each that was seen with RCU off, alone".to_owned());
-    let seconds = args.duration + (CONFIRM + BATCH_OVERHEAD) * 3;
+    let seconds = options.duration + (CONFIRM + BATCH_OVERHEAD) * 3;
     lines.push(format!("about {} s in all, more if much is found; nothing of it stays", seconds.as_secs()));
     Ok(lines)
 }
 
 struct Audit<'a> {
-    args: &'a AuditArgs,
+    options: &'a AuditOptions,
     facts: Facts,
     symbols: SymbolTable,
     stream: Stream,
@@ -351,11 +370,13 @@ impl Audit<'_> {
             .map(|audited| Message::Audited(Box::new(audited)))
             .chain([Message::AuditTotals(totals)])
             .try_for_each(|message| self.stream.send(clock::now(), None, message));
-        let verdict = exit::judge(self.stream.worst(), self.args.verdict.fail_on, !reasons.is_empty());
+        let verdict = exit::judge(self.stream.worst(), self.options.fail_on, !reasons.is_empty());
         let ended_by = if ended { EndedBy::Signal } else { EndedBy::EndOfAudit };
-        let Self { stream, prober, args, .. } = self;
+        let Self { stream, prober, options, .. } = self;
         told.map_err(anyhow::Error::new)
-            .and_then(|()| conclude(stream, &prober, verdict, reasons, started, ended_by, args.output.format))
+            .and_then(|()| {
+                conclude(stream, &prober, verdict, reasons, started, ended_by, options.output.format)
+            })
             .or_else(|error| closed(error, &prober))
     }
 }

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rcu_watch_core::report::Message;
 use rcu_watch_core::report::audit::{CheckAnswer, CheckedFunction};
 use rcu_watch_core::report::summary::{EndedBy, RunVerdict};
-use rcu_watch_core::report::{Baseline, Message};
+use rcu_watch_core::verdict::FailOn;
 
 use super::answer::{Known, answer, known, refuses, symbols};
 use super::patch;
@@ -16,9 +18,7 @@ use crate::audit::prober::{BATCH, Probed, Prober, Way};
 use crate::audit::progress::Progress;
 use crate::audit::run::{conclude, header, plan_of};
 use crate::audit::stop::Stop;
-use crate::cli::args::CheckArgs;
 use crate::cli::exit::Exit;
-use crate::cli::value::FailOn;
 use crate::clock;
 use crate::kernel;
 use crate::kernel::mount::Tree;
@@ -26,7 +26,20 @@ use crate::kernel::symbol::SymbolTable;
 use crate::session::refusal::{refusal, refuse_if_unsupported};
 use crate::session::start::header_of;
 use crate::sink;
-use crate::sink::Stream;
+
+/// What to check, how long, and how to say it.
+#[derive(Clone, Debug)]
+pub struct CheckOptions {
+    /// Functions, or livepatch modules by their file.
+    pub targets: Vec<String>,
+    /// Each function is observed this long.
+    pub duration: Duration,
+    /// Probes may be placed: nobody is asked.
+    pub yes: bool,
+    /// Only say what is known.
+    pub no_probe: bool,
+    pub output: sink::Options,
+}
 
 /// A function that was asked about.
 struct Asked {
@@ -61,8 +74,8 @@ fn asked(targets: &[String]) -> Result<Vec<Asked>> {
 ///
 /// # Errors
 /// Where a file cannot be read as a livepatch, or nobody may be asked.
-pub fn run(args: &CheckArgs) -> Result<Exit> {
-    let asked = asked(&args.targets)?;
+pub fn run(options: &CheckOptions) -> Result<Exit> {
+    let asked = asked(&options.targets)?;
     let tree = Tree::live();
     let mut facts = kernel::probe();
     let names: BTreeSet<String> =
@@ -72,24 +85,24 @@ pub fn run(args: &CheckArgs) -> Result<Exit> {
     let known: Vec<Known> = asked.iter().map(|asked| known(&facts, &asked.object, &asked.function)).collect();
     let open: Vec<usize> =
         (0..asked.len()).filter(|&index| !matches!(known[index], Known::Final(..))).collect();
-    let obstacle = if args.no_probe {
+    let obstacle = if options.no_probe {
         Some("--no-probe".to_owned())
     } else {
         plan.refusals.first().map(ToString::to_string)
     };
     let observe = !open.is_empty() && obstacle.is_none();
-    if observe && !consent::ask(&cost(args, &asked, &open), args.yes)? {
+    if observe && !consent::ask(&cost(options, &asked, &open), options.yes)? {
         return Ok(Exit::Clean);
     }
-    let mut stream = Stream::new(sink::open(&args.output, FailOn::Warning)?, Baseline::default());
+    let mut stream = sink::stream(&options.output, FailOn::Warning)?;
     let started = clock::now();
     let mut seen: Vec<Option<Probed>> = vec![None; asked.len()];
     let mut prober = None;
     let mut stop = Stop::new().context("cannot catch SIGINT and SIGTERM")?;
     if observe {
-        let mut probing = Prober::start(&facts, &plan.cpus, args.output.logs()).map_err(|error| {
+        let mut probing = Prober::start(&facts, &plan.cpus, options.output.logs()).map_err(|error| {
             let header = header_of(&facts, &plan, "check");
-            refuse_if_unsupported(&mut stream, args.output.format, header, error)
+            refuse_if_unsupported(&mut stream, options.output.format, header, error)
         })?;
         let header = header(&facts, &plan, &Err(kernel::support::Reason::new("")), &probing, "check");
         let header = rcu_watch_core::report::Header { blind_spots: Vec::new(), ..header };
@@ -98,7 +111,7 @@ pub fn run(args: &CheckArgs) -> Result<Exit> {
         let mut progress = Progress::new("check");
         for batch in open.chunks(BATCH) {
             let what = if batch.len() == 1 { "function" } else { "functions" };
-            progress.phase(&format!("observing {} {what}", batch.len()), std::time::Duration::ZERO);
+            progress.phase(&format!("observing {} {what}", batch.len()), Duration::ZERO);
             let names: Vec<&str> = batch.iter().map(|&index| asked[index].function.as_str()).collect();
             let mut show = |done, all, _| progress.show(done, all, "");
             let mut way = Way {
@@ -108,7 +121,7 @@ pub fn run(args: &CheckArgs) -> Result<Exit> {
                 tell: true,
                 progress: &mut show,
             };
-            let probed = probing.batch(&facts, &names, args.duration, &mut way)?;
+            let probed = probing.batch(&facts, &names, options.duration, &mut way)?;
             progress.wipe();
             for (&index, probed) in batch.iter().zip(probed) {
                 seen[index] = Some(probed);
@@ -149,14 +162,16 @@ pub fn run(args: &CheckArgs) -> Result<Exit> {
         (true, _) => RunVerdict::Findings,
         (false, true) => RunVerdict::Clean,
         // Nothing but the kernel stood in the way.
-        (false, false) if !plan.refusals.is_empty() && !args.no_probe => RunVerdict::Unsupported,
+        (false, false) if !plan.refusals.is_empty() && !options.no_probe => RunVerdict::Unsupported,
         (false, false) => RunVerdict::Inconclusive,
     };
     let ended_by = if stop.is_asked() { EndedBy::Signal } else { EndedBy::EndOfCheck };
     match prober {
-        Some(prober) => conclude(stream, &prober, verdict, reasons, started.0, ended_by, args.output.format),
+        Some(prober) => {
+            conclude(stream, &prober, verdict, reasons, started.0, ended_by, options.output.format)
+        }
         None => {
-            let exit = Exit::of_run(verdict, false).in_format(args.output.format);
+            let exit = Exit::of_run(verdict, false).in_format(options.output.format);
             let mut summary = refusal(reasons);
             summary.verdict = verdict;
             summary.exit_code = exit.code();
@@ -178,14 +193,14 @@ fn doubt(answers: &[CheckAnswer]) -> Option<String> {
     }
 }
 
-fn cost(args: &CheckArgs, asked: &[Asked], open: &[usize]) -> Vec<String> {
+fn cost(options: &CheckOptions, asked: &[Asked], open: &[usize]) -> Vec<String> {
     let names: Vec<&str> = open.iter().take(8).map(|&index| asked[index].function.as_str()).collect();
     let more = if open.len() > names.len() { ", ..." } else { "" };
     vec![
         format!(
             "rcu-watch check puts a probe of its own on {} for {:.0} s: {}{more}",
             if open.len() == 1 { "1 function".to_owned() } else { format!("{} functions", open.len()) },
-            args.duration.as_secs_f64(),
+            options.duration.as_secs_f64(),
             names.join(", ")
         ),
         "if one of them runs with RCU off, that probe is itself the hazard; --no-probe only says what is known"

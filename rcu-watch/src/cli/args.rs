@@ -7,9 +7,15 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::verdict::FailOn;
 
-use crate::cli::glob::Glob;
-use crate::cli::value::{self, CpuList, FailOn, Requirement};
+use crate::cli::value::{self, CpuList};
+use crate::cli::word::{self, one_of};
+use crate::kernel::facts::feature::TransportChoice;
+use crate::kernel::plan::glob::Glob;
+use crate::kernel::plan::{Requirement, WatchpointMode};
+use crate::session::options::MAX_OVERHEAD;
+use crate::sink::options::{ColorChoice, Format};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,9 +25,6 @@ Examples:
   rcu-watch -- modprobe my-livepatch  watch while a command runs
 
 Exit codes: 0 no finding, 1 error, 2 findings, 3 inconclusive, 4 not supported here, 5 CMD failed";
-
-/// Of each CPU's time, in per cent.
-pub const MAX_OVERHEAD: f64 = 1.0;
 
 const AUDIT_NOTES: &str = "\
 Says first what it will do to this machine and asks; without a terminal it needs --yes.
@@ -291,6 +294,7 @@ pub struct VerdictArgs {
         long,
         value_name = "SEVERITY",
         default_value = "error",
+        value_parser = one_of(word::FAIL_ON),
         hide_possible_values = true,
         hide_default_value = true
     )]
@@ -308,6 +312,7 @@ pub struct StrictVerdictArgs {
         long,
         value_name = "SEVERITY",
         default_value = "warning",
+        value_parser = one_of(word::FAIL_ON),
         hide_possible_values = true,
         hide_default_value = true
     )]
@@ -315,12 +320,6 @@ pub struct StrictVerdictArgs {
     /// Let findings that are in this earlier NDJSON not count
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
-}
-
-impl From<&StrictVerdictArgs> for VerdictArgs {
-    fn from(args: &StrictVerdictArgs) -> Self {
-        Self { fail_on: args.fail_on, baseline: args.baseline.clone() }
-    }
 }
 
 /// Where to look.
@@ -347,6 +346,7 @@ pub struct ScopeArgs {
         long,
         value_name = "WHEN",
         default_value = "off",
+        value_parser = one_of(word::WATCHPOINTS),
         hide_possible_values = true,
         hide_default_value = true
     )]
@@ -356,6 +356,7 @@ pub struct ScopeArgs {
         long,
         value_name = "HOW",
         default_value = "auto",
+        value_parser = one_of(word::TRANSPORT),
         hide_possible_values = true,
         hide_short_help = true
     )]
@@ -367,7 +368,14 @@ pub struct ScopeArgs {
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// text (default), json (one object a line), ktap (for test harnesses)
-    #[arg(short, long, default_value = "text", hide_possible_values = true, hide_default_value = true)]
+    #[arg(
+        short,
+        long,
+        default_value = "text",
+        value_parser = one_of(word::FORMAT),
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
     pub format: Format,
     /// Write there instead of standard output
     #[arg(short, long, value_name = "FILE")]
@@ -377,6 +385,7 @@ pub struct OutputArgs {
         long,
         value_name = "WHEN",
         default_value = "auto",
+        value_parser = one_of(word::COLOR),
         hide_possible_values = true,
         hide_short_help = true
     )]
@@ -399,48 +408,12 @@ pub struct ExtraArgs {
     /// Serve OpenMetrics text there: a port of the loopback device, or ADDRESS:PORT
     #[arg(long, value_name = "ADDR", value_parser = value::listen, hide_short_help = true)]
     pub metrics: Option<SocketAddr>,
-    /// Somebody draws: send the transitions that are as they should be, too.
-    #[arg(skip)]
-    pub draw: bool,
-    /// Every record goes there, too.
-    #[arg(skip)]
-    pub record: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Text,
-    Json,
-    Ktap,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum StreamKind {
     Findings,
     All,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum WatchpointMode {
-    #[default]
-    Off,
-    Sample,
-    Always,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum TransportChoice {
-    #[default]
-    Auto,
-    Ring,
-    Perf,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ColorChoice {
-    Auto,
-    Always,
-    Never,
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 
 use rcu_watch_core::finding::Severity;
 use rcu_watch_core::report::summary::RunVerdict;
+use rcu_watch_core::verdict::FailOn;
 
-use crate::cli::args::Format;
-use crate::cli::value::FailOn;
+use crate::sink::options::Format;
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

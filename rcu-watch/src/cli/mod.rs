@@ -1,9 +1,12 @@
 //! The command line: what was typed, checked, and the exit code that a run ends with.
 //!
-//! Two layers. [`args`] and [`value`] only validate what was typed and touch nothing outside; each command
-//! turns its arguments into what to do. [`exit`] is the one place that knows the exit codes.
+//! Two layers. [`args`], [`value`] and [`word`] only validate what was typed and touch nothing outside;
+//! [`options`] turns it into what is asked of the rest of the program, which knows nothing of a command line.
+//! [`exit`] is the one place that knows the exit codes.
 
 pub mod args;
 pub mod exit;
-pub mod glob;
+pub mod options;
+pub mod suggestion;
 pub mod value;
+pub mod word;

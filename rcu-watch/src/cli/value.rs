@@ -4,33 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{CommandFactory as _, ValueEnum};
-use rcu_watch_core::finding::{RuleId, Severity};
+use rcu_watch_core::finding::RuleId;
 use rcu_watch_core::probe::Point;
 use rcu_watch_core::units::CpuId;
 
-use crate::cli::args::Cli;
-
-/// The least severity that makes the exit code 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FailOn {
-    Info,
-    Warning,
-    Error,
-    Never,
-}
-
-impl FailOn {
-    #[must_use]
-    pub fn includes(self, severity: Severity) -> bool {
-        match self {
-            Self::Info => true,
-            Self::Warning => severity >= Severity::Warning,
-            Self::Error => severity >= Severity::Error,
-            Self::Never => false,
-        }
-    }
-}
+use crate::kernel::plan::Requirement;
 
 /// A part of a CPU's time: `1`, `0.5`, `2%`.
 pub fn percent(text: &str) -> Result<f64, String> {
@@ -71,13 +49,7 @@ impl FromStr for CpuList {
     }
 }
 
-/// `--require`: what must have been judged or seen for the run to be conclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Requirement {
-    Rule(RuleId),
-    Point(Point),
-}
-
+/// `--require`: a probe point or a rule.
 pub fn requirement(text: &str) -> Result<Requirement, String> {
     if let Some(&point) = Point::ALL.iter().find(|point| point.name() == text) {
         return Ok(Requirement::Point(point));
@@ -105,14 +77,8 @@ fn rule_words() -> impl Iterator<Item = &'static str> {
     RuleId::ALL.iter().flat_map(|rule| [rule.code(), rule.name()])
 }
 
-/// The command that was meant.
-#[must_use]
-pub fn command(typed: &str) -> Option<String> {
-    let root = Cli::command();
-    nearest(typed, root.get_subcommands().map(|command| command.get_name().to_owned()))
-}
-
-fn nearest<Word: AsRef<str>>(typed: &str, known: impl Iterator<Item = Word>) -> Option<Word> {
+/// The word that is spelt most like what was typed, if any is.
+pub(super) fn nearest<Word: AsRef<str>>(typed: &str, known: impl Iterator<Item = Word>) -> Option<Word> {
     let typed = typed.to_ascii_lowercase();
     known
         .map(|word| (strsim::jaro_winkler(&typed, &word.as_ref().to_ascii_lowercase()), word))
@@ -208,12 +174,6 @@ mod tests {
         for text in ["", "a", "1-", "3-1", "0-4000000000", "1,,2"] {
             assert!(list(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn a_mistyped_command_is_answered_with_the_one_that_was_meant() {
-        assert_eq!(command("docter").as_deref(), Some("doctor"));
-        assert_eq!(command("--fomat"), None);
     }
 
     #[test]

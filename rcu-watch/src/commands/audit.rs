@@ -7,5 +7,5 @@ use crate::cli::args::AuditArgs;
 use crate::cli::exit::Exit;
 
 pub fn run(args: &AuditArgs) -> Result<Exit> {
-    audit::run::run(args)
+    audit::run::run(&args.into())
 }

@@ -7,5 +7,5 @@ use crate::cli::args::CheckArgs;
 use crate::cli::exit::Exit;
 
 pub fn run(args: &CheckArgs) -> Result<Exit> {
-    check::run::run(args)
+    check::run::run(&args.into())
 }

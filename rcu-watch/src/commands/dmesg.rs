@@ -38,8 +38,11 @@ const SHOWN: &[RuleId] = &[
 
 pub fn run(args: &DmesgArgs) -> Result<Exit> {
     let mut log = open(args)?;
-    let mut report =
-        Report { stream: sink::stream(&args.output, &args.verdict)?, kinds: Vec::new(), ids: HashMap::new() };
+    let mut report = Report {
+        stream: sink::stream(&args.into(), args.verdict.fail_on)?,
+        kinds: Vec::new(),
+        ids: HashMap::new(),
+    };
     report.stream.send(Nanos(0), None, Message::Header(Box::new(header())))?;
     let mut parser = Parser::default();
     let mut line = Vec::new();

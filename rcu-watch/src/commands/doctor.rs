@@ -2,15 +2,15 @@
 //! do about what is missing. Where the programs load, the layout is calibrated too; nothing stays attached.
 
 use anyhow::{Result, bail};
+use rcu_watch_core::report::Message;
 use rcu_watch_core::report::check::{Check, CheckGroup, CheckState};
 use rcu_watch_core::report::header::Proof;
 use rcu_watch_core::report::summary::{EndedBy, RunVerdict};
-use rcu_watch_core::report::{Baseline, Message};
+use rcu_watch_core::verdict::FailOn;
 
 use crate::bpf::watchpoint::try_own;
-use crate::cli::args::{DoctorArgs, Format};
+use crate::cli::args::DoctorArgs;
 use crate::cli::exit::Exit;
-use crate::cli::value::FailOn;
 use crate::clock;
 use crate::kernel::calibrate::Calibration;
 use crate::kernel::diagnosis::{self, diagnose};
@@ -18,13 +18,13 @@ use crate::kernel::{self, Request, select};
 use crate::session::refusal::refusal;
 use crate::session::start::{calibrate, header_of, layout_report};
 use crate::sink;
-use crate::sink::Stream;
+use crate::sink::options::Format;
 
 pub fn run(args: &DoctorArgs) -> Result<Exit> {
     if args.output.format == Format::Ktap {
         bail!("doctor judges no rule, so it has no KTAP; take -f text or -f json");
     }
-    let mut stream = Stream::new(sink::open(&args.output, FailOn::Error)?, Baseline::default());
+    let mut stream = sink::stream(&(&args.output).into(), FailOn::Error)?;
     let facts = kernel::probe();
     let plan = select(&facts, &Request::default());
     let mut reasons: Vec<String> = plan.refusals.iter().map(ToString::to_string).collect();

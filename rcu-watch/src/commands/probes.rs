@@ -2,22 +2,21 @@
 //! kernel and without privileges, as far as what it may read goes.
 
 use anyhow::Result;
+use rcu_watch_core::report::Message;
 use rcu_watch_core::report::header::Proof;
 use rcu_watch_core::report::summary::{EndedBy, RunVerdict};
-use rcu_watch_core::report::{Baseline, Message};
+use rcu_watch_core::verdict::FailOn;
 
 use crate::cli::args::ProbesArgs;
 use crate::cli::exit::Exit;
-use crate::cli::value::FailOn;
 use crate::clock;
 use crate::kernel::{self, Request, select};
 use crate::session::refusal::refusal;
 use crate::session::start::{header_of, layout_report};
 use crate::sink;
-use crate::sink::Stream;
 
 pub fn run(args: &ProbesArgs) -> Result<Exit> {
-    let mut stream = Stream::new(sink::open(&args.output, FailOn::Error)?, Baseline::default());
+    let mut stream = sink::stream(&(&args.output).into(), FailOn::Error)?;
     let facts = kernel::probe();
     let plan = select(&facts, &Request::from(&args.scope));
     let mut header = header_of(&facts, &plan, "probes");

@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 
-use crate::cli::args::{ExtraArgs, RecordArgs, WatchArgs};
+use crate::cli::args::RecordArgs;
 use crate::cli::exit::Exit;
 use crate::commands::watch;
+use crate::kernel::Request;
+use crate::session::options::WatchOptions;
 
 pub fn run(args: &RecordArgs) -> Result<Exit> {
-    let extra = ExtraArgs { record: Some(args.file.clone()), ..args.watch.extra.clone() };
-    watch::run(&WatchArgs { extra, ..args.watch.clone() })
+    watch::run_with(&Request::from(&args.watch.scope), &WatchOptions::from(args))
 }

@@ -5,10 +5,9 @@ use std::io::{self, BufReader, Read};
 
 use anyhow::{Context as _, Result};
 
-use crate::cli::args::{ExtraArgs, ReplayArgs, StreamKind};
+use crate::cli::args::ReplayArgs;
 use crate::cli::exit::Exit;
 use crate::recording::play::{Terms, play};
-use crate::session::listener::Filter;
 use crate::sink;
 
 pub fn run(args: &ReplayArgs) -> Result<Exit> {
@@ -18,12 +17,7 @@ pub fn run(args: &ReplayArgs) -> Result<Exit> {
         let file = File::open(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?;
         Box::new(BufReader::new(file))
     };
-    let terms = Terms {
-        fail_on: args.verdict.fail_on,
-        filter: Filter { rules: args.rule.clone(), snapshots: args.stream == StreamKind::All },
-        format: args.output.format,
-    };
-    let mut stream = sink::stream(&args.output, &args.verdict)?;
-    sink::attach(&mut stream, &ExtraArgs { perfetto: args.perfetto.clone(), ..ExtraArgs::default() })?;
+    let terms = Terms::from(args);
+    let stream = sink::stream(&args.into(), terms.fail_on)?;
     play(input, stream, &terms).with_context(|| format!("cannot replay {}", args.file.display()))
 }

@@ -10,17 +10,18 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use rcu_watch_core::recording::MAGIC;
 use rcu_watch_core::report::Baseline;
+use rcu_watch_core::verdict::FailOn;
 
-use crate::cli::args::{
-    ColorChoice, ExtraArgs, Format, MAX_OVERHEAD, OutputArgs, StreamKind, TopArgs, WatchArgs,
-};
+use crate::cli::args::TopArgs;
 use crate::cli::exit::{Exit, is_closed_pipe};
-use crate::cli::value::FailOn;
 use crate::commands::watch;
+use crate::kernel::Request;
 use crate::recording::play::{Terms, play};
 use crate::session::listener::Filter;
+use crate::session::options::WatchOptions;
 use crate::sink;
 use crate::sink::Stream;
+use crate::sink::options::Format;
 use crate::top::screen::Screen;
 use crate::top::sink::Shared;
 use crate::top::{Top, replay};
@@ -43,8 +44,12 @@ fn replayed(path: &Path) -> Result<Exit> {
     let screen = Screen::open(shared.clone()).context("cannot take the terminal")?;
     let played = if is_recording {
         let stream = Stream::new(Box::new(replay::Paced::new(shared.clone())), Baseline::default());
-        let filter = Filter { rules: Vec::new(), snapshots: false };
-        play(input, stream, &Terms { fail_on: FailOn::Never, filter, format: Format::Text }).map(drop)
+        play(
+            input,
+            stream,
+            &Terms { fail_on: FailOn::Never, filter: Filter::default(), format: Format::Text },
+        )
+        .map(drop)
     } else {
         replay::play(input, &shared).map_err(Into::into)
     };
@@ -62,23 +67,10 @@ fn replayed(path: &Path) -> Result<Exit> {
 }
 
 fn live(args: &TopArgs) -> Result<Exit> {
-    let watch = WatchArgs {
-        duration: args.duration,
-        limit: None,
-        rule: Vec::new(),
-        self_test: false,
-        stream: StreamKind::Findings,
-        ring_bytes: None,
-        max_overhead: MAX_OVERHEAD,
-        verdict: args.verdict.clone(),
-        scope: args.scope.clone(),
-        output: OutputArgs { format: Format::Text, output: None, color: ColorChoice::Auto, verbose: 0 },
-        extra: ExtraArgs { draw: true, ..ExtraArgs::default() },
-        child: Vec::new(),
-    };
-    let after = sink::open(&watch.output, watch.verdict.fail_on)?;
+    let options = WatchOptions::from(args);
+    let after = sink::open(&options.output, options.fail_on)?;
     let shared = Shared::default();
     let screen = Screen::open(shared.clone()).context("cannot take the terminal")?;
     let top = Top::new(shared, after, || screen.close());
-    watch::run_into(&watch, Stream::new(Box::new(top), Baseline::default()))
+    watch::run_into(&Request::from(&args.scope), &options, Stream::new(Box::new(top), Baseline::default()))
 }

@@ -15,15 +15,15 @@ use rcu_watch_core::report::summary::{Book, Cost, EndedBy, Followed, Summary, To
 use rcu_watch_core::report::{FindingReport, Message, ProbeError, Repeat};
 use rcu_watch_core::rules::Hit;
 use rcu_watch_core::units::Nanos;
+use rcu_watch_core::verdict::FailOn;
 use serde::de::DeserializeOwned;
 
 use super::FileSource;
-use crate::cli::args::Format;
 use crate::cli::exit::{self, Exit};
-use crate::cli::value::FailOn;
 use crate::session::listener::Filter;
 use crate::session::{coverage, summary};
 use crate::sink::Stream;
+use crate::sink::options::Format;
 
 /// How a recording is to be judged and told.
 #[derive(Clone, Debug)]

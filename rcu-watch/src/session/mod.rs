@@ -10,6 +10,7 @@ pub mod coverage;
 mod duty;
 mod follow;
 pub mod listener;
+pub mod options;
 mod overhead;
 pub mod proof;
 pub mod refusal;
@@ -33,11 +34,11 @@ use watch::Watch;
 
 use crate::bpf::attach::AttachSite;
 use crate::bpf::{OwnPrograms, Reader};
-use crate::cli::args::Format;
 use crate::clock;
 use crate::kernel::plan::PlannedProbe;
 use crate::recording::Recorder;
 use crate::sink::Stream;
+use crate::sink::options::Format;
 
 /// An attached probe.
 #[derive(Clone, Debug)]

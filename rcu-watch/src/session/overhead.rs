@@ -19,8 +19,8 @@ use rcu_watch_core::units::{CpuId, Nanos, ProbeId};
 use super::budget::{Budget, Change, Load, Worth};
 use super::{RunningProbe, Session};
 use crate::bpf::OwnPrograms;
-use crate::cli::args::WatchpointMode;
 use crate::clock;
+use crate::kernel::plan::WatchpointMode;
 
 /// A second, less what a timer may be early.
 const SECOND_NS: u64 = 900_000_000;

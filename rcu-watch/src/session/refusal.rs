@@ -6,10 +6,10 @@ use rcu_watch_core::report::header::Header;
 use rcu_watch_core::report::summary::{Cost, EndedBy, RunVerdict, Summary, Totals};
 use rcu_watch_core::units::Nanos;
 
-use crate::cli::args::Format;
 use crate::cli::exit::{Exit, Unsupported};
 use crate::clock;
 use crate::sink::Stream;
+use crate::sink::options::Format;
 
 /// Says `header` and a summary with the reasons; people get them as the error that comes back.
 pub fn refuse(

@@ -13,14 +13,13 @@ use rcu_watch_core::units::{Address, CpuId, ProbeId};
 
 use super::books::Books;
 use super::follow::Following;
-use super::listener::Filter;
+use super::options::WatchOptions;
 use super::overhead::Overhead;
 use super::refusal::refuse_if_unsupported;
 use super::symbols::Symbols;
 use super::watch::Watch;
 use super::{RunningProbe, Session, attach_site, proof};
 use crate::bpf::{BpfError, OwnPrograms, Reader, StreamOptions};
-use crate::cli::args::{StreamKind, WatchArgs};
 use crate::cli::exit::Unsupported;
 use crate::clock;
 use crate::kernel::calibrate::{self, Calibration, Contradiction};
@@ -42,22 +41,22 @@ pub fn start(
     request: &Request,
     plan: &AttachPlan,
     mut stream: Stream,
-    args: &WatchArgs,
+    options: &WatchOptions,
 ) -> Result<Session> {
     let mut layout = *facts.layout.as_ref().map_err(|error| Unsupported(error.to_string()))?;
-    let options = StreamOptions {
+    let stream_options = StreamOptions {
         transport: plan.transport,
         // A picture needs the transitions that are as they should be, too.
-        emit_at_rest: args.stream == StreamKind::All || args.extra.perfetto.is_some() || args.extra.draw,
-        ring_bytes: args.ring_bytes.unwrap_or(StreamOptions::default().ring_bytes),
-        logs: args.output.logs(),
+        emit_at_rest: options.filter.snapshots || options.output.perfetto.is_some() || options.draws,
+        ring_bytes: options.ring_bytes.unwrap_or(StreamOptions::default().ring_bytes),
+        logs: options.output.logs(),
     };
-    let loaded = load_calibrated(&mut layout, options, &plan.cpus);
+    let loaded = load_calibrated(&mut layout, stream_options, &plan.cpus);
     let (programs, reader, calibration) = loaded.map_err(|error| {
         let mut header = header_of(facts, plan, "watch");
         header.layout = Some(layout_report(&layout, false, Vec::new()));
         header.plan = plan.report(|_| (None, Proof::NotAttached));
-        refuse_if_unsupported(&mut stream, args.output.format, header, error)
+        refuse_if_unsupported(&mut stream, options.output.format, header, error)
     })?;
     let started = clock::now();
     let cpu_seconds_at_start = clock::cpu_seconds()?;
@@ -68,9 +67,9 @@ pub fn start(
         books: Books::default(),
         symbols: Symbols::default(),
         stream,
-        filter: Filter { rules: args.rule.clone(), snapshots: args.stream == StreamKind::All },
-        format: args.output.format,
-        draws: args.extra.draw,
+        filter: options.filter.clone(),
+        format: options.output.format,
+        draws: options.draws,
         probes: Vec::new(),
         cpus: plan.cpus.clone(),
         closed_cpus: Vec::new(),
@@ -82,9 +81,9 @@ pub fn start(
         cpu_seconds_at_start,
         told: 0,
         record_bytes: 0,
-        recorder: args.extra.record.as_deref().map(Recorder::create).transpose()?,
+        recorder: options.record.as_deref().map(Recorder::create).transpose()?,
         watch: Watch::default(),
-        overhead: Overhead::new(args.max_overhead, started),
+        overhead: Overhead::new(options.max_overhead, started),
     };
     // What it knows is of before our own probes; it looks when they are there.
     let follower = Follower::new(Tree::live(), Running, facts.clone(), request.clone());
@@ -97,12 +96,12 @@ pub fn start(
     session.closed_cpus = proof::walk(&plan.cpus).context("cannot walk over the CPUs to prove the probes")?;
     session.books.update(&session.programs, &session.probes)?;
     session.send_header(facts, plan, &layout, &calibration, &attached, unseen)?;
-    session.start_watch(args.scope.watchpoints)?;
+    session.start_watch(request.watchpoints)?;
     for (symbol, error) in attached.iter().filter_map(Attachment::error) {
         let error = ProbeError { probe: None, symbol: symbol.to_owned(), error };
         session.tell(clock::now(), None, Message::ProbeError(error))?;
     }
-    if args.self_test {
+    if options.self_test {
         session.self_test()?;
     }
     Ok(session)

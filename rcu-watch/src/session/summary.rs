@@ -11,11 +11,12 @@ use rcu_watch_core::report::summary::{
     CommandStatus, Cost, EndedBy, FindingTotal, Followed, GuardTotal, RuleCoverage, RuleStatus, Summary,
 };
 use rcu_watch_core::units::{CpuId, Nanos, ProbeId};
+use rcu_watch_core::verdict::FailOn;
 
 use super::{Session, coverage};
 use crate::cli::exit::{self, Exit};
-use crate::cli::value::{FailOn, Requirement};
 use crate::clock;
+use crate::kernel::plan::Requirement;
 
 /// How a run is to be judged.
 #[derive(Clone, Debug)]

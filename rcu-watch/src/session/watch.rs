@@ -20,10 +20,10 @@ use rcu_watch_core::units::{CpuId, ProbeId};
 
 use super::duty::Duty;
 use super::{RunningProbe, Session};
-use crate::cli::args::WatchpointMode;
 use crate::clock;
 use crate::kernel::cpu;
 use crate::kernel::line::first_line;
+use crate::kernel::plan::WatchpointMode;
 
 const ONLINE: &str = "/sys/devices/system/cpu/online";
 

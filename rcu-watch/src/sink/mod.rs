@@ -7,6 +7,7 @@ pub mod json;
 pub mod ktap;
 mod line;
 pub mod metrics;
+pub mod options;
 pub mod output;
 pub mod perfetto;
 pub mod stream;
@@ -21,7 +22,8 @@ use rcu_watch_core::rules::Hit;
 
 pub use stream::Stream;
 
-pub use output::{attach, open, stream};
+pub use options::Options;
+pub use output::{open, stream};
 
 pub trait Sink {
     /// A message of the stream, in order, none left out.

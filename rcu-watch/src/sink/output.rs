@@ -7,28 +7,20 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use rcu_watch_core::report::Baseline;
+use rcu_watch_core::verdict::FailOn;
 
-use crate::cli::args::{ColorChoice, ExtraArgs, Format, OutputArgs, VerdictArgs};
-use crate::cli::value::FailOn;
 use crate::sink::Sink;
 use crate::sink::Stream;
 use crate::sink::json::Json;
 use crate::sink::ktap::Ktap;
 use crate::sink::metrics::Metrics;
+use crate::sink::options::{ColorChoice, Format, Options};
 use crate::sink::perfetto::Perfetto;
 use crate::sink::text::{Look, Text};
 
-impl OutputArgs {
-    /// Whether the BPF programs are to say more, on standard error.
-    #[must_use]
-    pub const fn logs(&self) -> bool {
-        self.verbose > 1
-    }
-}
-
-/// The stream of a command that judges: its sink, and the baseline that it judges against.
-pub fn stream(args: &OutputArgs, verdict: &VerdictArgs) -> Result<Stream> {
-    let baseline = match &verdict.baseline {
+/// The stream of a run: its sink, whatever else listens, and the baseline that it judges against.
+pub fn stream(options: &Options, fail_on: FailOn) -> Result<Stream> {
+    let baseline = match &options.baseline {
         Some(path) => {
             let name = path.display();
             let file = File::open(path).with_context(|| format!("cannot open the baseline {name}"))?;
@@ -42,25 +34,21 @@ pub fn stream(args: &OutputArgs, verdict: &VerdictArgs) -> Result<Stream> {
         }
         None => Baseline::default(),
     };
-    Ok(Stream::new(open(args, verdict.fail_on)?, baseline))
-}
-
-/// Adds the listeners that a run has besides its output.
-pub fn attach(stream: &mut Stream, args: &ExtraArgs) -> Result<()> {
-    if let Some(path) = &args.perfetto {
+    let mut stream = Stream::new(open(options, fail_on)?, baseline);
+    if let Some(path) = &options.perfetto {
         stream.add(Box::new(Perfetto::new(BufWriter::new(Named::create(path)?))));
     }
-    if let Some(address) = args.metrics {
+    if let Some(address) = options.metrics {
         let metrics = Metrics::listen(address)
             .with_context(|| format!("cannot listen on {address}; name a free port with --metrics"))?;
         stream.add(Box::new(metrics));
     }
-    Ok(())
+    Ok(stream)
 }
 
-/// Opens what `-f` and `-o` ask for; `fail_on` decides which findings are a failed test.
-pub fn open(args: &OutputArgs, fail_on: FailOn) -> Result<Box<dyn Sink>> {
-    let (out, terminal): (Box<dyn Write>, bool) = match &args.output {
+/// Opens what `options` say of the output itself; `fail_on` decides which findings are a failed test.
+pub fn open(options: &Options, fail_on: FailOn) -> Result<Box<dyn Sink>> {
+    let (out, terminal): (Box<dyn Write>, bool) = match &options.file {
         Some(path) => (Box::new(Named::create(path)?), false),
         None => {
             let stdout = io::stdout();
@@ -68,15 +56,15 @@ pub fn open(args: &OutputArgs, fail_on: FailOn) -> Result<Box<dyn Sink>> {
             (Box::new(Named { name: "standard output".to_owned(), out: stdout }), terminal)
         }
     };
-    Ok(match args.format {
+    Ok(match options.format {
         Format::Json => Box::new(Json::new(out)),
         Format::Ktap => Box::new(Ktap::new(out, fail_on)),
         Format::Text => {
             let look = Look {
-                color: is_coloured(args.color, terminal),
+                color: is_coloured(options.color, terminal),
                 screen: io::stderr().is_terminal().then(screen_width),
-                verbose: args.verbose > 0,
-                report_file: args.output.is_some(),
+                verbose: options.verbose > 0,
+                report_file: options.file.is_some(),
             };
             Box::new(Text::new(out, io::stderr(), look))
         }

@@ -7,13 +7,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rcu_watch::cli::args::Format;
-use rcu_watch::cli::value::FailOn;
 use rcu_watch::recording::play::{Terms, play};
 use rcu_watch::session::listener::Filter;
 use rcu_watch::sink::Sink;
 use rcu_watch::sink::Stream;
+use rcu_watch::sink::options::Format;
 use rcu_watch_core::report::{Baseline, Envelope};
+use rcu_watch_core::verdict::FailOn;
 
 fn corpus() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");

@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::Path;
 
-use rcu_watch::cli::value::FailOn;
 use rcu_watch::sink::Sink;
 use rcu_watch::sink::Stream;
 use rcu_watch::sink::json::Json;
@@ -13,6 +12,7 @@ use rcu_watch::sink::text::{Look, Text};
 use rcu_watch_core::finding::Severity;
 use rcu_watch_core::report::{Baseline, Message};
 use rcu_watch_core::units::{CpuId, Nanos};
+use rcu_watch_core::verdict::FailOn;
 
 use crate::paper::{Paper, assert_golden};
 use crate::sample;

@@ -7,7 +7,6 @@ use std::io;
 
 use rcu_watch_core::report::header::Transport;
 
-use crate::cli::args::TransportChoice;
 use crate::kernel::read::btf::Found;
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::privilege::{Capability, Lockdown, Privileges};
@@ -43,6 +42,16 @@ pub struct Features {
     /// Kprobes on function entries use ftrace and run in the function's own context.
     pub kprobe_on_ftrace: Support,
     pub perf_event: Support,
+}
+
+/// How records are to leave the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TransportChoice {
+    /// The ring buffer where the kernel has one.
+    #[default]
+    Auto,
+    Ring,
+    Perf,
 }
 
 impl Features {

@@ -50,7 +50,7 @@ impl PlannedRow {
 
 /// Rows of which one must be attached for the run to be conclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Requirement {
+pub struct PlannedRequirement {
     /// What it is called in reports: `checkpoint`, `eqs_enter or eqs_exit`, a function.
     pub what: String,
     /// Indices into [`AttachPlan::probes`]; empty: nothing can satisfy it here.
@@ -66,7 +66,7 @@ pub struct AttachPlan {
     pub cpus: Vec<CpuId>,
     pub probes: Vec<PlannedProbe>,
     pub rows: Vec<PlannedRow>,
-    pub requirements: Vec<Requirement>,
+    pub requirements: Vec<PlannedRequirement>,
     pub blind_spots: Vec<BlindSpot>,
     /// CPUs that get a watchpoint on S; empty: none is planned.
     pub watchpoint_cpus: Vec<CpuId>,

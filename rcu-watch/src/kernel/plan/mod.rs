@@ -7,6 +7,7 @@
 mod attach_plan;
 pub mod candidate;
 mod entry;
+pub mod glob;
 mod legacy;
 mod planner;
 pub mod points;
@@ -15,5 +16,5 @@ pub mod select;
 pub mod transition;
 mod watchpoint;
 
-pub use attach_plan::{AttachPlan, PlannedProbe, PlannedRow, Requirement};
-pub use request::Request;
+pub use attach_plan::{AttachPlan, PlannedProbe, PlannedRequirement, PlannedRow};
+pub use request::{Request, Requirement, WatchpointMode};

@@ -1,10 +1,14 @@
-//! What a run is asked to watch.
+//! What may be asked of the plan: where to look, by what means, and what must be seen.
+//!
+//! A [`Request`] is made by whoever wants to watch, be it the command line, a test or another program. It
+//! holds nothing of the kernel: `--require` and the like are only held against it when the plan is made.
 
+use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::probe::Point;
 use rcu_watch_core::units::CpuId;
 
-use crate::cli::args::{ScopeArgs, TransportChoice, WatchpointMode};
-use crate::cli::glob::Glob;
-use crate::cli::value;
+use super::glob::Glob;
+use crate::kernel::facts::feature::TransportChoice;
 
 /// What was asked for.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +17,7 @@ pub struct Request {
     pub cpus: Vec<CpuId>,
     /// Functions to watch; empty: all.
     pub functions: Vec<Glob>,
-    pub require: Vec<value::Requirement>,
+    pub require: Vec<Requirement>,
     /// Probe functions that run with RCU off although nobody else is on them.
     pub exposed: bool,
     /// Use fentry also where it excludes livepatches.
@@ -22,22 +26,25 @@ pub struct Request {
     pub transport: TransportChoice,
 }
 
-impl From<&ScopeArgs> for Request {
-    fn from(scope: &ScopeArgs) -> Self {
-        Self {
-            cpus: scope.cpus.as_ref().map_or_else(Vec::new, |list| list.0.clone()),
-            functions: scope.function.clone(),
-            require: scope.require.clone(),
-            exposed: scope.exposed,
-            allow_fentry: scope.allow_fentry,
-            watchpoints: scope.watchpoints,
-            transport: scope.transport,
-        }
-    }
-}
-
 impl Request {
     pub(super) fn wants(&self, function: &str) -> bool {
         self.functions.is_empty() || self.functions.iter().any(|glob| glob.matches(function))
     }
+}
+
+/// What must have been judged or seen for the run to be conclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requirement {
+    Rule(RuleId),
+    Point(Point),
+}
+
+/// When watchpoints show entry into idle and irqs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WatchpointMode {
+    #[default]
+    Off,
+    /// For a hundredth of the time.
+    Sample,
+    Always,
 }

@@ -7,14 +7,13 @@
 use rcu_watch_core::probe::{Mechanism, Point};
 use rcu_watch_core::report::header::{BlindSpot, PassedOver};
 
-use crate::cli::value;
 use crate::kernel::facts::Facts;
 use crate::kernel::facts::layout::Layout;
-use crate::kernel::plan::attach_plan::{AttachPlan, PlannedRow, Requirement};
+use crate::kernel::plan::attach_plan::{AttachPlan, PlannedRequirement, PlannedRow};
 use crate::kernel::plan::candidate::Function;
 use crate::kernel::plan::planner::Planner;
 use crate::kernel::plan::points::{self, On, Row};
-use crate::kernel::plan::request::Request;
+use crate::kernel::plan::request::{Request, Requirement};
 use crate::kernel::plan::{entry, legacy, watchpoint};
 use crate::kernel::read::support::{Reason, Support};
 
@@ -225,7 +224,7 @@ impl Planner<'_> {
             rows.flat_map(|row| &row.passed_over).next().map(|passed| passed.reason.clone())
         };
         for points in [&[Point::Checkpoint][..], &[Point::EqsEnter, Point::EqsExit]] {
-            self.plan.requirements.push(Requirement {
+            self.plan.requirements.push(PlannedRequirement {
                 what: points.iter().map(|point| point.name()).collect::<Vec<_>>().join(" or "),
                 any_of: rows_of(&self.plan, points),
                 reason: why(&self.plan, points),
@@ -233,7 +232,7 @@ impl Planner<'_> {
         }
         let sites = self.plan.rows.iter().filter(|row| row.required && row.site.is_some());
         let sites: Vec<_> = sites
-            .map(|row| Requirement {
+            .map(|row| PlannedRequirement {
                 what: row.site.clone().unwrap_or_default(),
                 any_of: row.chosen.into_iter().collect(),
                 reason: row.chosen.is_none().then(|| row.reasons()),
@@ -242,8 +241,8 @@ impl Planner<'_> {
         self.plan.requirements.extend(sites);
         for requirement in &self.request.require {
             let (what, points) = match *requirement {
-                value::Requirement::Point(point) => (point.name(), vec![point]),
-                value::Requirement::Rule(rule) => (rule.code(), points::points_of(rule).to_vec()),
+                Requirement::Point(point) => (point.name(), vec![point]),
+                Requirement::Rule(rule) => (rule.code(), points::points_of(rule).to_vec()),
             };
             let any_of = rows_of(&self.plan, &points);
             let reason = any_of.is_empty().then(|| {
@@ -253,7 +252,7 @@ impl Planner<'_> {
                     .or_else(|| why(&self.plan, &points))
                     .unwrap_or_else(|| "nothing of this plan shows it".to_owned())
             });
-            self.plan.requirements.push(Requirement { what: what.to_owned(), any_of, reason });
+            self.plan.requirements.push(PlannedRequirement { what: what.to_owned(), any_of, reason });
         }
     }
 

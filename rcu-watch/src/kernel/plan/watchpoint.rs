@@ -8,10 +8,10 @@ use rcu_watch_core::probe::{Mechanism, Point, Probe};
 use rcu_watch_core::report::header::{BlindSpot, PassedOver};
 use rcu_watch_core::units::CpuId;
 
-use crate::cli::args::WatchpointMode;
 use crate::kernel::facts::layout::Layout;
 use crate::kernel::plan::attach_plan::{PlannedProbe, PlannedRow};
 use crate::kernel::plan::planner::Planner;
+use crate::kernel::plan::request::WatchpointMode;
 use crate::kernel::plan::transition;
 
 /// Points that a watchpoint shows.

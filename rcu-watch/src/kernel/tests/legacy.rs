@@ -5,9 +5,9 @@ use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism, Point, Reliance};
 use rcu_watch_core::report::header::Transport;
 
 use super::facts;
-use crate::cli::args::TransportChoice;
 use crate::kernel::facts::Facts;
 use crate::kernel::facts::attribution::Site;
+use crate::kernel::facts::feature::TransportChoice;
 use crate::kernel::plan::AttachPlan;
 use crate::kernel::plan::Request;
 use crate::kernel::plan::select::select;

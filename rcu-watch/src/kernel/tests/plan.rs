@@ -5,14 +5,12 @@ use rcu_watch_core::probe::{Mechanism, Point};
 use rcu_watch_core::units::CpuId;
 
 use super::{KERNELS, Seen, facts, facts_with, tracer};
-use crate::cli::args::WatchpointMode;
-use crate::cli::value::Requirement;
 use crate::kernel::facts::attribution::Site;
 use crate::kernel::facts::feature::Features;
 use crate::kernel::facts::{Facts, FtraceValidation};
-use crate::kernel::plan::Request;
 use crate::kernel::plan::select::select;
 use crate::kernel::plan::{AttachPlan, PlannedRow};
+use crate::kernel::plan::{Request, Requirement, WatchpointMode};
 use crate::kernel::read::program::{Program, Programs};
 use crate::kernel::read::support::{Listing, Reason, Support};
 

@@ -49,6 +49,18 @@ pub mod usual {
     pub const REST_STATE: u32 = 4;
 }
 
+impl StateLayout {
+    /// Whether it is the [`usual`] one, which the programs know without being told.
+    #[must_use]
+    pub const fn is_usual(&self) -> bool {
+        self.state_offset as usize == usual::STATE_OFFSET
+            && self.nesting_offset as usize == usual::NESTING_OFFSET
+            && self.nmi_nesting_offset as usize == usual::NMI_NESTING_OFFSET
+            && self.rest_mask == usual::REST_MASK
+            && self.rest_state == usual::REST_STATE
+    }
+}
+
 /// What is to be done with hits. Set while programs run.
 pub mod mode {
     /// Send those that are not at rest, count the others; the layout is the [`usual`](super::usual) one.

@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+pub mod calibration;
 pub mod cause;
 pub mod decode;
 pub mod dmesg;

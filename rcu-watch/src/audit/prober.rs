@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rcu_watch_common::slot;
+use rcu_watch_core::calibration::Calibrated;
 use rcu_watch_core::finding::{RuleId, Severity};
 use rcu_watch_core::pipeline::{Finding, Listener, Pipeline, RuleCount};
 use rcu_watch_core::probe::{Mechanism, Point, Probe};
@@ -23,7 +24,6 @@ use crate::bpf::attach::AttachSite;
 use crate::bpf::{OwnPrograms, Reader, StreamOptions};
 use crate::clock;
 use crate::kernel::Facts;
-use crate::kernel::calibrate::Calibration;
 use crate::kernel::candidate::{Function, type_id};
 use crate::kernel::facts::FtraceValidation;
 use crate::kernel::feature::TransportChoice;
@@ -87,7 +87,7 @@ pub struct Sums {
 /// Attaches, watches and detaches batch after batch.
 pub struct Prober {
     layout: Layout,
-    calibration: Calibration,
+    calibration: Calibrated,
     options: StreamOptions,
     /// Loaded to calibrate; the first batch uses them.
     loaded: Option<(OwnPrograms, Reader)>,
@@ -122,7 +122,7 @@ impl Prober {
     }
 
     #[must_use]
-    pub const fn calibration(&self) -> &Calibration {
+    pub const fn calibration(&self) -> &Calibrated {
         &self.calibration
     }
 

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use aya::programs::raw_trace_point::RawTracePointLinkId;
 use aya::programs::{ProgramError, RawTracePointRunOptions, TestRun as _};
 use rcu_watch_common::config::{ANY_CPU, CalibrationSample};
+use rcu_watch_core::calibration::Samples;
 use rcu_watch_core::report::header::Transport;
 use rcu_watch_core::units::CpuId;
 
 use super::{BpfError, OwnPrograms, failed, maps};
-use crate::kernel::calibrate::Samples;
 
 /// How long an idle CPU is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -15,7 +15,6 @@ use super::reader::Reader;
 use super::transport;
 use super::types::{self, Functions};
 use super::watchpoint::Watchpoints;
-use crate::kernel::layout::is_usual;
 
 /// How the stream from the programs is to run.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +78,7 @@ impl OwnPrograms {
             grace: Grace::default(),
             log,
             reads: Reads::of(options.transport),
-            mode: match (options.emit_at_rest, is_usual(&layout)) {
+            mode: match (options.emit_at_rest, layout.is_usual()) {
                 (true, _) => mode::ALL,
                 (false, true) => mode::QUIET_USUAL,
                 (false, false) => mode::QUIET,

@@ -2,6 +2,7 @@
 //! do about what is missing. Where the programs load, the layout is calibrated too; nothing stays attached.
 
 use anyhow::{Result, bail};
+use rcu_watch_core::calibration::Calibrated;
 use rcu_watch_core::report::Message;
 use rcu_watch_core::report::check::{Check, CheckGroup, CheckState};
 use rcu_watch_core::report::header::Proof;
@@ -12,7 +13,6 @@ use crate::bpf::watchpoint::try_own;
 use crate::cli::args::DoctorArgs;
 use crate::cli::exit::Exit;
 use crate::clock;
-use crate::kernel::calibrate::Calibration;
 use crate::kernel::diagnosis::{self, diagnose};
 use crate::kernel::{self, Request, select};
 use crate::session::refusal::refusal;
@@ -39,7 +39,7 @@ pub fn run(args: &DoctorArgs) -> Result<Exit> {
     header.layout = facts.layout.as_ref().ok().map(|layout| layout_report(layout, false, Vec::new()));
     let (state, detail, remedy) = if reasons.is_empty() {
         match calibrate(&facts, &plan.cpus) {
-            Ok((layout, Calibration { eqs_seen, sentences, .. })) => {
+            Ok((layout, Calibrated { eqs_seen, sentences, .. })) => {
                 let detail = sentences.join("; ");
                 header.layout = Some(layout_report(&layout, true, sentences));
                 if eqs_seen {

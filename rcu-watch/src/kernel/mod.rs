@@ -18,7 +18,7 @@ pub mod read;
 mod tests;
 
 pub use facts::attribution;
-pub use facts::{Facts, Questions, calibrate, feature, layout};
+pub use facts::{Facts, Questions, feature, layout};
 pub use plan::select::select;
 pub use plan::{AttachPlan, Request, candidate, points};
 pub use read::{cpu, line, livepatch, mount, support, symbol, text};

@@ -2,8 +2,9 @@
 
 use anyhow::{Context as _, Result};
 use rcu_watch_common::slot;
+use rcu_watch_core::calibration::{self, Calibrated, Contradiction};
 use rcu_watch_core::model::generation::Generation;
-use rcu_watch_core::model::kernel::{Calibration as Calibrated, KernelModel, PreemptLayout};
+use rcu_watch_core::model::kernel::{Calibration, KernelModel, PreemptLayout};
 use rcu_watch_core::pipeline::Pipeline;
 use rcu_watch_core::probe::{Mechanism, Point, Probe};
 use rcu_watch_core::recording::part::{Planned, Start};
@@ -22,7 +23,6 @@ use super::{RunningProbe, Session, attach_site, proof};
 use crate::bpf::{BpfError, OwnPrograms, Reader, StreamOptions};
 use crate::cli::exit::Unsupported;
 use crate::clock;
-use crate::kernel::calibrate::{self, Calibration, Contradiction};
 use crate::kernel::facts::ask::Running;
 use crate::kernel::follow::Follower;
 use crate::kernel::layout::Layout;
@@ -135,13 +135,13 @@ pub(crate) fn load_calibrated(layout: &mut Layout, options: StreamOptions, cpus:
 ///
 /// # Errors
 /// [`Unsupported`] where this kernel does not allow it, or contradicts the layout.
-pub fn calibrate(facts: &Facts, cpus: &[CpuId]) -> Result<(Layout, Calibration)> {
+pub fn calibrate(facts: &Facts, cpus: &[CpuId]) -> Result<(Layout, Calibrated)> {
     let mut layout = *facts.layout.as_ref().map_err(|error| Unsupported(error.to_string()))?;
     let (_, _, calibration) = load_calibrated(&mut layout, StreamOptions::default(), cpus)?;
     Ok((layout, calibration))
 }
 
-pub(crate) type Loaded = (OwnPrograms, Reader, Calibration);
+pub(crate) type Loaded = (OwnPrograms, Reader, Calibrated);
 
 fn load_once(
     layout: &Layout,
@@ -150,22 +150,22 @@ fn load_once(
 ) -> Result<Result<Loaded, Contradiction>> {
     let (mut programs, reader) = OwnPrograms::load(layout.state, options).map_err(refused)?;
     let samples =
-        programs.sample(cpus, |sample| calibrate::is_eqs(&layout.state, sample)).map_err(refused)?;
-    Ok(calibrate::judge(&layout.state, &samples).map(|calibration| (programs, reader, calibration)))
+        programs.sample(cpus, |sample| calibration::is_eqs(&layout.state, sample)).map_err(refused)?;
+    Ok(calibration::judge(&layout.state, &samples).map(|calibration| (programs, reader, calibration)))
 }
 
 fn unknown_layout(contradiction: &Contradiction) -> anyhow::Error {
     Unsupported(format!("cannot judge this kernel: {contradiction}")).into()
 }
 
-pub(crate) fn model(layout: &Layout, calibration: &Calibration) -> KernelModel {
+pub(crate) fn model(layout: &Layout, calibration: &Calibrated) -> KernelModel {
     let preempt = if layout.state.preempt_count_bytes == 8 {
         PreemptLayout::EIGHT_BYTES
     } else {
         PreemptLayout::FOUR_BYTES
     };
     let mut model = KernelModel::new(layout.generation, preempt);
-    model.calibration = Calibrated {
+    model.calibration = Calibration {
         task: true,
         eqs: calibration.eqs_seen,
         hardirq_bits: calibration.hardirq_seen,
@@ -237,7 +237,7 @@ impl Session {
         facts: &Facts,
         plan: &AttachPlan,
         layout: &Layout,
-        calibration: &Calibration,
+        calibration: &Calibrated,
         attached: &[Attachment],
         unseen: Vec<header::BlindSpot>,
     ) -> Result<()> {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rcu_watch_common::config::{STATE_BLOCK_BYTES, StateLayout, usual};
+use rcu_watch_common::config::{STATE_BLOCK_BYTES, StateLayout};
 use rcu_watch_core::model::generation::Generation;
 use thiserror::Error;
 
@@ -81,16 +81,6 @@ impl Layout {
         self.state.rest_mask = words.watching_mask | words.context_mask;
         self.state.rest_state = words.watching_mask;
     }
-}
-
-/// Whether the programs know this layout without being told.
-#[must_use]
-pub const fn is_usual(state: &StateLayout) -> bool {
-    state.state_offset as usize == usual::STATE_OFFSET
-        && state.nesting_offset as usize == usual::NESTING_OFFSET
-        && state.nmi_nesting_offset as usize == usual::NMI_NESTING_OFFSET
-        && state.rest_mask == usual::REST_MASK
-        && state.rest_state == usual::REST_STATE
 }
 
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

@@ -5,7 +5,6 @@
 
 pub mod ask;
 pub mod attribution;
-pub mod calibrate;
 pub mod feature;
 pub mod layout;
 mod question;

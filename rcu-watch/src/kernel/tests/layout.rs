@@ -4,7 +4,7 @@ use rcu_watch_common::config::StateLayout;
 use rcu_watch_core::model::generation::Generation;
 
 use super::facts;
-use crate::kernel::facts::layout::{Layout, LayoutError, find, is_usual};
+use crate::kernel::facts::layout::{Layout, LayoutError, find};
 use crate::kernel::read::btf::{Found, Member};
 use crate::kernel::read::symbol::{Symbol, Wanted};
 
@@ -107,7 +107,7 @@ fn the_stock_kernels_have_the_layouts_that_they_had_when_they_ran() {
         let layout = facts(kernel).layout.unwrap();
         assert_eq!(layout.generation, generation, "{kernel}");
         assert_eq!(layout.for_programs(), Ok(state), "{kernel}");
-        assert_eq!(is_usual(&state), kernel != "5.10", "{kernel}");
+        assert_eq!(state.is_usual(), kernel != "5.10", "{kernel}");
     }
 }
 

@@ -3,8 +3,14 @@
 //! A task must be seen at rest (W=1, N=1, M at rest), and an idle CPU in its EQS (W=0, N=0, M=0) or an irq
 //! out of one (W=1, N=0, M=1). A contradiction is a refusal that says what was read.
 
+use alloc::borrow::ToOwned as _;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use rcu_watch_common::config::{CalibrationSample, StateLayout};
-use rcu_watch_core::units::{Counter, StateWord};
+
+use crate::units::{Counter, StateWord};
 
 /// M at rest.
 const NMI_NESTING_REST: u64 = 1 << 62;
@@ -22,7 +28,7 @@ pub struct Samples {
 
 /// What calibration learnt.
 #[derive(Clone, Debug)]
-pub struct Calibration {
+pub struct Calibrated {
     /// An EQS was seen, from inside or out.
     pub eqs_seen: bool,
     /// HARDIRQ bits of P were seen where the layout has them.
@@ -69,8 +75,8 @@ pub const fn is_eqs(layout: &StateLayout, sample: &CalibrationSample) -> bool {
 ///
 /// # Errors
 /// Where a sample contradicts the layout.
-pub fn judge(layout: &StateLayout, samples: &Samples) -> Result<Calibration, Contradiction> {
-    let mut calibration = Calibration { eqs_seen: false, hardirq_seen: false, sentences: Vec::new() };
+pub fn judge(layout: &StateLayout, samples: &Samples) -> Result<Calibrated, Contradiction> {
+    let mut calibration = Calibrated { eqs_seen: false, hardirq_seen: false, sentences: Vec::new() };
     let task = samples.task.ok_or_else(|| Contradiction {
         what: "in task context",
         expected: "readable state words",

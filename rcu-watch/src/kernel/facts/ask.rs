@@ -9,7 +9,7 @@ use crate::kernel::read::privilege::Privileges;
 use crate::kernel::read::program::Programs;
 use crate::kernel::read::support::Reason;
 use crate::kernel::read::symbol::Wanted;
-use crate::sys::bpf;
+use crate::sys::bpf::program::program_ids;
 
 /// What cannot be read from a file and has to be asked of the kernel.
 pub trait Ask {
@@ -46,6 +46,6 @@ impl Ask for Running {
     }
 
     fn program_ids(&self) -> Vec<u32> {
-        bpf::program_ids()
+        program_ids()
     }
 }

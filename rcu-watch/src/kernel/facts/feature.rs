@@ -12,7 +12,7 @@ use crate::kernel::read::mount::Tree;
 use crate::kernel::read::privilege::{Capability, Lockdown, Privileges};
 use crate::kernel::read::support::{Reason, Support};
 use crate::kernel::read::symbol::Wanted;
-use crate::sys::bpf::{ProgramKind, lift_memory_limit, try_perf_event_array, try_program, try_ring_buffer};
+use crate::sys::bpf::{bpf_prog_type, trial};
 
 /// A function that every kernel with BPF and its test runs has, for trial loads of tracing programs.
 pub const TRIAL_TARGET: &str = "bpf_fentry_test1";
@@ -96,19 +96,22 @@ impl Features {
         symbols: &Wanted,
         btf: &Result<Found, Reason>,
     ) -> Self {
-        lift_memory_limit();
-        let trial = |kind, target| outcome("programs of this kind", try_program(kind, target), privileges);
-        let raw_tracepoint = trial(ProgramKind::RawTracepoint, None);
+        trial::lift_memory_limit();
+        let try_load =
+            |kind, target| outcome("programs of this kind", trial::program(kind, target), privileges);
+        let raw_tracepoint = try_load(bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, None);
         let bpf = match &raw_tracepoint {
             // The type alone may be unknown.
-            Support::No(_) => outcome("programs", try_program(ProgramKind::Kprobe, None), privileges)
-                .and(|| confidentiality(privileges)),
+            Support::No(_) => {
+                outcome("programs", trial::program(bpf_prog_type::BPF_PROG_TYPE_KPROBE, None), privileges)
+                    .and(|| confidentiality(privileges))
+            }
             Support::Yes => confidentiality(privileges),
         };
         let bpf = match bpf {
             Support::No(reason) if reason.remedy.is_none() => {
                 // Neither kind: then BPF itself may be missing, or only its tracing half.
-                match try_ring_buffer() {
+                match trial::ring_buffer() {
                     Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
                         Support::no("this kernel has no bpf(2) (CONFIG_BPF_SYSCALL)")
                     }
@@ -124,18 +127,23 @@ impl Features {
             other => other,
         };
         Self {
-            ring_buffer: match outcome("ring buffers", try_ring_buffer(), privileges) {
+            ring_buffer: match outcome("ring buffers", trial::ring_buffer(), privileges) {
                 Support::No(reason) if reason.remedy.is_none() => {
                     Support::no(format!("this kernel has no BPF ring buffer: {}", reason.why))
                 }
                 other => other,
             },
-            perf_event_array: outcome("perf event arrays", try_perf_event_array(), privileges),
+            perf_event_array: outcome("perf event arrays", trial::perf_event_array(), privileges),
             fentry: fentry(symbols, btf, privileges),
-            kprobe: kprobe(tree, symbols)
-                .and(|| needs("kprobe", trial(ProgramKind::Kprobe, None), "CONFIG_BPF_EVENTS")),
+            kprobe: kprobe(tree, symbols).and(|| {
+                needs("kprobe", try_load(bpf_prog_type::BPF_PROG_TYPE_KPROBE, None), "CONFIG_BPF_EVENTS")
+            }),
             kprobe_on_ftrace: built_in(symbols, "kprobe_ftrace_handler", "CONFIG_KPROBES_ON_FTRACE"),
-            perf_event: needs("perf event", trial(ProgramKind::PerfEvent, None), "CONFIG_BPF_EVENTS"),
+            perf_event: needs(
+                "perf event",
+                try_load(bpf_prog_type::BPF_PROG_TYPE_PERF_EVENT, None),
+                "CONFIG_BPF_EVENTS",
+            ),
             raw_tracepoint: needs("raw tracepoint", raw_tracepoint, "CONFIG_BPF_EVENTS"),
             bpf,
         }
@@ -208,9 +216,11 @@ fn fentry(symbols: &Wanted, btf: &Result<Found, Reason>, privileges: &Privileges
     };
     ftrace.and(|| built_in(symbols, "register_ftrace_direct", "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS")).and(
         || match target {
-            Some(target) => {
-                outcome("tracing programs", try_program(ProgramKind::Tracing, Some(target)), privileges)
-            }
+            Some(target) => outcome(
+                "tracing programs",
+                trial::program(bpf_prog_type::BPF_PROG_TYPE_TRACING, Some(target)),
+                privileges,
+            ),
             None => Support::no(format!("the kernel's BTF has no {TRIAL_TARGET} to try it with")),
         },
     )

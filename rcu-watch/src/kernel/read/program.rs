@@ -10,14 +10,15 @@ use crate::kernel::read::btf;
 use crate::kernel::read::kprobe::Kprobe;
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::support::Reason;
-use crate::sys::bpf::{self, HeldKprobe, LinkedTo};
+use crate::sys::bpf::bpf_prog_type;
+use crate::sys::bpf::link::{self, HeldKprobe, LinkedTo};
+use crate::sys::bpf::program;
 
 /// First letters of every program of ours, this instance's or another's.
 pub const OUR_PREFIX: &str = "rcuw_";
 
-/// `BPF_PROG_TYPE_TRACING` of `enum bpf_prog_type`.
-const TRACING: u32 = 26;
-const KPROBE: u32 = 2;
+const TRACING: bpf_prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING;
+const KPROBE: bpf_prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE;
 /// Id of the kernel's own BTF object: it is the first that is made.
 const KERNEL_BTF: u32 = 1;
 
@@ -80,8 +81,8 @@ impl Programs {
         let refused = |e: std::io::Error| {
             Reason::with_remedy(format!("BPF programs of others cannot be listed: {e}"), "run as root")
         };
-        let programs = bpf::programs().map_err(refused)?;
-        if !programs.iter().any(|program| matches!(program.kind, TRACING | KPROBE)) {
+        let programs = program::programs().map_err(refused)?;
+        if !programs.iter().any(|program| program.is(TRACING) || program.is(KPROBE)) {
             return Ok(Self::default());
         }
         let names: BTreeMap<u32, &str> = programs.iter().map(|p| (p.id, p.name.as_str())).collect();
@@ -89,7 +90,7 @@ impl Programs {
         let mut found = Self::default();
         let mut placed = BTreeSet::new();
         let mut targets: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        for link in bpf::links().map_err(refused)? {
+        for link in link::links().map_err(refused)? {
             match link.on {
                 LinkedTo::Function { target, object: KERNEL_BTF } if target != 0 => {
                     targets.entry(target).or_default().push(link.program);
@@ -126,7 +127,7 @@ impl Programs {
             }
         }
         let is_kprobe_unplaced =
-            |placed: &BTreeSet<u32>| programs.iter().any(|p| p.kind == KPROBE && !placed.contains(&p.id));
+            |placed: &BTreeSet<u32>| programs.iter().any(|p| p.is(KPROBE) && !placed.contains(&p.id));
         if is_kprobe_unplaced(&placed) {
             for HeldKprobe { program: id, symbol, offset, address } in held_kprobes(tree) {
                 placed.insert(id);
@@ -135,10 +136,10 @@ impl Programs {
             }
         }
         for info in programs.iter().filter(|program| !placed.contains(&program.id)) {
-            match info.kind {
-                TRACING => found.unplaced_tracing.push(program(info.id)),
-                KPROBE => found.unplaced_kprobes.push(program(info.id)),
-                _ => {}
+            if info.is(TRACING) {
+                found.unplaced_tracing.push(program(info.id));
+            } else if info.is(KPROBE) {
+                found.unplaced_kprobes.push(program(info.id));
             }
         }
         Ok(found)
@@ -159,7 +160,7 @@ fn held_kprobes(tree: &Tree) -> Vec<HeldKprobe> {
                 .is_ok_and(|target| target.as_os_str().as_encoded_bytes() == b"anon_inode:[perf_event]");
             if is_perf
                 && let Some(number) = fd.file_name().to_str().and_then(|name| name.parse().ok())
-                && let Ok(kprobe) = bpf::kprobe_of(pid, number)
+                && let Ok(kprobe) = link::kprobe_of(pid, number)
             {
                 held.push(kprobe);
             }

@@ -1,15 +1,15 @@
 //! What is counted of our programs: the books by the programs themselves; by the kernel, the runs that its
 //! recursion guard skipped, and run time.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
+use std::os::fd::AsFd as _;
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
 use rcu_watch_common::counter::ProbeState;
 use rcu_watch_common::record::SnapshotRecord;
 use rcu_watch_common::slot;
 use rcu_watch_core::units::{CpuId, ProbeId};
 
 use super::{BpfError, OwnPrograms, failed, maps};
+use crate::sys::bpf::program::{ProgramCounters, counters_of};
 
 /// The books of one probe on one CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,8 +84,8 @@ impl OwnPrograms {
         let Some(attached) = self.attached.iter().find(|attached| attached.probe == probe) else {
             return Ok(ProgramStats::default());
         };
-        let info = self.info(&attached.program)?;
-        Ok(ProgramStats { missed: info.recursion_misses, run_time_ns: info.run_time_ns })
+        let kernels = self.kernels_counters(&attached.program)?;
+        Ok(ProgramStats { missed: kernels.recursion_misses.unwrap_or(0), run_time_ns: kernels.run_time_ns })
     }
 
     /// The kernel counts no skipped run of a perf event's program, but the event counts every write.
@@ -95,34 +95,15 @@ impl OwnPrograms {
         let hits: u64 = self.counters(probe)?.iter().map(|(_, counters)| counters.hits).sum();
         let is_attached = self.attached.iter().find(|attached| attached.probe == probe);
         let run_time_ns = match is_attached {
-            Some(attached) => self.info(&attached.program)?.run_time_ns,
+            Some(attached) => self.kernels_counters(&attached.program)?.run_time_ns,
             None => 0,
         };
         Ok(ProgramStats { missed: writes.saturating_sub(hits), run_time_ns })
     }
 
-    fn info(&self, name: &str) -> Result<bpf_prog_info, BpfError> {
+    fn kernels_counters(&self, name: &str) -> Result<ProgramCounters, BpfError> {
         let program = self.bpf.program(name).ok_or_else(|| BpfError::Missing(name.to_owned()))?;
-        program_info(program.fd().map_err(failed(name))?.as_fd().as_raw_fd())
-    }
-}
-
-fn program_info(fd: RawFd) -> Result<bpf_prog_info, BpfError> {
-    // SAFETY: plain integers and arrays of them, for which zero is a value.
-    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
-    // SAFETY: as above.
-    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
-    attr.info.bpf_fd = fd.cast_unsigned();
-    attr.info.info_len = size_of::<bpf_prog_info>() as u32;
-    attr.info.info = (&raw mut info) as u64;
-    // SAFETY: `attr` is a bpf_attr of the size given; the kernel writes at most `info_len` bytes to `info`.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &raw mut attr, size_of::<bpf_attr>())
-    };
-    if result == 0 {
-        Ok(info)
-    } else {
-        let source = std::io::Error::last_os_error();
-        Err(BpfError::Syscall { call: "bpf(BPF_OBJ_GET_INFO_BY_FD)", source })
+        counters_of(program.fd().map_err(failed(name))?.as_fd())
+            .map_err(|source| BpfError::Syscall { call: "bpf(BPF_OBJ_GET_INFO_BY_FD)", source })
     }
 }

@@ -4,17 +4,17 @@
 //! it calls: one with a ring buffer, the same with a log, and one with a perf event array for kernels that have no ring.
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
 use aya::Ebpf;
-use aya::maps::{Map, MapData};
-use aya_obj::generated::{bpf_attr, bpf_cmd};
+use aya::maps::Map;
 use perf_event::events::Software;
 use perf_event::{Builder, SampleFlag, Sampler};
 use rcu_watch_core::report::header::Transport;
 
 use super::reader::Reader;
 use super::{BpfError, maps};
+use crate::sys::bpf::map::set_fd;
 
 /// The compiled programs of `rcu-watch-ebpf`.
 static RING: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rcu-watch-bpf"));
@@ -56,7 +56,11 @@ fn open_buffers(events: Map, bytes: u32) -> Result<Reader, BpfError> {
     let mut buffers = Vec::with_capacity(cpus.len());
     for cpu in cpus {
         let buffer = open_buffer(cpu, size).map_err(|source| BpfError::PerfBuffer { cpu, source })?;
-        set(&events, cpu, &buffer)?;
+        // SAFETY: the buffer is open until after the call.
+        let event = unsafe { BorrowedFd::borrow_raw(buffer.as_raw_fd()) };
+        // aya does it for its own buffers only.
+        set_fd(events.fd().as_fd(), cpu, event)
+            .map_err(|source| BpfError::Syscall { call: "bpf(BPF_MAP_UPDATE_ELEM)", source })?;
         buffers.push(buffer);
     }
     Ok(Reader::perf(events, buffers))
@@ -74,25 +78,6 @@ fn open_buffer(cpu: u32, size: usize) -> io::Result<Sampler> {
         .enabled(true)
         .build()?
         .sampled(size)
-}
-
-/// `map[cpu] = buffer`, which aya offers for its own buffers only.
-fn set(events: &MapData, cpu: u32, buffer: &Sampler) -> Result<(), BpfError> {
-    let value = buffer.as_raw_fd();
-    // SAFETY: plain integers and arrays of them, for which zero is a value.
-    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
-    attr.__bindgen_anon_2.map_fd = events.fd().as_fd().as_raw_fd().cast_unsigned();
-    attr.__bindgen_anon_2.key = (&raw const cpu) as u64;
-    attr.__bindgen_anon_2.__bindgen_anon_1.value = (&raw const value) as u64;
-    // SAFETY: `attr` is a bpf_attr of the size given, and the map's keys and values are 4 bytes each.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, bpf_cmd::BPF_MAP_UPDATE_ELEM, &raw mut attr, size_of::<bpf_attr>())
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(BpfError::Syscall { call: "bpf(BPF_MAP_UPDATE_ELEM)", source: io::Error::last_os_error() })
-    }
 }
 
 /// Pages of each CPU's buffer: a power of two, as perf wants it.

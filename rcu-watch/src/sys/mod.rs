@@ -3,3 +3,4 @@
 //! Nothing here knows what a call is made for.
 
 pub mod bpf;
+pub mod breakpoint;

@@ -6,23 +6,25 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue};
 use rcu_watch::cli::args::Cli;
-use rcu_watch::cli::exit::{self, Exit};
+use rcu_watch::cli::exit;
 use rcu_watch::cli::suggestion;
 use rcu_watch::commands;
+use rcu_watch::sink::is_closed_pipe;
+use rcu_watch_core::verdict::Exit;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(usage) => return usage_exit(usage).into(),
+        Err(usage) => return exit::code(usage_exit(usage)),
     };
     match commands::run(&cli.into_command()) {
-        Ok(exit) => exit.into(),
+        Ok(exit) => exit::code(exit),
         Err(error) => {
-            if !exit::is_closed_pipe(&error) {
+            if !is_closed_pipe(&error) {
                 // Where standard error is gone too there is nobody left to tell.
                 let _ = writeln!(std::io::stderr(), "rcu-watch: {error:#}");
             }
-            Exit::of_error(&error).into()
+            exit::code(exit::of_error(&error))
         }
     }
 }

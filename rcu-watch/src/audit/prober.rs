@@ -18,6 +18,7 @@ use rcu_watch_core::report::finding::StateReport;
 use rcu_watch_core::report::summary::{Book, FindingTotal, RuleCoverage, RuleStatus, Totals};
 use rcu_watch_core::report::{FindingReport, Message, ProbeError};
 use rcu_watch_core::units::{CpuId, ProbeId};
+use rcu_watch_core::verdict;
 
 use super::stop::Stop;
 use crate::bpf::attach::AttachSite;
@@ -33,7 +34,6 @@ use crate::kernel::symbol::SymbolTable;
 use crate::session::RunningProbe;
 use crate::session::books::Books;
 use crate::session::start::{load_calibrated, model};
-use crate::session::summary::findings;
 use crate::sink::Stream;
 
 /// Between two looks at the ring.
@@ -101,7 +101,7 @@ impl Prober {
     /// # Errors
     /// Where this kernel does not let us, or its layout is contradicted.
     pub fn start(facts: &Facts, cpus: &[CpuId], logs: bool) -> Result<Self> {
-        let unsupported = |error: &dyn std::error::Error| crate::cli::exit::Unsupported(error.to_string());
+        let unsupported = |error: &dyn std::error::Error| verdict::Unsupported(error.to_string());
         let mut layout = *facts.layout.as_ref().map_err(|error| unsupported(error))?;
         let transport = facts.features.transport(TransportChoice::Auto).unwrap_or_default();
         let options = StreamOptions { transport, ring_bytes: RING_BYTES, emit_at_rest: false, logs };
@@ -280,24 +280,16 @@ impl Batch {
 
     fn add_to(&self, sums: &mut Sums, tell: bool) {
         let delivered = |cpu: CpuId, probe: ProbeId| self.pipeline.delivered(cpu, probe);
-        let batch = self.books.totals(delivered, self.pipeline.undecodable());
-        let all = &mut sums.totals;
-        all.hits += batch.hits;
-        all.at_rest += batch.at_rest;
-        all.unstable += batch.unstable;
-        all.emitted += batch.emitted;
-        all.delivered += batch.delivered;
-        all.lost += batch.lost;
-        all.missed += batch.missed;
-        all.undecodable += batch.undecodable;
-        sums.books.extend(self.books.report(&self.probes, delivered));
+        let books = self.books.report(&self.probes, delivered);
+        sums.totals += verdict::totals(&books, self.books.missed(), self.pipeline.undecodable());
+        sums.books.extend(books);
         sums.reasons.extend(self.books.imbalances(delivered));
         for (&rule, sum) in RuleId::ALL.iter().zip(&mut sums.rules) {
             let count = self.pipeline.rule_count(rule);
             sum.judged += count.judged;
             sum.fired += if tell { count.fired } else { 0 };
         }
-        sums.findings.extend(findings(&self.pipeline, self.first_id, |_| tell));
+        sums.findings.extend(verdict::findings(&self.pipeline, self.first_id, |_| tell));
     }
 
     fn observed(&self, id: ProbeId, seconds: f64) -> Observed {

@@ -10,7 +10,7 @@ use rcu_watch_core::report::audit::{AuditTotals, AuditVerdict, AuditWay, Audited
 use rcu_watch_core::report::header::Header;
 use rcu_watch_core::report::summary::{Cost, EndedBy, RunVerdict, Summary};
 use rcu_watch_core::units::{CpuId, Nanos};
-use rcu_watch_core::verdict::FailOn;
+use rcu_watch_core::verdict::{self, Exit, FailOn};
 
 use super::consent;
 use super::prober::{BATCH, Probed, Prober, Way};
@@ -19,7 +19,6 @@ use super::resume::{Resume, Subject};
 use super::stop::Stop;
 use super::suspect::Suspect;
 use super::trace::{BUFFER_KIB, Traced, Tracer, candidates};
-use crate::cli::exit::{self, Exit};
 use crate::clock;
 use crate::kernel::facts::FtraceValidation;
 use crate::kernel::mount::Tree;
@@ -30,8 +29,8 @@ use crate::kernel::{self, AttachPlan, Facts, Request, select};
 use crate::session::refusal::{refuse, refuse_if_unsupported};
 use crate::session::start::{header_of, layout_report};
 use crate::sink;
-use crate::sink::Stream;
 use crate::sink::options::Format;
+use crate::sink::{Stream, is_closed_pipe};
 
 /// How long a probe stays on a suspect.
 const CONFIRM: Duration = Duration::from_secs(3);
@@ -135,7 +134,7 @@ pub fn run(options: &AuditOptions) -> Result<Exit> {
 
 /// A reader that went away has seen enough; what was found until then stays found.
 pub(crate) fn closed(error: anyhow::Error, prober: &Prober) -> Result<Exit> {
-    if exit::is_closed_pipe(&error) && !prober.sums.findings.is_empty() {
+    if is_closed_pipe(&error) && !prober.sums.findings.is_empty() {
         Ok(Exit::of_closed_pipe(RunVerdict::Findings))
     } else {
         Err(error)
@@ -370,7 +369,7 @@ impl Audit<'_> {
             .map(|audited| Message::Audited(Box::new(audited)))
             .chain([Message::AuditTotals(totals)])
             .try_for_each(|message| self.stream.send(clock::now(), None, message));
-        let verdict = exit::judge(self.stream.worst(), self.options.fail_on, !reasons.is_empty());
+        let verdict = verdict::judge(self.stream.worst(), self.options.fail_on, !reasons.is_empty());
         let ended_by = if ended { EndedBy::Signal } else { EndedBy::EndOfAudit };
         let Self { stream, prober, options, .. } = self;
         told.map_err(anyhow::Error::new)
@@ -391,21 +390,15 @@ pub(crate) fn conclude(
     ended_by: EndedBy,
     format: Format,
 ) -> Result<Exit> {
-    let exit = Exit::of_run(verdict, false).in_format(format);
+    let exit = Exit::of_run(verdict, false).among(format.codes());
     let own = clock::own_cost()?;
     let sums = &prober.sums;
     let summary = Summary {
-        verdict,
-        exit_code: exit.code(),
         reasons,
         elapsed_ns: Nanos(clock::now().0.saturating_sub(started)),
-        ended_by,
         totals: sums.totals,
         findings: sums.findings.clone(),
         rules: sums.rules(),
-        guards: Vec::new(),
-        transitions: None,
-        followed: None,
         books: sums.books.clone(),
         cost: Cost {
             user_cpu_seconds: own.cpu_seconds,
@@ -413,7 +406,7 @@ pub(crate) fn conclude(
             max_resident_bytes: own.max_resident_bytes,
             ..Cost::default()
         },
-        child: None,
+        ..Summary::new(verdict, exit.code(), ended_by)
     };
     stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
     stream.finish()?;

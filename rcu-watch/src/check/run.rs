@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rcu_watch_core::report::Message;
 use rcu_watch_core::report::audit::{CheckAnswer, CheckedFunction};
-use rcu_watch_core::report::summary::{EndedBy, RunVerdict};
-use rcu_watch_core::verdict::FailOn;
+use rcu_watch_core::report::summary::{EndedBy, RunVerdict, Summary};
+use rcu_watch_core::verdict::{Exit, FailOn};
 
 use super::answer::{Known, answer, known, refuses, symbols};
 use super::patch;
@@ -18,12 +18,11 @@ use crate::audit::prober::{BATCH, Probed, Prober, Way};
 use crate::audit::progress::Progress;
 use crate::audit::run::{conclude, header, plan_of};
 use crate::audit::stop::Stop;
-use crate::cli::exit::Exit;
 use crate::clock;
 use crate::kernel;
 use crate::kernel::mount::Tree;
 use crate::kernel::symbol::SymbolTable;
-use crate::session::refusal::{refusal, refuse_if_unsupported};
+use crate::session::refusal::refuse_if_unsupported;
 use crate::session::start::header_of;
 use crate::sink;
 
@@ -171,11 +170,8 @@ pub fn run(options: &CheckOptions) -> Result<Exit> {
             conclude(stream, &prober, verdict, reasons, started.0, ended_by, options.output.format)
         }
         None => {
-            let exit = Exit::of_run(verdict, false).in_format(options.output.format);
-            let mut summary = refusal(reasons);
-            summary.verdict = verdict;
-            summary.exit_code = exit.code();
-            summary.ended_by = ended_by;
+            let exit = Exit::of_run(verdict, false).among(options.output.format.codes());
+            let summary = Summary { reasons, ..Summary::new(verdict, exit.code(), ended_by) };
             stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
             stream.finish()?;
             Ok(exit)

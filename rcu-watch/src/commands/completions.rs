@@ -4,9 +4,9 @@ use std::io::{self, Write as _};
 
 use anyhow::Result;
 use clap::CommandFactory as _;
+use rcu_watch_core::verdict::Exit;
 
 use crate::cli::args::Cli;
-use crate::cli::exit::Exit;
 
 pub fn run(shell: clap_complete::Shell) -> Result<Exit> {
     let mut script = Vec::new();

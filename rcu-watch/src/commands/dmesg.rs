@@ -12,14 +12,12 @@ use rcu_watch_core::fold::fingerprint;
 use rcu_watch_core::probe::{Mechanism, Point, Probe};
 use rcu_watch_core::report::finding::{FindingReport, Frame, TaskReport};
 use rcu_watch_core::report::header::{Clock, Header, Kernel};
-use rcu_watch_core::report::summary::{
-    Cost, EndedBy, FindingTotal, RuleCoverage, RuleStatus, Summary, Totals,
-};
+use rcu_watch_core::report::summary::{EndedBy, FindingTotal, RuleCoverage, RuleStatus, Summary};
 use rcu_watch_core::report::{Message, Repeat, SCHEMA};
 use rcu_watch_core::units::{Nanos, RealtimeOffset};
+use rcu_watch_core::verdict::{Exit, Unsupported, judge};
 
 use crate::cli::args::DmesgArgs;
-use crate::cli::exit::{Exit, Unsupported, judge};
 use crate::sink;
 use crate::sink::Stream;
 
@@ -59,22 +57,11 @@ pub fn run(args: &DmesgArgs) -> Result<Exit> {
         report.add(&splat)?;
     }
     let verdict = judge(report.stream.worst(), args.verdict.fail_on, false);
-    let exit = Exit::of_run(verdict, false).in_format(args.output.format);
+    let exit = Exit::of_run(verdict, false).among(sink::Options::from(args).format.codes());
     report.finish(|findings, rules| Summary {
-        verdict,
-        exit_code: exit.code(),
-        reasons: Vec::new(),
-        elapsed_ns: Nanos(0),
-        ended_by: EndedBy::EndOfFile,
-        totals: Totals::default(),
         findings,
         rules,
-        guards: Vec::new(),
-        books: Vec::new(),
-        cost: Cost::default(),
-        child: None,
-        transitions: None,
-        followed: None,
+        ..Summary::new(verdict, exit.code(), EndedBy::EndOfFile)
     })?;
     Ok(exit)
 }

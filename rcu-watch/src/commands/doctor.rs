@@ -6,16 +6,14 @@ use rcu_watch_core::calibration::Calibrated;
 use rcu_watch_core::report::Message;
 use rcu_watch_core::report::check::{Check, CheckGroup, CheckState};
 use rcu_watch_core::report::header::Proof;
-use rcu_watch_core::report::summary::{EndedBy, RunVerdict};
-use rcu_watch_core::verdict::FailOn;
+use rcu_watch_core::report::summary::{EndedBy, RunVerdict, Summary};
+use rcu_watch_core::verdict::{Exit, FailOn};
 
 use crate::bpf::watchpoint::try_own;
 use crate::cli::args::DoctorArgs;
-use crate::cli::exit::Exit;
 use crate::clock;
 use crate::kernel::diagnosis::{self, diagnose};
 use crate::kernel::{self, Request, select};
-use crate::session::refusal::refusal;
 use crate::session::start::{calibrate, header_of, layout_report};
 use crate::sink;
 use crate::sink::options::Format;
@@ -70,11 +68,9 @@ pub fn run(args: &DoctorArgs) -> Result<Exit> {
     for check in checks {
         stream.send(clock::now(), None, Message::Check(check))?;
     }
-    let exit = if reasons.is_empty() { Exit::Clean } else { Exit::Unsupported };
-    let mut summary = refusal(reasons);
-    summary.verdict = if exit == Exit::Clean { RunVerdict::Clean } else { RunVerdict::Unsupported };
-    summary.exit_code = exit.code();
-    summary.ended_by = EndedBy::Diagnosis;
+    let verdict = if reasons.is_empty() { RunVerdict::Clean } else { RunVerdict::Unsupported };
+    let exit = Exit::of_run(verdict, false);
+    let summary = Summary { reasons, ..Summary::new(verdict, exit.code(), EndedBy::Diagnosis) };
     stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
     stream.finish()?;
     Ok(exit)

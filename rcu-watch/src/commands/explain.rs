@@ -5,8 +5,7 @@ use std::io::{self, Write as _};
 use anyhow::Result;
 use rcu_watch_core::finding::RuleId;
 use rcu_watch_core::rules::explain;
-
-use crate::cli::exit::Exit;
+use rcu_watch_core::verdict::Exit;
 
 /// Wide enough for the pages, and what a terminal and a mail both show.
 const WIDTH: usize = 88;

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use anyhow::Result;
 use clap::CommandFactory as _;
 use clap_mangen::Man;
+use rcu_watch_core::verdict::Exit;
 
 use crate::cli::args::Cli;
-use crate::cli::exit::Exit;
 
 pub fn run() -> Result<Exit> {
     let page = page()?;

@@ -14,9 +14,9 @@ mod top;
 mod watch;
 
 use anyhow::Result;
+use rcu_watch_core::verdict::Exit;
 
 use crate::cli::args::Command;
-use crate::cli::exit::Exit;
 
 pub fn run(command: &Command) -> Result<Exit> {
     match command {

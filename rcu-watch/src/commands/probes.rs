@@ -4,14 +4,12 @@
 use anyhow::Result;
 use rcu_watch_core::report::Message;
 use rcu_watch_core::report::header::Proof;
-use rcu_watch_core::report::summary::{EndedBy, RunVerdict};
-use rcu_watch_core::verdict::FailOn;
+use rcu_watch_core::report::summary::{EndedBy, RunVerdict, Summary};
+use rcu_watch_core::verdict::{Exit, FailOn};
 
 use crate::cli::args::ProbesArgs;
-use crate::cli::exit::Exit;
 use crate::clock;
 use crate::kernel::{self, Request, select};
-use crate::session::refusal::refusal;
 use crate::session::start::{header_of, layout_report};
 use crate::sink;
 
@@ -26,14 +24,13 @@ pub fn run(args: &ProbesArgs) -> Result<Exit> {
 
     // What a run would say. To have printed the plan is a success in any case.
     let reasons: Vec<String> = plan.refusals.iter().map(ToString::to_string).collect();
-    let mut summary = refusal(if reasons.is_empty() { plan.unmet(|_| true) } else { reasons });
-    summary.verdict = match (plan.refusals.is_empty(), summary.reasons.is_empty()) {
+    let reasons = if reasons.is_empty() { plan.unmet(|_| true) } else { reasons };
+    let verdict = match (plan.refusals.is_empty(), reasons.is_empty()) {
         (false, _) => RunVerdict::Unsupported,
         (true, false) => RunVerdict::Inconclusive,
         (true, true) => RunVerdict::Clean,
     };
-    summary.exit_code = Exit::Clean.code();
-    summary.ended_by = EndedBy::Plan;
+    let summary = Summary { reasons, ..Summary::new(verdict, Exit::Clean.code(), EndedBy::Plan) };
     stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
     stream.finish()?;
     Ok(Exit::Clean)

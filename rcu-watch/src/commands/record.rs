@@ -1,9 +1,9 @@
 //! `rcu-watch record`: a watch that also keeps every record.
 
 use anyhow::Result;
+use rcu_watch_core::verdict::Exit;
 
 use crate::cli::args::RecordArgs;
-use crate::cli::exit::Exit;
 use crate::commands::watch;
 use crate::kernel::Request;
 use crate::session::options::WatchOptions;

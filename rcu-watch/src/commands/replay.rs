@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 
 use anyhow::{Context as _, Result};
+use rcu_watch_core::verdict::Exit;
 
 use crate::cli::args::ReplayArgs;
-use crate::cli::exit::Exit;
 use crate::recording::play::{Terms, play};
 use crate::sink;
 

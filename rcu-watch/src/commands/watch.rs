@@ -1,9 +1,9 @@
 //! `rcu-watch`, `rcu-watch watch`: attach the plan, stream findings, end with a summary.
 
 use anyhow::{Context as _, Result};
+use rcu_watch_core::verdict::Exit;
 
 use crate::cli::args::WatchArgs;
-use crate::cli::exit::Exit;
 use crate::kernel::{self, Request, select};
 use crate::session::child::RunningCommand;
 use crate::session::options::WatchOptions;

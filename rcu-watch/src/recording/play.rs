@@ -11,17 +11,16 @@ use rcu_watch_core::finding::RuleId;
 use rcu_watch_core::pipeline::{Finding, Listener, Pipeline};
 use rcu_watch_core::recording::part::{End, Names, Planned, Said, Start};
 use rcu_watch_core::recording::{Frame, Frames, Part, ReadError};
-use rcu_watch_core::report::summary::{Book, Cost, EndedBy, Followed, Summary, Totals};
+use rcu_watch_core::report::summary::{Book, EndedBy, Followed, Summary};
 use rcu_watch_core::report::{FindingReport, Message, ProbeError, Repeat};
 use rcu_watch_core::rules::Hit;
 use rcu_watch_core::units::Nanos;
-use rcu_watch_core::verdict::FailOn;
+use rcu_watch_core::verdict::{self, Exit, FailOn};
 use serde::de::DeserializeOwned;
 
 use super::FileSource;
-use crate::cli::exit::{self, Exit};
+use crate::session::coverage;
 use crate::session::listener::Filter;
-use crate::session::{coverage, summary};
 use crate::sink::Stream;
 use crate::sink::options::Format;
 
@@ -181,7 +180,7 @@ fn finish(
     for book in &books {
         pipeline.count_at_rest(book.probe, book.at_rest);
     }
-    let totals = totals(&books, end.missed, pipeline.undecodable());
+    let totals = verdict::totals(&books, end.missed, pipeline.undecodable());
     reasons.extend(end.unmet);
     if totals.lost > 0 {
         reasons.push(format!("{} records were lost when this was recorded", totals.lost));
@@ -195,42 +194,23 @@ fn finish(
     if books.iter().any(|book| book.emitted != book.delivered + book.lost) {
         reasons.push("the recording does not hold every record that its books count".to_owned());
     }
-    let verdict = exit::judge(player.stream.worst(), terms.fail_on, !reasons.is_empty());
-    let exit = Exit::of_run(verdict, false).in_format(terms.format);
+    let verdict = verdict::judge(player.stream.worst(), terms.fail_on, !reasons.is_empty());
+    let exit = Exit::of_run(verdict, false).among(terms.format.codes());
     let summary = Summary {
-        verdict,
-        exit_code: exit.code(),
         reasons,
         elapsed_ns: end.elapsed_ns,
-        ended_by: EndedBy::EndOfFile,
         totals,
-        findings: summary::findings(&pipeline, 0, |rule| terms.filter.tells(rule)),
+        findings: verdict::findings(&pipeline, 0, |rule| terms.filter.tells(rule)),
         rules: coverage::report(&pipeline),
-        guards: summary::guards(&pipeline),
+        guards: verdict::guards(&pipeline),
         books,
-        cost: Cost::default(),
-        child: None,
-        transitions: None,
         followed: Followed::of(pipeline.tracks()),
+        ..Summary::new(verdict, exit.code(), EndedBy::EndOfFile)
     };
     player.send(end.ts_ns, None, Message::Summary(Box::new(summary)));
     player.error.map_or(Ok(()), Err)?;
     player.stream.finish()?;
     Ok(exit)
-}
-
-fn totals(books: &[Book], missed: u64, undecodable: u64) -> Totals {
-    let sum = |count: fn(&Book) -> u64| books.iter().map(count).sum();
-    Totals {
-        hits: sum(|book| book.hits),
-        at_rest: sum(|book| book.at_rest),
-        unstable: sum(|book| book.unstable),
-        emitted: sum(|book| book.emitted),
-        delivered: sum(|book| book.delivered),
-        lost: sum(|book| book.lost),
-        missed,
-        undecodable,
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! The programs count hits, at_rest, unstable, emitted and lost; the pipeline counts delivered. At the end
 //! both must agree to the last record: hits = at_rest + unstable + emitted, and emitted = delivered + lost.
 
-use rcu_watch_core::report::summary::{Book, Totals};
+use rcu_watch_core::report::summary::Book;
 use rcu_watch_core::report::{Lost, Missed};
 use rcu_watch_core::units::{CpuId, ProbeId};
 
@@ -140,21 +140,6 @@ impl Books {
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.missed.iter().map(|(_, count)| count).sum()
-    }
-
-    /// Sums over everything; `delivered` says what the pipeline took of a probe on a CPU.
-    pub fn totals(&self, delivered: impl Fn(CpuId, ProbeId) -> u64, undecodable: u64) -> Totals {
-        let mut totals = Totals { missed: self.missed(), undecodable, ..Totals::default() };
-        for Row { probe, cpu, counters, lost_said: _ } in &self.rows {
-            let ProbeCounters { hits, at_rest, unstable, emitted, lost } = *counters;
-            totals.hits += hits;
-            totals.at_rest += at_rest;
-            totals.unstable += unstable;
-            totals.emitted += emitted;
-            totals.lost += lost;
-            totals.delivered += delivered(*cpu, *probe);
-        }
-        totals
     }
 
     /// The books themselves, by probe and CPU.

@@ -3,10 +3,9 @@
 use anyhow::Error;
 use rcu_watch_core::report::Message;
 use rcu_watch_core::report::header::Header;
-use rcu_watch_core::report::summary::{Cost, EndedBy, RunVerdict, Summary, Totals};
-use rcu_watch_core::units::Nanos;
+use rcu_watch_core::report::summary::{EndedBy, RunVerdict, Summary};
+use rcu_watch_core::verdict::{Exit, Unsupported};
 
-use crate::cli::exit::{Exit, Unsupported};
 use crate::clock;
 use crate::sink::Stream;
 use crate::sink::options::Format;
@@ -25,7 +24,7 @@ pub fn refuse(
 
 /// The same for what was found out later than the plan; other errors are passed on as they are.
 pub fn refuse_if_unsupported(stream: &mut Stream, format: Format, header: Header, error: Error) -> Error {
-    if Exit::of_error(&error) != Exit::Unsupported {
+    if !is_unsupported(&error) {
         return error;
     }
     tell(stream, format, header, vec![format!("{error:#}")]).err().unwrap_or(error)
@@ -37,29 +36,18 @@ fn tell(stream: &mut Stream, format: Format, header: Header, reasons: Vec<String
         return Ok(());
     }
     stream.send(clock::now(), None, Message::Header(Box::new(header)))?;
-    stream.send(clock::now(), None, Message::Summary(Box::new(refusal(reasons))))?;
+    let summary = Summary {
+        reasons,
+        ..Summary::new(RunVerdict::Unsupported, Exit::Unsupported.code(), EndedBy::Refusal)
+    };
+    stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
     Ok(stream.finish()?)
 }
 
-/// The summary of what was refused before anything ran.
+/// Whether this error says that the kernel or these privileges do not allow it.
 #[must_use]
-pub fn refusal(reasons: Vec<String>) -> Summary {
-    Summary {
-        verdict: RunVerdict::Unsupported,
-        exit_code: Exit::Unsupported.code(),
-        reasons,
-        elapsed_ns: Nanos(0),
-        ended_by: EndedBy::Refusal,
-        totals: Totals::default(),
-        findings: Vec::new(),
-        rules: Vec::new(),
-        guards: Vec::new(),
-        books: Vec::new(),
-        cost: Cost::default(),
-        child: None,
-        transitions: None,
-        followed: None,
-    }
+pub fn is_unsupported(error: &Error) -> bool {
+    error.chain().any(<dyn std::error::Error>::is::<Unsupported>)
 }
 
 #[cfg(test)]

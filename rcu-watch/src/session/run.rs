@@ -3,7 +3,6 @@
 //! The programs do not wake us for a record (that would end the idle period under watch), so the ring is
 //! looked at ten times a second, and sooner once it is a quarter full.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_unti
 
 use super::Session;
 use super::child::RunningCommand;
+use crate::sink::is_closed_pipe;
 
 /// Between two looks at the ring.
 const LOOK: Duration = Duration::from_millis(100);
@@ -117,11 +117,4 @@ async fn ended(command: &mut Option<RunningCommand>) -> Result<()> {
         Some(command) => command.wait().await.map(|_| ()),
         None => std::future::pending().await,
     }
-}
-
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -11,6 +11,7 @@ use rcu_watch_core::recording::part::{Planned, Start};
 use rcu_watch_core::report::header::{self, Clock, HandledSite, Header, Kernel, Proof};
 use rcu_watch_core::report::{Message, ProbeError, SCHEMA};
 use rcu_watch_core::units::{Address, CpuId, ProbeId};
+use rcu_watch_core::verdict::Unsupported;
 
 use super::books::Books;
 use super::follow::Following;
@@ -21,7 +22,6 @@ use super::symbols::Symbols;
 use super::watch::Watch;
 use super::{RunningProbe, Session, attach_site, proof};
 use crate::bpf::{BpfError, OwnPrograms, Reader, StreamOptions};
-use crate::cli::exit::Unsupported;
 use crate::clock;
 use crate::kernel::facts::ask::Running;
 use crate::kernel::follow::Follower;

@@ -2,21 +2,19 @@
 
 use anyhow::Result;
 use rcu_watch_common::slot;
-use rcu_watch_core::finding::RuleId;
-use rcu_watch_core::pipeline::Pipeline;
 use rcu_watch_core::probe::Point;
 use rcu_watch_core::recording::part::End;
 use rcu_watch_core::report::Message;
 use rcu_watch_core::report::summary::{
-    CommandStatus, Cost, EndedBy, FindingTotal, Followed, GuardTotal, RuleCoverage, RuleStatus, Summary,
+    CommandStatus, Cost, EndedBy, Followed, RuleCoverage, RuleStatus, Summary,
 };
 use rcu_watch_core::units::{CpuId, Nanos, ProbeId};
-use rcu_watch_core::verdict::FailOn;
+use rcu_watch_core::verdict::{self, Exit, FailOn};
 
 use super::{Session, coverage};
-use crate::cli::exit::{self, Exit};
 use crate::clock;
 use crate::kernel::plan::Requirement;
+use crate::sink::is_closed_pipe;
 
 /// How a run is to be judged.
 #[derive(Clone, Debug)]
@@ -53,7 +51,8 @@ impl Session {
 
         let pipeline = &self.pipeline;
         let delivered = |cpu: CpuId, probe: ProbeId| pipeline.delivered(cpu, probe);
-        let totals = self.books.totals(delivered, pipeline.undecodable());
+        let books = self.books.report(&self.probes, delivered);
+        let totals = verdict::totals(&books, self.books.missed(), pipeline.undecodable());
         let rules = coverage::report(pipeline);
         let mut reasons = self.unmet_requirements(&terms.require, &rules);
         reasons.extend(self.given_up());
@@ -77,25 +76,24 @@ impl Session {
         }
         reasons.extend(self.books.imbalances(delivered));
         let worst = self.stream.worst();
-        let verdict = exit::judge(worst, terms.fail_on, !reasons.is_empty());
+        let verdict = verdict::judge(worst, terms.fail_on, !reasons.is_empty());
         let command_failed = child.as_ref().is_some_and(super::child::failed);
+        let codes = self.format.codes();
         let exit = if ended_by == EndedBy::ClosedPipe {
             Exit::of_closed_pipe(verdict)
         } else {
             Exit::of_run(verdict, command_failed)
-        };
+        }
+        .among(codes);
         let own = clock::own_cost()?;
         let summary = Summary {
-            verdict,
-            exit_code: exit.in_format(self.format).code(),
             reasons,
             elapsed_ns,
-            ended_by,
             totals,
-            findings: findings(pipeline, 0, |rule| self.filter.tells(rule)),
+            findings: verdict::findings(pipeline, 0, |rule| self.filter.tells(rule)),
             rules,
-            guards: guards(pipeline),
-            books: self.books.report(&self.probes, delivered),
+            guards: verdict::guards(pipeline),
+            books,
             cost: Cost {
                 user_cpu_seconds: own.cpu_seconds,
                 bpf_run_seconds,
@@ -106,6 +104,7 @@ impl Session {
             child,
             transitions: self.transitions(),
             followed: Followed::of(pipeline.tracks()),
+            ..Summary::new(verdict, exit.code(), ended_by)
         };
         let recorded = self.recorder.take().map(|recorder| {
             recorder.end(&End {
@@ -122,10 +121,8 @@ impl Session {
         });
         told = told.and(recorded.unwrap_or(Ok(())));
         match told {
-            Ok(()) => Ok(exit.in_format(self.format)),
-            Err(error) if exit::is_closed_pipe(&error) => {
-                Ok(Exit::of_closed_pipe(verdict).in_format(self.format))
-            }
+            Ok(()) => Ok(exit),
+            Err(error) if is_closed_pipe(&error) => Ok(Exit::of_closed_pipe(verdict).among(codes)),
             Err(error) => Err(error),
         }
     }
@@ -177,37 +174,6 @@ impl Session {
         }
         unmet
     }
-}
-
-/// Every kind of finding that is told, with its exact count.
-/// `first_id` is added to the ids: a stream of several pipelines numbers through.
-#[must_use]
-pub fn findings(pipeline: &Pipeline, first_id: u32, tells: impl Fn(RuleId) -> bool) -> Vec<FindingTotal> {
-    let told = pipeline.totals().iter().filter(|total| tells(total.verdict.rule));
-    told.map(|total| {
-        let probe = pipeline.probe(total.probe);
-        FindingTotal {
-            id: first_id + total.id,
-            rule: total.verdict.rule,
-            severity: total.verdict.severity,
-            function: probe.map_or_else(String::new, |probe| probe.symbol.clone()),
-            handlers: probe.map_or_else(Vec::new, |probe| probe.handlers.clone()),
-            count: total.count,
-            fingerprint: total.fingerprint.clone(),
-            synthetic: total.synthetic,
-            known: false,
-        }
-    })
-    .collect()
-}
-
-/// How often each guard would have protected a handler.
-#[must_use]
-pub fn guards(pipeline: &Pipeline) -> Vec<GuardTotal> {
-    let counts = pipeline.guard_counts().iter();
-    counts
-        .map(|count| GuardTotal { guard: count.guard, protects: count.protects, fails: count.fails })
-        .collect()
 }
 
 fn list(cpus: &[CpuId]) -> String {

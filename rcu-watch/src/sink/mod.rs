@@ -20,7 +20,7 @@ use rcu_watch_core::finding::RuleId;
 use rcu_watch_core::report::{Envelope, Heartbeat, Message, SnapshotReport};
 use rcu_watch_core::rules::Hit;
 
-pub use stream::Stream;
+pub use stream::{Stream, is_closed_pipe};
 
 pub use options::Options;
 pub use output::{open, stream};

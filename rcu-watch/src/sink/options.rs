@@ -6,6 +6,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use rcu_watch_core::verdict::Codes;
+
 /// Where the messages of a run go, and in what form.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -46,6 +48,17 @@ pub enum Format {
     Json,
     /// For test harnesses.
     Ktap,
+}
+
+impl Format {
+    /// Which exit codes its readers know.
+    #[must_use]
+    pub const fn codes(self) -> Codes {
+        match self {
+            Self::Text | Self::Json => Codes::All,
+            Self::Ktap => Codes::Ktap,
+        }
+    }
 }
 
 /// Whether text is coloured.

@@ -13,6 +13,13 @@ use rcu_watch_core::units::{CpuId, Nanos};
 
 use crate::sink::Sink;
 
+/// Whether this error is the reader of our output having gone away.
+#[must_use]
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let pipe = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(pipe))
+}
+
 pub struct Stream {
     next_seq: u64,
     worst: Option<Severity>,

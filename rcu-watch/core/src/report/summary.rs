@@ -3,6 +3,7 @@
 use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,29 @@ pub struct Summary {
     /// Where records were compared with the one before them, by the model at run time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub followed: Option<Followed>,
+}
+
+impl Summary {
+    /// A summary with nothing to tell but how it ended; what else there is to tell is filled in.
+    #[must_use]
+    pub fn new(verdict: RunVerdict, exit_code: u8, ended_by: EndedBy) -> Self {
+        Self {
+            verdict,
+            exit_code,
+            reasons: Vec::new(),
+            elapsed_ns: Nanos(0),
+            ended_by,
+            totals: Totals::default(),
+            findings: Vec::new(),
+            rules: Vec::new(),
+            guards: Vec::new(),
+            books: Vec::new(),
+            cost: Cost::default(),
+            child: None,
+            transitions: None,
+            followed: None,
+        }
+    }
 }
 
 /// Why a stream has come to its summary. A stream without one was cut short.
@@ -133,6 +157,20 @@ pub struct Totals {
     pub missed: u64,
     /// Delivered records that could not be decoded.
     pub undecodable: u64,
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, more: Self) {
+        let Self { hits, at_rest, unstable, emitted, delivered, lost, missed, undecodable } = more;
+        self.hits += hits;
+        self.at_rest += at_rest;
+        self.unstable += unstable;
+        self.emitted += emitted;
+        self.delivered += delivered;
+        self.lost += lost;
+        self.missed += missed;
+        self.undecodable += undecodable;
+    }
 }
 
 /// What became of one probe's hits on one CPU: hits = at_rest + unstable + emitted; emitted = delivered + lost.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
-use super::qemu::QEMU;
+use super::QEMU;
 use crate::cache;
 use crate::process::say;
 

@@ -9,8 +9,8 @@ use xtask::plan::Step;
 
 use super::accel::Accel;
 use super::console::{BootRecord, follow};
+use super::image::Image;
 use super::initramfs::{self, Content, Extra};
-use super::kernel::Image;
 use super::qemu::{Machine, Qemu};
 use super::screen::Screen;
 use crate::cache;

@@ -14,7 +14,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::apt::{Apt, unpack};
-use super::kernel::Image;
+use super::image::Image;
 use super::matrix::{Kernel, Release};
 use crate::cache;
 use crate::process::{output, say};

@@ -1,6 +1,5 @@
 //! Stock kernels: from the archive into the cache, and out of the cache while they are fresh.
 
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -8,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, bail};
 
 use super::apt::{Apt, unpack_matching};
+use super::image::{Image, Unavailable};
 use super::legacy;
 use super::matrix::{self, Kernel, Source};
 use crate::cache;
@@ -15,33 +15,6 @@ use crate::process::say;
 
 /// After this long the archive is asked again: suites move, and an old image's headers vanish from them.
 const FRESH: Duration = Duration::from_hours(7 * 24);
-
-/// A kernel is not to be had here, and why. Not a failure of the lab: exit code 4.
-#[derive(Debug)]
-pub struct Unavailable {
-    pub kernel: String,
-    pub why: String,
-}
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "kernel {} is not to be had: {}", self.kernel, self.why)
-    }
-}
-
-impl std::error::Error for Unavailable {}
-
-/// A kernel that can be booted.
-#[derive(Clone, Debug)]
-pub struct Image {
-    /// As it was asked for.
-    pub name: String,
-    /// `uname -r`, or the file's name where only the file is known.
-    pub release: String,
-    pub vmlinuz: PathBuf,
-    /// The matrix's entry, which knows where its headers are.
-    pub known: Option<&'static Kernel>,
-}
 
 /// A kernel by name, or a file.
 pub fn find(name: &str) -> Result<Image> {

@@ -12,7 +12,7 @@ use std::thread;
 use anyhow::{Context as _, Result};
 
 use super::apt::{Apt, Package, unpack};
-use super::kernel::{Image, Unavailable};
+use super::image::{Image, Unavailable};
 use super::matrix;
 use crate::cache;
 use crate::process::{output, run, say};

@@ -10,6 +10,7 @@ mod boot;
 mod busybox;
 pub mod console;
 mod headers;
+mod image;
 pub mod initramfs;
 pub mod kernel;
 mod legacy;
@@ -39,11 +40,13 @@ use crate::tally::Tally;
 use accel::Accel;
 use boot::{Guest, Programs};
 use console::BootRecord;
+use image::{Image, Unavailable};
 use initramfs::Extra;
-use kernel::{Image, Unavailable};
-pub use qemu::QEMU;
 use scenario::{Scenario, catalog};
 use screen::Screen;
+
+/// The program that is every machine of the lab.
+pub const QEMU: &str = "qemu-system-x86_64";
 
 const NOT_MET: u8 = 1;
 const SKIPPED: u8 = 4;

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::headers::{self, Headers};
-use super::kernel::Image;
+use super::image::Image;
 use crate::cache;
 use crate::process::{output, say};
 

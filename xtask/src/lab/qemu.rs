@@ -10,10 +10,10 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::QEMU;
 use super::accel::Accel;
 use crate::process::on_path;
 
-pub const QEMU: &str = "qemu-system-x86_64";
 const FRAMES_SOCKET: &str = "frames";
 const MONITOR_SOCKET: &str = "monitor";
 

@@ -11,7 +11,7 @@ use anyhow::Result;
 use super::accel::Accel;
 use super::boot::{Guest, Programs};
 use super::console::{BootRecord, Output};
-use super::kernel::Image;
+use super::image::Image;
 use super::module;
 use super::scenario::Scenario;
 use super::schema;

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+use cargo_metadata::Message;
 
 use crate::cache;
 use crate::process::{cargo, output, run, say};
@@ -82,13 +83,32 @@ fn pack(dist: &Path, name: &str, archive: &str) -> Result<()> {
         .current_dir(dist))
 }
 
+/// Where cargo put the program of that name.
 fn build(what: &[&str], name: &str) -> Result<PathBuf> {
     // With --target, the flags are not those of build scripts and procedural macros, which cannot be static.
-    run(cargo()
+    let built = cargo()
         .args(["build", "--quiet", "--release", "--locked", "--target", TARGET])
+        .args(["--message-format", "json-render-diagnostics"])
         .args(what)
-        .env(TARGET_RUSTFLAGS, STATIC))?;
-    Ok(cache::target().join(TARGET).join("release").join(name))
+        .env(TARGET_RUSTFLAGS, STATIC)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    if !built.status.success() {
+        bail!("cannot build {name}: {}; what is wrong is printed above", built.status);
+    }
+    program(&built.stdout, name).with_context(|| format!("cargo built no program {name}"))
+}
+
+/// Out of what cargo says of a build.
+fn program(messages: &[u8], name: &str) -> Option<PathBuf> {
+    Message::parse_stream(messages).find_map(|message| match message.ok()? {
+        Message::CompilerArtifact(artifact) if artifact.target.name == name => {
+            artifact.executable.map(Into::into)
+        }
+        _ => None,
+    })
 }
 
 fn check(binary: &Path) -> Result<()> {
@@ -123,6 +143,24 @@ fn has_interpreter(elf: &[u8]) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_program_is_where_cargo_says_it_is() {
+        let artifact = |name: &str, executable: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","package_id":"path+file:///w#xtask@0.1.0","manifest_path":"/w/Cargo.toml",
+                "target":{{"kind":["bin"],"crate_types":["bin"],"name":"{name}","src_path":"/w/src/main.rs","edition":"2024",
+                "doc":true,"doctest":false,"test":true}},"profile":{{"opt_level":"0","debuginfo":2,"debug_assertions":true,
+                "overflow_checks":true,"test":false}},"features":[],"filenames":[],"executable":{executable},"fresh":true}}"#
+            )
+            .replace('\n', "")
+        };
+        let messages =
+            [artifact("lab_init", "null"), artifact("other", "\"/o\""), artifact("lab_init", "\"/t/x\"")];
+        let messages = messages.join("\n");
+        assert_eq!(program(messages.as_bytes(), "lab_init"), Some(PathBuf::from("/t/x")));
+        assert_eq!(program(messages.as_bytes(), "rcu-watch"), None);
+    }
 
     #[test]
     fn a_dynamic_program_is_told_from_other_files() {

@@ -1,6 +1,7 @@
 //! `cargo xtask`: set-up, build, the QEMU lab and the release of rcu-watch.
 //!
-//! Builds with cargo alone, before any set-up: what needs rcu-watch's own code is run as a command.
+//! Builds with cargo alone, before any set-up: it links the judge, `rcu-watch-core`, and runs what needs the BPF programs
+//! as a command.
 
 mod bench;
 mod cache;

@@ -7,6 +7,10 @@ use crate::config::{CalibrationSample, StateLayout, StreamConfig};
 use crate::counter::ProbeState;
 use crate::record::{KEPT_MAX, KeptRecords, RecordHeader, STACK_FRAMES_MAX, SnapshotRecord, StackRecord};
 
+// The records hold native integers, because types with a byte order of their own have alignment 1, which would have
+// the programs write byte by byte.
+const _: () = assert!(cfg!(target_endian = "little"), "the records on the wire are little-endian");
+
 const _: () = {
     assert!(size_of::<RecordHeader>() == 8);
     assert!(size_of::<SnapshotRecord>() == 128);

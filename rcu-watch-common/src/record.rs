@@ -26,8 +26,7 @@ pub mod flag {
     pub const HAS_CALLER: u32 = 1 << 2;
     /// Sent by `--self-test`: not an observation.
     pub const SYNTHETIC: u32 = 1 << 3;
-    /// The emit filter was off: sent although the CPU was in the state that the probe expects at rest.
-    pub const AT_REST: u32 = 1 << 4;
+    // Bit 4 is set in older recordings, and says nothing that the words do not.
     /// The probe looked whether RCU takes this CPU for online; [`RCU_ONLINE`] is what it saw.
     pub const HAS_RCU_ONLINE: u32 = 1 << 5;
     pub const RCU_ONLINE: u32 = 1 << 6;

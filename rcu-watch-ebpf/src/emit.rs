@@ -113,12 +113,9 @@ fn judge(ctx: *mut c_void, probe: u32, rest: Rest, state: &mut ProbeState, words
     if mode == mode::STOPPED {
         return;
     }
-    if is_online && is_at_rest(rest, words, preempt_count) {
-        if mode != mode::ALL {
-            state.at_rest += 1;
-            return;
-        }
-        flags |= flag::AT_REST;
+    if is_online && mode != mode::ALL && is_at_rest(rest, words, preempt_count) {
+        state.at_rest += 1;
+        return;
     }
     if preempt_count == UNREAD {
         preempt_count = read::preempt_count(words);

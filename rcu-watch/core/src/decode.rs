@@ -1,23 +1,20 @@
 //! From the bytes of one record to a [`Snapshot`].
 //!
-//! Total: any bytes give a snapshot or a typed error, never a panic. Nothing is copied but integers; the
-//! stack stays where it is. Offsets are those of the wire types themselves, which assert them.
+//! Total: any bytes give a snapshot or a typed error, never a panic. Nothing is
+//! allocated: the record's integers are copied, since the bytes may lie at any address, and the stack stays where it is.
 
-use alloc::vec;
 use alloc::vec::Vec;
 use core::mem::{offset_of, size_of};
 use core::num::NonZeroU32;
 
 use rcu_watch_common::record::{RecordHeader, SnapshotRecord, StackRecord, WIRE_VERSION, flag, kind};
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::snapshot::{RcuState, Regs, Snapshot, Task};
 use super::units::{Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, StateWord};
 
 /// CPUs that a kernel can be built for (`NR_CPUS` of x86-64 with MAXSMP).
 pub const CPUS_MAX: u32 = 8192;
-
-const FRAMES: usize = offset_of!(StackRecord, frames);
-const TRACK_SEQ: usize = offset_of!(SnapshotRecord, track_seq);
 
 /// Why bytes are no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,149 +44,107 @@ pub enum DecodeError {
 /// # Errors
 /// Where the bytes are no record of this version, or name a probe or CPU that cannot be.
 pub fn decode(bytes: &[u8], probes: u32) -> Result<Snapshot<'_>, DecodeError> {
-    let header: &[u8; size_of::<RecordHeader>()] = bytes
-        .first_chunk()
-        .ok_or(DecodeError::Short { need: size_of::<RecordHeader>(), have: bytes.len() })?;
-    let version = u16_at(header, offset_of!(RecordHeader, version));
-    if version != WIRE_VERSION {
-        return Err(DecodeError::OtherVersion(version));
+    let (header, _) = RecordHeader::read_from_prefix(bytes)
+        .map_err(|_| DecodeError::Short { need: size_of::<RecordHeader>(), have: bytes.len() })?;
+    if header.version != WIRE_VERSION {
+        return Err(DecodeError::OtherVersion(header.version));
     }
-    let said = u32_at(header, offset_of!(RecordHeader, len_bytes));
+    let said = header.len_bytes;
     let body = usize::try_from(said)
         .ok()
         .and_then(|len| bytes.get(..len))
         .ok_or(DecodeError::Length { said, have: bytes.len() })?;
-    let fixed: &[u8; size_of::<SnapshotRecord>()] = body
-        .first_chunk()
-        .ok_or(DecodeError::Short { need: size_of::<SnapshotRecord>(), have: body.len() })?;
-    let stack = match u16_at(header, offset_of!(RecordHeader, kind)) {
+    let (record, rest) = SnapshotRecord::read_from_prefix(body)
+        .map_err(|_| DecodeError::Short { need: size_of::<SnapshotRecord>(), have: body.len() })?;
+    let stack = match header.kind {
         kind::SNAPSHOT => &[],
-        kind::SNAPSHOT_WITH_STACK => stack_of(body)?,
+        kind::SNAPSHOT_WITH_STACK => stack_of(rest)?,
         other => return Err(DecodeError::UnknownKind(other)),
     };
-    snapshot_of(fixed, stack, probes)
+    snapshot_of(&record, stack, probes)
 }
 
-/// The valid frames of a [`StackRecord`]; none where the kernel could not take the stack.
-fn stack_of(body: &[u8]) -> Result<&[u8], DecodeError> {
-    if body.len() < FRAMES {
-        return Err(DecodeError::Short { need: FRAMES, have: body.len() });
-    }
-    let len = u64_at(body, offset_of!(StackRecord, frames_len_bytes)).cast_signed();
+/// The valid frames of a [`StackRecord`], from what follows its snapshot: that may end with them. None where the kernel
+/// could not take the stack.
+fn stack_of(rest: &[u8]) -> Result<&[u8], DecodeError> {
+    let (len, frames) = i64::read_from_prefix(rest).map_err(|_| DecodeError::Short {
+        need: offset_of!(StackRecord, frames),
+        have: size_of::<SnapshotRecord>() + rest.len(),
+    })?;
     if len < 0 {
         return Ok(&[]);
     }
     usize::try_from(len)
         .ok()
         .filter(|len| len % size_of::<u64>() == 0)
-        .and_then(|len| body.get(FRAMES..FRAMES.checked_add(len)?))
+        .and_then(|len| frames.get(..len))
         .ok_or(DecodeError::Stack(len))
 }
 
 fn snapshot_of<'record>(
-    fixed: &[u8; size_of::<SnapshotRecord>()],
+    record: &SnapshotRecord,
     stack: &'record [u8],
     probes: u32,
 ) -> Result<Snapshot<'record>, DecodeError> {
-    let u32_of = |offset| u32_at(fixed, offset);
-    let u64_of = |offset| u64_at(fixed, offset);
-    let probe = u32_of(offset_of!(SnapshotRecord, probe));
+    let &SnapshotRecord { probe, cpu, flags, .. } = record;
     if probe >= probes {
         return Err(DecodeError::ProbeOutOfRange { probe, planned: probes });
     }
-    let cpu = u32_of(offset_of!(SnapshotRecord, cpu));
     if cpu >= CPUS_MAX {
         return Err(DecodeError::CpuOutOfRange(cpu));
     }
-    let flags = u32_of(offset_of!(SnapshotRecord, flags));
-    let mut comm = [0; 16];
-    comm.copy_from_slice(&fixed[offset_of!(SnapshotRecord, comm)..][..16]);
     Ok(Snapshot {
         cpu: CpuId(cpu),
         probe: ProbeId(probe),
-        probe_seq: u64_of(offset_of!(SnapshotRecord, probe_seq)),
-        ts: Nanos(u64_of(offset_of!(SnapshotRecord, ts_ns))),
+        probe_seq: record.probe_seq,
+        ts: Nanos(record.ts_ns),
         rcu: RcuState {
-            state: StateWord(u32_of(offset_of!(SnapshotRecord, state))),
-            nesting: Counter(u64_of(offset_of!(SnapshotRecord, nesting)).cast_signed()),
-            nmi_nesting: Counter(u64_of(offset_of!(SnapshotRecord, nmi_nesting)).cast_signed()),
-            preempt_count: PreemptCount(u64_of(offset_of!(SnapshotRecord, preempt_count))),
+            state: StateWord(record.state),
+            nesting: Counter(record.nesting.cast_signed()),
+            nmi_nesting: Counter(record.nmi_nesting.cast_signed()),
+            preempt_count: PreemptCount(record.preempt_count),
         },
-        task: Task {
-            pid: u32_of(offset_of!(SnapshotRecord, pid)),
-            tgid: u32_of(offset_of!(SnapshotRecord, tgid)),
-            comm,
-        },
+        task: Task { pid: record.pid, tgid: record.tgid, comm: record.comm },
         regs: (flags & flag::HAS_REGS != 0).then(|| Regs {
-            ip: Address(u64_of(offset_of!(SnapshotRecord, ip))),
-            sp: Address(u64_of(offset_of!(SnapshotRecord, sp))),
-            rflags: u64::from(u32_of(offset_of!(SnapshotRecord, rflags))),
+            ip: Address(record.ip),
+            sp: Address(record.sp),
+            rflags: u64::from(record.rflags),
             user_mode: flags & flag::USER_REGS != 0,
         }),
-        caller: (flags & flag::HAS_CALLER != 0).then(|| Address(u64_of(offset_of!(SnapshotRecord, caller)))),
+        caller: (flags & flag::HAS_CALLER != 0).then_some(Address(record.caller)),
         rcu_online: (flags & flag::HAS_RCU_ONLINE != 0).then_some(flags & flag::RCU_ONLINE != 0),
-        arg: u64_of(offset_of!(SnapshotRecord, arg)),
-        track_seq: NonZeroU32::new(u32_of(TRACK_SEQ)),
+        arg: record.arg,
+        track_seq: NonZeroU32::new(record.track_seq),
         synthetic: flags & flag::SYNTHETIC != 0,
         stack,
     })
-}
-
-// The offsets below are in bounds for every caller: each slice was checked to hold the type that they are of.
-
-fn u16_at(bytes: &[u8], offset: usize) -> u16 {
-    let mut raw = [0; 2];
-    raw.copy_from_slice(&bytes[offset..][..2]);
-    u16::from_le_bytes(raw)
-}
-
-fn u32_at(bytes: &[u8], offset: usize) -> u32 {
-    let mut raw = [0; 4];
-    raw.copy_from_slice(&bytes[offset..][..4]);
-    u32::from_le_bytes(raw)
-}
-
-fn u64_at(bytes: &[u8], offset: usize) -> u64 {
-    let mut raw = [0; 8];
-    raw.copy_from_slice(&bytes[offset..][..8]);
-    u64::from_le_bytes(raw)
 }
 
 /// A record as the BPF side writes it, for tests and for replayed or synthetic streams.
 #[must_use]
 pub fn encode(snapshot: &Snapshot<'_>) -> Vec<u8> {
     let stacked = !snapshot.stack.is_empty();
-    let len = if stacked { FRAMES + snapshot.stack.len() } else { size_of::<SnapshotRecord>() };
-    let mut bytes = vec![0; len];
-    let mut put = |offset: usize, raw: &[u8]| bytes[offset..][..raw.len()].copy_from_slice(raw);
-    let record_kind = if stacked { kind::SNAPSHOT_WITH_STACK } else { kind::SNAPSHOT };
-    put(offset_of!(RecordHeader, kind), &record_kind.to_le_bytes());
-    put(offset_of!(RecordHeader, version), &WIRE_VERSION.to_le_bytes());
-    put(offset_of!(RecordHeader, len_bytes), &u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
-    put(offset_of!(SnapshotRecord, ts_ns), &snapshot.ts.0.to_le_bytes());
-    put(offset_of!(SnapshotRecord, probe_seq), &snapshot.probe_seq.to_le_bytes());
-    put(offset_of!(SnapshotRecord, nesting), &snapshot.rcu.nesting.0.to_le_bytes());
-    put(offset_of!(SnapshotRecord, nmi_nesting), &snapshot.rcu.nmi_nesting.0.to_le_bytes());
-    put(offset_of!(SnapshotRecord, preempt_count), &snapshot.rcu.preempt_count.0.to_le_bytes());
-    put(offset_of!(SnapshotRecord, state), &snapshot.rcu.state.0.to_le_bytes());
-    put(offset_of!(SnapshotRecord, probe), &snapshot.probe.0.to_le_bytes());
-    put(offset_of!(SnapshotRecord, cpu), &snapshot.cpu.0.to_le_bytes());
-    put(offset_of!(SnapshotRecord, pid), &snapshot.task.pid.to_le_bytes());
-    put(offset_of!(SnapshotRecord, tgid), &snapshot.task.tgid.to_le_bytes());
-    put(offset_of!(SnapshotRecord, comm), &snapshot.task.comm);
-    put(offset_of!(SnapshotRecord, arg), &snapshot.arg.to_le_bytes());
-    let track_seq = snapshot.track_seq.map_or(0, NonZeroU32::get);
-    put(TRACK_SEQ, &track_seq.to_le_bytes());
+    let len = if stacked {
+        offset_of!(StackRecord, frames) + snapshot.stack.len()
+    } else {
+        size_of::<SnapshotRecord>()
+    };
+    let mut bytes = Vec::with_capacity(len);
+    bytes.extend_from_slice(record_of(snapshot, stacked, len).as_bytes());
+    if stacked {
+        bytes.extend_from_slice((snapshot.stack.len() as u64).as_bytes());
+        bytes.extend_from_slice(snapshot.stack);
+    }
+    bytes
+}
+
+fn record_of(snapshot: &Snapshot<'_>, stacked: bool, len: usize) -> SnapshotRecord {
     let mut flags = 0;
     if let Some(regs) = &snapshot.regs {
         flags |= flag::HAS_REGS | if regs.user_mode { flag::USER_REGS } else { 0 };
-        put(offset_of!(SnapshotRecord, ip), &regs.ip.0.to_le_bytes());
-        put(offset_of!(SnapshotRecord, sp), &regs.sp.0.to_le_bytes());
-        put(offset_of!(SnapshotRecord, rflags), &(regs.rflags as u32).to_le_bytes());
     }
-    if let Some(caller) = snapshot.caller {
+    if snapshot.caller.is_some() {
         flags |= flag::HAS_CALLER;
-        put(offset_of!(SnapshotRecord, caller), &caller.0.to_le_bytes());
     }
     if let Some(online) = snapshot.rcu_online {
         flags |= flag::HAS_RCU_ONLINE | if online { flag::RCU_ONLINE } else { 0 };
@@ -197,12 +152,32 @@ pub fn encode(snapshot: &Snapshot<'_>) -> Vec<u8> {
     if snapshot.synthetic {
         flags |= flag::SYNTHETIC;
     }
-    put(offset_of!(SnapshotRecord, flags), &flags.to_le_bytes());
-    if stacked {
-        put(offset_of!(StackRecord, frames_len_bytes), &(snapshot.stack.len() as u64).to_le_bytes());
-        put(FRAMES, snapshot.stack);
+    let regs = snapshot.regs.unwrap_or_default();
+    SnapshotRecord {
+        header: RecordHeader {
+            kind: if stacked { kind::SNAPSHOT_WITH_STACK } else { kind::SNAPSHOT },
+            version: WIRE_VERSION,
+            len_bytes: u32::try_from(len).unwrap_or(u32::MAX),
+        },
+        ts_ns: snapshot.ts.0,
+        probe_seq: snapshot.probe_seq,
+        nesting: snapshot.rcu.nesting.0.cast_unsigned(),
+        nmi_nesting: snapshot.rcu.nmi_nesting.0.cast_unsigned(),
+        preempt_count: snapshot.rcu.preempt_count.0,
+        state: snapshot.rcu.state.0,
+        probe: snapshot.probe.0,
+        cpu: snapshot.cpu.0,
+        flags,
+        pid: snapshot.task.pid,
+        tgid: snapshot.task.tgid,
+        ip: regs.ip.0,
+        caller: snapshot.caller.map_or(0, |caller| caller.0),
+        rflags: regs.rflags as u32,
+        track_seq: snapshot.track_seq.map_or(0, NonZeroU32::get),
+        sp: regs.sp.0,
+        arg: snapshot.arg,
+        comm: snapshot.task.comm,
     }
-    bytes
 }
 
 #[cfg(test)]
@@ -243,6 +218,15 @@ mod tests {
         let bare =
             Snapshot { regs: None, caller: None, rcu_online: None, synthetic: false, stack: &[], ..full() };
         assert_eq!(decode(&encode(&bare), 2), Ok(bare));
+    }
+
+    #[test]
+    fn a_record_may_lie_at_any_address() {
+        for at in 0..8 {
+            let mut bytes = vec![0; at];
+            bytes.extend(encode(&full()));
+            assert_eq!(decode(&bytes[at..], 2), Ok(full()), "{at}");
+        }
     }
 
     #[test]

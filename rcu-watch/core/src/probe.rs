@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::snapshot::Snapshot;
 
-/// What a probe is there to see, whatever mechanism carries it (DESIGN, attach mechanisms).
+/// What a probe is there to see, whatever mechanism carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -29,7 +29,7 @@ pub enum Point {
 }
 
 impl Point {
-    /// Every point, in the order of the design.
+    /// Every point, in the order in which plans list them.
     pub const ALL: &[Self] = &[
         Self::EqsEnter,
         Self::EqsExit,
@@ -136,13 +136,13 @@ impl HandlerKind {
 pub enum Reliance {
     /// It uses RCU, or nothing shows that it does not.
     Relies,
-    /// It looks first and skips when RCU is not watching (the stack tracer).
+    /// It looks first and skips when RCU is not watching (the stack tracer, perf's ftrace ops).
     GuardsItself,
     /// It uses no RCU of its own (the function and function_graph tracers).
     DoesNotRely,
     /// It runs from int3 or #DB, whose entry made RCU watch.
     EntryCounted,
-    /// The kernel does not call it while RCU is not watching (fprobe since e0a624919040, perf's ftrace ops).
+    /// The kernel does not call it while RCU is not watching (fprobe since e0a624919040).
     SkippedByKernel,
 }
 

@@ -1,4 +1,4 @@
-//! One record as pictures and counters need it: borrowed, so that a sink that does not care costs nothing.
+//! One record as sinks need it that draw or count. It is borrowed, so a sink that ignores records costs nothing.
 
 use crate::probe::Point;
 use crate::snapshot::Snapshot;

@@ -30,7 +30,7 @@ impl Task {
     }
 }
 
-/// The five words that every rule starts from.
+/// The four words that every rule starts from: S, N, M and P (docs/kernel.md).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RcuState {
     pub state: StateWord,
@@ -39,7 +39,7 @@ pub struct RcuState {
     pub preempt_count: PreemptCount,
 }
 
-/// One probe hit. Free of allocation, but for the stack, which lives in the record that it was decoded from.
+/// One probe hit. It owns nothing: its stack is borrowed from the record that it was decoded from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot<'record> {
     pub cpu: CpuId,

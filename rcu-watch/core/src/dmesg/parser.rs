@@ -12,7 +12,7 @@ use crate::dmesg::splat::{Illegal, Kind, Splat, Task, handlers};
 use crate::dmesg::stall::Stalled;
 use crate::units::{CpuId, Nanos};
 
-/// No stack is deeper; what a log has beyond is another's.
+/// The most frames that a splat keeps: no kernel stack is deeper, so what follows belongs to another splat.
 const MAX_FRAMES: usize = 128;
 /// Longer than any line that the kernel prints (LOG_LINE_MAX is about 1,000).
 const MAX_LINE: usize = 4096;

@@ -1,8 +1,8 @@
 //! Every interleaving: an NMI, an exception or an irq at every step of every transition, nested.
 //!
 //! A state is the words and the stack of what runs. From each state the top program takes a step, or something
-//! else comes in on top of it. States are visited once; only the counter part of S, which nothing but its
-//! watching bit is read from, is cut to where it wraps soonest. That makes the space finite, and the search
+//! else comes in on top of it. Each state is visited once. The algorithm reads nothing of S's counter but the
+//! watching bit, so the counter is cut to two turns of that bit: this makes the space finite, and the search
 //! exhaustive to its depth. (A search crate would bring actors and a clock along; the loop is forty lines.)
 
 use alloc::borrow::ToOwned as _;

@@ -18,7 +18,7 @@ pub struct Words {
 }
 
 impl Words {
-    /// A task's words, S counted `transitions` up from its initial value.
+    /// A task's words, with no transition counted in S yet.
     #[must_use]
     pub const fn at_rest(generation: Generation) -> Self {
         let layout = generation.layout();
@@ -212,7 +212,8 @@ impl Machine {
         }
     }
 
-    /// Does one step. What it takes the interrupted code or the whole CPU for is left to the explorer.
+    /// Does one step. A step that needs the interrupted code's words or changes the CPU's mode is left to the explorer,
+    /// which knows them.
     pub const fn step(&self, step: Step, words: &mut Words, registers: &mut Registers) {
         let mut next = registers.at + 1;
         match step {

@@ -29,7 +29,7 @@ pub enum Rest {
     TaskOrCounted,
     /// An NMI that was counted as one.
     Counted,
-    /// RCU watches: all that is asked of whatever told it to.
+    /// RCU watches: nothing else is expected at the end of a function that told RCU of an irq or NMI.
     Watching,
     /// An NMI that was counted as one and did not come out of an EQS.
     CountedOnKernel,
@@ -46,10 +46,10 @@ pub struct Hook {
     pub rflags: u64,
     pub caller: u64,
     pub arg: u64,
-    /// Whether the run is numbered: those that are run with interrupts off and do not nest.
+    /// Whether this run gets a number (`track_seq`). Only programs that run with interrupts off and do not nest do.
     pub tracks: bool,
-    /// Whether it runs like an NMI, which does not wait for the ring's lock: what it cannot send then, its CPU keeps. Of
-    /// those that track.
+    /// Whether the program runs like an NMI and so does not wait for the ring's lock: its CPU keeps a record that it
+    /// cannot send at once. Only for programs that track.
     pub keeps: bool,
 }
 
@@ -65,8 +65,8 @@ pub fn hit(ctx: *mut c_void, probe: u32, rest: Rest, hook: &Hook) {
     }
 }
 
-/// As [`hit`], where tasks at rest are expected. They are nearly all hits that there are: their way, which is what
-/// rcu-watch costs, is all here; what else there is turns aside.
+/// As [`hit`], where tasks at rest are expected. Nearly all hits are of those, so their way is what rcu-watch costs: it
+/// is all in this function, and every other hit turns aside.
 #[inline(always)]
 pub fn hit_of_task(ctx: *mut c_void, probe: u32, arg: u64) {
     let Some((state, block)) = watched(probe) else { return };
@@ -81,7 +81,7 @@ pub fn hit_of_task(ctx: *mut c_void, probe: u32, arg: u64) {
     }
 }
 
-/// A function of its own, for the registers: those that it saves, the short way need not.
+/// Not inlined, so that the short way need not save the registers that only this one uses.
 #[inline(never)]
 fn turn_aside(ctx: *mut c_void, probe: u32, state: &mut ProbeState, words: &Words, arg: u64) {
     judge(ctx, probe, Rest::Task, state, words, &Hook { arg, tracks: true, ..Hook::default() });
@@ -128,7 +128,7 @@ fn judge(ctx: *mut c_void, probe: u32, rest: Rest, state: &mut ProbeState, words
     send(ctx, probe, state, words, preempt_count, &Hook { flags, ..*hook });
 }
 
-/// Counts a hit that says nothing.
+/// Counts a hit whose words could not be read, or moved while they were.
 #[inline(always)]
 fn unstable(probe: u32, state: &mut ProbeState) {
     if maps::mode() != mode::STOPPED {
@@ -171,7 +171,8 @@ fn is_counted(words: &Words, rest_mask: u32) -> bool {
     watching && (on_kernel || on_eqs)
 }
 
-/// Of `rest_mask` only the watching bit is above the context bits.
+/// W. On kernels with context bits (the lowest two) the watching bit is the one of `rest_mask` above them; on older
+/// ones it is the whole mask.
 #[inline(always)]
 fn is_watching(words: &Words, rest_mask: u32) -> bool {
     words.state & rest_mask & !3 != 0 || (rest_mask <= 3 && words.state & rest_mask != 0)
@@ -227,7 +228,8 @@ fn send(
     }
 }
 
-/// The number of this run among all of this CPU that track: the sum of their books, since none interrupts another.
+/// The number of this run among all tracked runs of this CPU. It is the sum of their books, which is exact because none
+/// of these programs interrupts another.
 #[inline(always)]
 fn track_seq() -> u32 {
     let mut runs = 0u64;

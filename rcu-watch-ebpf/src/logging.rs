@@ -1,6 +1,6 @@
 //! The same programs, which also say what became of hits that they could not use: `rcu-watch -vv`.
 //!
-//! An object of its own: what is said takes more code than the rest, and every program would be loaded with it.
+//! They are an object of their own, which is loaded with `-vv` only: the messages take more code than all the rest.
 #![no_std]
 #![no_main]
 #![expect(clippy::needless_pass_by_value, reason = "the macros of aya-ebpf hand the context over by value")]

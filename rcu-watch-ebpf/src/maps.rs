@@ -19,7 +19,7 @@ pub static LOSS: PerCpuArray<ProbeState> = PerCpuArray::with_max_entries(slot::C
 #[map]
 pub static WANT_STACK: Array<u32> = Array::with_max_entries(slot::COUNT, 0);
 
-/// Not 0, by CPU: it is not watched. Asked by each probe once.
+/// By CPU: not 0 where that CPU is not watched. Each probe asks once.
 #[map]
 pub static UNWATCHED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
@@ -73,7 +73,7 @@ pub fn mode() -> u32 {
     read(&raw const MODE)
 }
 
-/// For [`global`].
+/// What [`global`] expands to: one load.
 #[inline(always)]
 pub fn read<T: Copy>(field: *const T) -> T {
     // SAFETY: all of a static or a field of it; volatile because user space sets the bytes.

@@ -41,8 +41,8 @@ fn read<T: Copy>(address: u64, value: &mut T) -> bool {
     unsafe { read_kernel(ptr::from_mut(value).cast(), size_of::<T>() as u32, address as *const _) == 0 }
 }
 
-/// Finds where the running CPU has its block, and keeps it for the probe's next hit; [`UNKNOWN`] or [`UNWATCHED`] where
-/// hits do not count.
+/// Finds where the running CPU has its block, and keeps the address for the probe's next hit. It is [`UNKNOWN`] or
+/// [`UNWATCHED`] where hits do not count.
 #[inline(never)]
 pub fn find_block(state: &mut ProbeState) -> u64 {
     if state.block == UNKNOWN && maps::mode() != mode::STOPPED {
@@ -59,8 +59,8 @@ fn is_watched() -> bool {
     unsafe { *unwatched == 0 }
 }
 
-/// Whether RCU takes the CPU that `words` were read from, which is this one, for online, that is whether grace periods
-/// wait for it: bits of `flag`, none where that cannot be told.
+/// Whether RCU takes this CPU for online, that is whether grace periods wait for it. `words` are this CPU's. The
+/// answer is bits of `flag`; there are none where it cannot be told.
 ///
 /// `rcu_data.mynode->qsmaskinitnext & rcu_data.grpmask`, kernel/rcu/tree.c:rcu_lockdep_current_cpu_online. Where
 /// the word lies and which bit it is never change after boot.
@@ -98,7 +98,8 @@ fn block_of(cpu: u32) -> u64 {
     if readable && offset != 0 { global!(LAYOUT.block).wrapping_add(offset) } else { UNKNOWN }
 }
 
-/// A block as it was read. Room for more, since where the words lie in it is known to the verifier at last.
+/// A block as it was read. It has a word more than is copied: the compiler does not know the offsets in it, and the
+/// masks that bound them ([`take`]) reach that far.
 pub type Block = MaybeUninit<[u64; STATE_BLOCK_BYTES / 8 + 1]>;
 
 /// Copies a block; false where it cannot be read.
@@ -109,7 +110,7 @@ pub fn copy(block: u64, copy: &mut Block) -> bool {
 }
 
 /// Whether the words, where their layout is the usual one, are those of a task in the kernel. The compiler knows all
-/// places and values, which is half the way of [`take`].
+/// offsets and values here, so this is half as long as [`take`].
 #[inline(always)]
 pub fn is_usual_task(copy: &Block) -> bool {
     let bytes = copy.as_ptr().cast::<u8>();

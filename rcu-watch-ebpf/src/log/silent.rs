@@ -1,4 +1,4 @@
-//! Nothing is said: it is counted.
+//! For programs that do not log: hits that came to nothing are counted, and that is all.
 
 pub fn unstable(_probe: u32, _block: u64) {}
 

@@ -1,6 +1,6 @@
-//! What programs have to say of hits that came to nothing. Counted they are anyway.
+//! What the programs log about hits that came to nothing. Such hits are counted in any case.
 //!
-//! Functions of their own: the stack of a program is 512 bytes, and a line takes much of it.
+//! Each message has a function of its own, because a program has 512 bytes of stack and a message takes much of that.
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_log_ebpf::debug;

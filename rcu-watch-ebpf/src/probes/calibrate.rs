@@ -18,8 +18,8 @@ pub fn rcuw_cal_read(ctx: RawTracePointContext) -> i32 {
 }
 
 /// Hook: `sched_switch`, while calibration lasts, on kernels where no raw tracepoint program can be run by hand.
-/// Context: the scheduler, of a task: at rest. Answers what user space asked for in `CALIBRATION`: a count of 0
-/// asks for the words of `cpu`, or of whichever CPU this is; reading what it has not leaves the question open.
+/// Context: the scheduler, of a task: at rest. Answers the question that user space left in `CALIBRATION`: a count of 0
+/// asks for the words of `cpu`, or with `ANY_CPU` of this one. Where they cannot be read the question stays open.
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub fn rcuw_cal_switch(_ctx: RawTracePointContext) -> i32 {
     let Some(question) = CALIBRATION.get_ptr_mut(0) else { return 0 };

@@ -22,13 +22,14 @@ pub static EVENTS: PerfEventByteArray = PerfEventByteArray::new(0);
 #[map]
 static SCRATCH: PerCpuArray<StackRecord> = PerCpuArray::with_max_entries(slot::COUNT, 0);
 
-/// Whether nothing waits: each CPU has a buffer of its own, so what finds no room now finds none later.
+/// There is never anything to send: nothing is kept here. Each CPU has a buffer of its own, so a record that finds no
+/// room now would find none later.
 #[inline(always)]
 pub fn send_kept() -> bool {
     true
 }
 
-/// Never: see [`send_kept`].
+/// Keeps nothing, for the reason that [`send_kept`] gives.
 #[inline(always)]
 pub fn keep(_fill: impl FnOnce(*mut SnapshotRecord)) -> bool {
     false

@@ -76,14 +76,14 @@ pub fn send<T: 'static>(_ctx: *mut c_void, _probe: u32, fill: impl FnOnce(*mut T
     true
 }
 
-/// Of each stretch of `wake_bytes` in the ring, the first part in which records wake the reader: 1 in so many bytes.
+/// Records wake the reader in the first 1/128 of each stretch of `wake_bytes` that fills up.
 const WAKES: u64 = 128;
 
 /// A record wakes the reader only once it has much to read: a wake-up for each would end the idle period
 /// that is being watched, and the reader looks by itself ten times a second.
 ///
-/// Nor does each record after that: a wake-up is an interrupt, interrupts run what is probed, and where each of them
-/// makes several records that wake, the CPU does nothing else any more, least of all read.
+/// After that not every record wakes it either: a wake-up is an interrupt, and an interrupt runs what is probed. Where
+/// each makes several records that wake, the CPU does nothing else any more, and reads least of all.
 #[inline(always)]
 fn wake_flags() -> u64 {
     let waiting = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA));

@@ -5,8 +5,9 @@
 //!                                      \-> LOSS, per-CPU counters ------------> every stage adds to it, every sink prints it
 //! ```
 //!
-//! [`bpf`] and [`kernel`] deal with the kernel; `rcu_watch_core` judges and is pure; [`sink`] prints
-//! it; [`cli`] and [`commands`] are what a person types and what it does.
+//! [`kernel`] and [`bpf`] deal with the kernel, and [`session`] runs them; `rcu_watch_core` judges and is pure;
+//! [`sink`] prints; [`cli`] holds what a person typed, and [`commands`] does it. docs/architecture.md says which module
+//! may use which.
 
 pub mod audit;
 pub mod bpf;

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Ok(exit) => exit::code(exit),
         Err(error) => {
             if !is_closed_pipe(&error) {
-                // Where standard error is gone too there is nobody left to tell.
+                // If standard error is closed too, there is nobody left to tell.
                 let _ = writeln!(std::io::stderr(), "rcu-watch: {error:#}");
             }
             exit::code(exit::of_error(&error))
@@ -42,7 +42,7 @@ fn suggested(mut usage: clap::Error) -> clap::Error {
 /// Help and version are answers; anything else is a usage error, and 1 because 2 means findings.
 fn usage_exit(usage: clap::Error) -> Exit {
     let usage = suggested(usage);
-    // A reader that went away has seen enough of the help.
+    // A reader that closed the pipe has seen as much of the help as it wanted.
     let _ = usage.print();
     if usage.use_stderr() { Exit::Error } else { Exit::Clean }
 }

@@ -12,7 +12,7 @@ pub struct Progress {
     shown: bool,
     phase: String,
     started: Instant,
-    /// What comes after this phase will take about so long.
+    /// About how long everything after this phase will take.
     then: Duration,
 }
 

@@ -34,7 +34,7 @@ impl Suspect {
     }
 }
 
-/// Names of the tracer's and the ring buffer's own functions begin so. What they call runs because of the audit.
+/// How the tracer's and the ring buffer's own functions begin. They, and what they call, run because of the audit.
 const TRACER_PREFIXES: &[&str] = &[
     "ring_buffer_",
     "__ring_buffer_",

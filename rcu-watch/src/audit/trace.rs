@@ -34,13 +34,13 @@ use crate::kernel::symbol::SymbolTable;
 /// One window of recording.
 const WINDOW: Duration = Duration::from_millis(250);
 
-/// Roughly, for the time left.
+/// How long unhooking takes, roughly: for the estimate of the time left.
 const UNHOOK: Duration = Duration::from_secs(2);
 
 /// Buffer of one CPU: more than the idle tasks write in a window.
 pub const BUFFER_KIB: u32 = 1408;
 
-/// What is left when ftrace is there to be used.
+/// ftrace, found to be usable here.
 #[derive(Clone, Debug)]
 pub struct Tracer {
     tracefs: PathBuf,

@@ -63,7 +63,7 @@ impl<W: Write> Ktap<W> {
         let (not, directive) = match summary.verdict {
             RunVerdict::Unsupported => Outcome::Skip(reasons.join("; ")),
             RunVerdict::Inconclusive => Outcome::Fail,
-            // Losses do not make a break undone, but this test is about them.
+            // A break stays a break whatever was lost, and fails its own test; this test is about the losses.
             RunVerdict::Clean | RunVerdict::Findings if !reasons.is_empty() => Outcome::Fail,
             RunVerdict::Clean | RunVerdict::Findings => Outcome::Pass,
         }
@@ -98,7 +98,7 @@ enum Outcome {
 }
 
 impl Outcome {
-    /// What goes before `ok`, and after the name.
+    /// The word before `ok`, and the directive after the name.
     fn words(&self) -> (&'static str, String) {
         match self {
             Self::Pass => ("", String::new()),

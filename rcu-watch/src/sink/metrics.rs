@@ -19,7 +19,7 @@ use rcu_watch_core::report::{Envelope, Heartbeat, Message};
 
 use crate::sink::Sink;
 
-/// A scraper that is slower than this is none.
+/// A scraper that takes longer than this gets no answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -50,14 +50,14 @@ impl Metrics {
         thread::Builder::new().name("metrics".to_owned()).spawn(move || {
             for scraper in listener.incoming().flatten() {
                 let text = render(&answers.lock().unwrap_or_else(PoisonError::into_inner));
-                // A scraper that goes away is its own loss.
+                // An answer that could not be sent matters to nobody but its scraper.
                 let _ = answer(scraper, &text);
             }
         })?;
         Ok(Self { counts, address })
     }
 
-    /// Where it listens: the port, too, where 0 was asked for.
+    /// The address that it listens on, with the port that the kernel chose if 0 was asked for.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address

@@ -1,4 +1,4 @@
-//! The end of the pipeline: whoever wants to hear what a run says.
+//! The sinks, at the end of the pipeline: each writes what a run says in its own form.
 //!
 //! A sink takes the numbered messages of [`rcu_watch_core::report`] and writes to an `io::Write`, so a test prints
 //! into a `Vec<u8>`. [`open`] is the only place here that knows of files, terminals and the environment.
@@ -57,7 +57,7 @@ pub trait Sink {
         Ok(())
     }
 
-    /// No more will come.
+    /// The run is over: no more messages will come.
     fn finish(&mut self) -> io::Result<()> {
         Ok(())
     }

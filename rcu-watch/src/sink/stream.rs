@@ -1,7 +1,7 @@
 //! The stream's head: numbers what is said and hands it to every sink.
 //!
 //! `seq` has no gaps because this is the only place that makes envelopes. Once a sink fails (a closed pipe, a
-//! full disk) the stream is over: the error goes to the caller, who still owes the exit code.
+//! full disk) the stream is over: the error goes to the caller, who still has to end with the right exit code.
 
 use std::io;
 
@@ -33,7 +33,7 @@ impl Stream {
         Self { next_seq: 0, worst: None, baseline, sinks: vec![sink] }
     }
 
-    /// A further listener, from here on.
+    /// Adds a sink that gets every message from here on.
     pub fn add(&mut self, sink: Box<dyn Sink>) {
         self.sinks.push(sink);
     }
@@ -80,7 +80,8 @@ impl Stream {
         self.sinks.iter_mut().try_for_each(|sink| sink.again(rule, seen))
     }
 
-    /// The numbers of now for a status line; no part of the stream, so as often as one likes.
+    /// Hands the current numbers to sinks with a status line. They are no part of the stream, so callers may do it as
+    /// often as they like.
     pub fn status(&mut self, now: &Heartbeat) -> io::Result<()> {
         self.sinks.iter_mut().try_for_each(|sink| sink.status(now))
     }

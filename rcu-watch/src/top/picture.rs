@@ -135,7 +135,7 @@ impl Picture {
         self.cpus.entry(seen.cpu).or_default().observe(seen);
     }
 
-    /// How it goes; `taken`: no record from before is still on its way.
+    /// Takes in how the run goes right now. Every record up to the time `taken` has been observed.
     pub fn status(&mut self, taken: Nanos, now: &Heartbeat) {
         let passed = now.elapsed_ns.0.saturating_sub(self.now.elapsed_ns.0);
         if passed > 0 {
@@ -160,7 +160,7 @@ impl Picture {
         }
     }
 
-    /// For each guard of the thread: hits that it would have protected, and all that it was asked of.
+    /// For each guard of the thread of 2017: hits that it would have protected, and all that it was asked of.
     #[must_use]
     pub fn guards(&self) -> Vec<(Guard, u64, u64)> {
         let mut totals: Vec<(Guard, u64, u64)> = Vec::new();

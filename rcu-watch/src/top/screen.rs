@@ -45,7 +45,7 @@ impl Screen {
     pub fn close(self) {
         self.shared.quit.store(true, Ordering::Relaxed);
         let shown = self.thread.join();
-        // What cannot be restored cannot be told either, but for the error below.
+        // Where the terminal cannot be restored, no message about it could be read on it either.
         let _ = execute!(io::stdout(), LeaveAlternateScreen, cursor::Show);
         let _ = disable_raw_mode();
         if let Ok(Err(error)) = shown {

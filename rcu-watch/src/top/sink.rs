@@ -12,7 +12,7 @@ use crate::clock;
 use crate::sink::Sink;
 use crate::top::picture::Picture;
 
-/// Longer than a record waits in the ring before it is looked for.
+/// Longer than a record can wait in the ring before the reader looks.
 const LAG_NS: u64 = 200_000_000;
 
 /// What the terminal's thread and the run share.

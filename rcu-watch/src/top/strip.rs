@@ -41,7 +41,7 @@ pub struct Strip {
 }
 
 impl Strip {
-    /// Takes a record in. Records of one CPU come in order; one from before is counted where we are.
+    /// Takes a record in. Records of one CPU come in order; an older one counts in the current bucket.
     pub fn observe(&mut self, seen: &Seen<'_>) {
         self.advance(seen.ts);
         self.pid = seen.pid;

@@ -1,4 +1,4 @@
-//! How the picture is looked at, and what each key does to that.
+//! Which part of the picture is shown, and what each key does to that.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -45,7 +45,7 @@ pub struct View {
 pub enum Action {
     Stay,
     Quit,
-    /// The screen may not be what was drawn: a line of somebody else's, a terminal that was resized.
+    /// Draw all of it again: somebody else wrote on the terminal, or it was resized.
     DrawAnew,
 }
 

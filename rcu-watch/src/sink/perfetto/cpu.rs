@@ -1,9 +1,9 @@
-//! What is open on one CPU's track.
+//! Which slices are open on one CPU's track.
 
 use rcu_watch_core::Seen;
 use rcu_watch_core::probe::Point;
 
-/// Something that a CPU is in, from an entry to its exit.
+/// A slice: something that a CPU is in, from an entry to its exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Slice {
     /// An extended quiescent state: RCU does not watch.

@@ -19,11 +19,11 @@ use rcu_watch_core::units::{CpuId, Nanos};
 
 use crate::sink::Sink;
 
-/// All packets are of one writer.
+/// The id of the packets' writer; all have the same.
 const SEQUENCE: u32 = 1;
 /// SEQ_INCREMENTAL_STATE_CLEARED
 const FIRST: u32 = 1;
-/// The track that the CPUs' are below.
+/// Id of the track that the CPUs' tracks are below.
 const ROOT: u64 = 1;
 
 pub struct Perfetto<W> {
@@ -143,7 +143,7 @@ impl<W: Write> Perfetto<W> {
     }
 }
 
-/// 0 is no track, 1 is ours.
+/// Id of a CPU's track. 0 means no track, 1 is [`ROOT`].
 fn track(cpu: CpuId) -> u64 {
     u64::from(cpu.0) + 2
 }

@@ -138,7 +138,7 @@ pub(super) const fn proven(proof: Proof) -> &'static str {
 }
 
 fn not_seen(spots: &[BlindSpot], verbose: bool) -> Vec<String> {
-    // What is blind for the same reason shares a line.
+    // Blind spots with the same reason share a line.
     let mut groups: Vec<(Vec<&str>, &BlindSpot)> = Vec::new();
     for spot in spots {
         let same = |(_, first): &&mut (Vec<&str>, &BlindSpot)| {

@@ -22,7 +22,7 @@ pub(super) fn lines(check: &Check, is_first: bool, style: Style) -> Vec<String> 
         needs => style.faint(&format!(" (takes {})", needs.join(", "))),
     };
     let remedy = check.remedy.as_ref().map_or_else(String::new, |remedy| format!(" -> {remedy}"));
-    // Options have long names, and there is nothing that stands beside them.
+    // Options of the configuration have long names, so that group gets a wider column.
     let width = if check.group == CheckGroup::Configuration { 39 } else { 26 };
     lines.push(format!("  {state} {:width$} {}{needs}{remedy}", check.name, check.detail));
     lines

@@ -1,4 +1,4 @@
-//! Findings: one line each with all that one greps for, below the first of its kind what led there.
+//! Findings: one line each with everything that people grep for; below the first of a kind, the reason and the stack.
 
 use std::io::{self, Write as _};
 
@@ -46,7 +46,7 @@ pub(super) fn lines(at: At, finding: &FindingReport, verbose: bool, style: Style
     lines
 }
 
-/// `W=0 N=0 M=0`, in the notation of the kernel's own people; M as the counter is, W as the code in question saw it.
+/// `W=0 N=0 M=0`, as RCU's developers write it. N and M are as the probe read them; W is what the code in question saw.
 pub(super) fn words(state: &StateReport) -> String {
     format!(
         "W={} N={} M={}",

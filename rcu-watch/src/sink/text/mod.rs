@@ -34,7 +34,7 @@ pub struct Look {
     pub report_file: bool,
 }
 
-/// What the header said this stream is.
+/// What kind of stream this is, by its header.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Run,
@@ -57,9 +57,9 @@ pub struct Text<Out, Err> {
     status_shown: bool,
     /// When the next plain status line is due, in seconds of the run.
     next_status_s: u64,
-    /// What a table ends with, after all else.
+    /// The lines below a table of functions, printed after everything else.
     last_lines: Vec<String>,
-    /// Of the last line of `doctor`.
+    /// The group of the last line that `doctor` printed.
     group: Option<CheckGroup>,
     /// Lines of snapshots that were not written out yet.
     kept: Vec<u8>,
@@ -98,7 +98,7 @@ impl<Out: Write, Err: Write> Text<Out, Err> {
         self.out.flush()
     }
 
-    /// What the run is for.
+    /// Prints what the run is for: lines on standard output.
     fn say(&mut self, lines: &[String]) -> io::Result<()> {
         self.wipe_status()?;
         for line in lines {

@@ -33,7 +33,7 @@ pub(super) fn plural(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
-/// A level as a level; with the task bias in it (2^62 and up) in hex, where one can read it.
+/// A nesting level in decimal; a large one in hex, since that is how NI (2^62) in it can be recognised.
 pub(super) fn counter(counter: Counter) -> String {
     if counter.0.unsigned_abs() < 1 << 16 { counter.0.to_string() } else { counter.to_string() }
 }
@@ -83,7 +83,7 @@ pub(super) fn handler(handler: &Handler) -> String {
     format!("{} {}{program}{note}", kind(handler.kind), handler.name)
 }
 
-/// ` <- livepatch lp_idle`. Only where an exposed function is the finding does it matter that nobody is on it.
+/// ` <- livepatch lp_idle`. That no handler is there is only said of an exposed function, where it matters.
 pub(super) fn handlers_of(rule: RuleId, all: &[Handler]) -> String {
     match all {
         [] if rule == RuleId::ExposedFunction => " <- our own probe only".to_owned(),

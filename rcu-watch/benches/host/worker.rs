@@ -47,7 +47,6 @@ pub fn judge(corpus: &Corpus, mut records: Records, count: u64, listener: &mut i
     for _ in 0..count {
         pipeline.push(records.next(), listener);
     }
-    pipeline.finish(listener);
     let seconds = cpu_seconds(libc::RUSAGE_SELF) - before;
     assert_eq!(pipeline.undecodable(), 0);
     black_box(pipeline.totals());

@@ -10,6 +10,7 @@ extern crate alloc;
 
 pub mod calibration;
 pub mod cause;
+pub mod coverage;
 pub mod decode;
 pub mod dmesg;
 pub mod finding;

@@ -66,10 +66,9 @@ pub struct GuardCount {
 
 /// A probe of the plan, and how often its handlers changed.
 #[derive(Clone, Debug)]
-struct Planned {
+struct Revised {
     probe: Probe,
     revision: u32,
-    is_attached: bool,
 }
 
 /// Judges a stream of records.
@@ -78,7 +77,7 @@ pub struct Pipeline {
     kernel: KernelModel,
     guards: Guards,
     /// By id; the programs' ids are not contiguous.
-    plan: Vec<Option<Planned>>,
+    plan: Vec<Option<Revised>>,
     order: Order,
     fold: Fold,
     rule_counts: [RuleCount; RuleId::ALL.len()],
@@ -126,14 +125,7 @@ impl Pipeline {
             self.plan.resize(index + 1, None);
         }
         let revision = self.plan[index].as_ref().map_or(0, |planned| planned.revision + 1);
-        self.plan[index] = Some(Planned { probe, revision, is_attached: true });
-    }
-
-    /// Notes that a probe was detached. Records of it that are still on the way are judged.
-    pub fn remove_probe(&mut self, id: ProbeId) {
-        if let Some(planned) = self.planned_mut(id) {
-            planned.is_attached = false;
-        }
+        self.plan[index] = Some(Revised { probe, revision });
     }
 
     /// Notes that other handlers sit on a probe's function now. A break with the new ones is a new finding.
@@ -161,11 +153,10 @@ impl Pipeline {
         self.plan.get(id.0 as usize)?.as_ref().map(|planned| &planned.probe)
     }
 
-    /// Probes with their ids, and whether they are attached.
-    pub fn probes(&self) -> impl Iterator<Item = (ProbeId, &Probe, bool)> {
-        (0..).map(ProbeId).zip(&self.plan).filter_map(|(id, planned)| {
-            planned.as_ref().map(|planned| (id, &planned.probe, planned.is_attached))
-        })
+    /// Probes with their ids, those included that were detached since.
+    pub fn probes(&self) -> impl Iterator<Item = (ProbeId, &Probe)> {
+        let plan = (0..).map(ProbeId).zip(&self.plan);
+        plan.filter_map(|(id, planned)| planned.as_ref().map(|planned| (id, &planned.probe)))
     }
 
     /// Judges one record.
@@ -200,7 +191,7 @@ impl Pipeline {
         if self.verdicts.is_empty() {
             return Some(());
         }
-        let asks = !snapshot.synthetic && self.verdicts.iter().any(|verdict| asks_for_guards(verdict.rule));
+        let asks = !snapshot.synthetic && self.verdicts.iter().any(|verdict| verdict.rule.row().asks_guards);
         let outcomes = if asks { Some(self.guards.again_at(&hit.under)) } else { None };
         if let Some(outcomes) = &outcomes {
             for (count, outcome) in self.guard_counts.iter_mut().zip(outcomes) {
@@ -224,7 +215,7 @@ impl Pipeline {
             }
             let kind = Kind::of(verdict, &hit, planned.revision);
             if let Some(total) = self.fold.add(kind, &planned.probe, snapshot.ts) {
-                let guards = outcomes.as_ref().filter(|_| asks_for_guards(verdict.rule));
+                let guards = outcomes.as_ref().filter(|_| verdict.rule.row().asks_guards);
                 let guards = guards.map_or(&[][..], |outcomes| &outcomes[..]);
                 listener.finding(&Finding {
                     id: total.id,
@@ -272,9 +263,6 @@ impl Pipeline {
         verdicts.judged()
     }
 
-    /// Ends the stream.
-    pub fn finish(&mut self, _listener: &mut impl Listener) {}
-
     /// Every kind of break with its exact count.
     #[must_use]
     pub fn totals(&self) -> &[Total] {
@@ -319,14 +307,9 @@ impl Pipeline {
         self.undecodable
     }
 
-    fn planned_mut(&mut self, id: ProbeId) -> Option<&mut Planned> {
+    fn planned_mut(&mut self, id: ProbeId) -> Option<&mut Revised> {
         self.plan.get_mut(id.0 as usize)?.as_mut()
     }
-}
-
-/// Whether a guard in a handler would have been an answer to this rule.
-const fn asks_for_guards(rule: RuleId) -> bool {
-    matches!(rule, RuleId::HandlerUnwatched | RuleId::IrqEnterNoEffect | RuleId::ExposedFunction)
 }
 
 #[cfg(test)]

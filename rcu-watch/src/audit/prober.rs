@@ -17,6 +17,7 @@ use rcu_watch_core::report::audit::Observed;
 use rcu_watch_core::report::finding::StateReport;
 use rcu_watch_core::report::summary::{Book, FindingTotal, RuleCoverage, RuleStatus, Totals};
 use rcu_watch_core::report::{FindingReport, Message, ProbeError};
+use rcu_watch_core::rules::RULES;
 use rcu_watch_core::units::{CpuId, ProbeId};
 use rcu_watch_core::verdict;
 
@@ -48,10 +49,6 @@ pub const BATCH: usize = if slot::FENTRY_COUNT < slot::KPROBE_COUNT {
 } else {
     slot::KPROBE_COUNT as usize
 };
-
-/// Rules that say that a function ran with RCU off.
-const UNWATCHED: [RuleId; 4] =
-    [RuleId::HandlerUnwatched, RuleId::LivepatchBypassed, RuleId::HandlerDropped, RuleId::ExposedFunction];
 
 /// What became of one function of a batch.
 #[derive(Clone, Debug)]
@@ -299,11 +296,12 @@ impl Batch {
             of_rule.filter(|total| total.verdict.severity > Severity::Info).map(|total| total.count).sum()
         };
         let probe = self.pipeline.probe(id);
+        let unwatched = RULES.iter().filter(|rule| rule.tells_unwatched);
         Observed {
             mechanism: probe.map_or(Mechanism::Fentry, |probe| probe.mechanism),
             calls: self.books.hits(id),
             // One call with a livepatch and a kprobe on it may break two rules.
-            unwatched: UNWATCHED.map(count).into_iter().max().unwrap_or(0),
+            unwatched: unwatched.map(|rule| count(rule.id)).max().unwrap_or(0),
             seconds,
             state: self.states.iter().find(|(probe, _)| *probe == id).map(|(_, state)| state.clone()),
             handlers: probe.map_or_else(Vec::new, |probe| probe.handlers.clone()),
@@ -335,7 +333,7 @@ struct Heard<'a> {
 impl Listener for Heard<'_> {
     fn finding(&mut self, finding: &Finding<'_>) {
         let snapshot = finding.hit.snapshot;
-        if UNWATCHED.contains(&finding.verdict.rule)
+        if finding.verdict.rule.row().tells_unwatched
             && self.states.iter().all(|(probe, _)| *probe != snapshot.probe)
         {
             self.states.push((snapshot.probe, StateReport::new(&finding.hit)));
@@ -366,19 +364,19 @@ impl Sums {
     /// Rules that direct probes on functions judge, and that they are all there was.
     #[must_use]
     pub fn rules(&self) -> Vec<RuleStatus> {
-        RuleId::ALL
+        RULES
             .iter()
             .zip(&self.rules)
-            .map(|(&rule, count)| {
+            .map(|(rule, count)| {
+                // What a probe on a function that nobody else is on would have told.
+                let is_audited = rule.tells_unwatched && rule.needs.contains(&Point::IdleVictim);
                 let (status, reason) = match count.judged {
-                    0 if rule == RuleId::ExposedFunction => {
-                        (RuleCoverage::NotExercised, Some("no function was seen to run"))
-                    }
+                    0 if is_audited => (RuleCoverage::NotExercised, Some("no function was seen to run")),
                     0 => (RuleCoverage::Blind, Some("only suspects were probed")),
                     _ => (RuleCoverage::Judged, None),
                 };
                 let reason = reason.map(str::to_owned);
-                RuleStatus { rule, name: rule.name().into(), status, reason, count: count.fired }
+                RuleStatus { rule: rule.id, name: rule.name.into(), status, reason, count: count.fired }
             })
             .collect()
     }

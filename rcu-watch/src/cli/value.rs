@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rcu_watch_core::finding::RuleId;
 use rcu_watch_core::probe::Point;
+use rcu_watch_core::rules::RULES;
 use rcu_watch_core::units::CpuId;
 
 use crate::kernel::plan::Requirement;
@@ -55,26 +56,22 @@ pub fn requirement(text: &str) -> Result<Requirement, String> {
         return Ok(Requirement::Point(point));
     }
     let known = rule_words().chain(Point::ALL.iter().map(|point| point.name()));
-    find_rule(text)
+    RuleId::named(text)
         .map(Requirement::Rule)
         .ok_or_else(|| unknown("rule or probe point", text, known, "`rcu-watch probes` lists the points"))
 }
 
 /// A rule by id (`RW001`) or by name (`handler-unwatched`), in any case.
 pub fn rule(text: &str) -> Result<RuleId, String> {
-    find_rule(text).ok_or_else(|| {
-        unknown("rule", text, rule_words(), "the rules are RW001 to RW015; `rcu-watch explain` lists them")
+    RuleId::named(text).ok_or_else(|| {
+        let (first, last) = (RULES[0].code, RULES[RULES.len() - 1].code);
+        let remedy = format!("the rules are {first} to {last}; `rcu-watch explain` lists them");
+        unknown("rule", text, rule_words(), &remedy)
     })
 }
 
-fn find_rule(text: &str) -> Option<RuleId> {
-    let is =
-        |rule: &&RuleId| text.eq_ignore_ascii_case(rule.code()) || text.eq_ignore_ascii_case(rule.name());
-    RuleId::ALL.iter().find(is).copied()
-}
-
 fn rule_words() -> impl Iterator<Item = &'static str> {
-    RuleId::ALL.iter().flat_map(|rule| [rule.code(), rule.name()])
+    RULES.iter().flat_map(|rule| [rule.code, rule.name])
 }
 
 /// The word that is spelt most like what was typed, if any is.
@@ -182,6 +179,9 @@ mod tests {
         assert_eq!(rule("exposed-function"), Ok(RuleId::ExposedFunction));
         assert!(rule("exposed-functoin").unwrap_err().contains("did you mean exposed-function?"));
         assert!(rule("zzz").unwrap_err().contains("RW001 to RW015"));
+        for row in RULES {
+            assert_eq!((rule(row.code), rule(row.name)), (Ok(row.id), Ok(row.id)));
+        }
     }
 
     #[test]

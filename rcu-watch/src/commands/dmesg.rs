@@ -21,19 +21,6 @@ use crate::cli::args::DmesgArgs;
 use crate::sink;
 use crate::sink::Stream;
 
-/// Rules that a kernel log can speak of.
-const SHOWN: &[RuleId] = &[
-    RuleId::HandlerUnwatched,
-    RuleId::IrqEnterNoEffect,
-    RuleId::IrqsOnInSection,
-    RuleId::NestingImbalance,
-    RuleId::StateDisagrees,
-    RuleId::LivepatchBypassed,
-    RuleId::UncountedContext,
-    RuleId::RcuOffline,
-    RuleId::HandlerDropped,
-];
-
 pub fn run(args: &DmesgArgs) -> Result<Exit> {
     let mut log = open(args)?;
     let mut report = Report {
@@ -169,7 +156,7 @@ impl Report {
 fn status(rule: RuleId, findings: &[FindingTotal]) -> RuleStatus {
     let count = findings.iter().filter(|finding| finding.rule == rule).map(|finding| finding.count).sum();
     let (status, reason) = match count {
-        0 if SHOWN.contains(&rule) => (RuleCoverage::NotExercised, Some("the log has no splat of it")),
+        0 if rule.row().in_logs => (RuleCoverage::NotExercised, Some("the log has no splat of it")),
         0 => (RuleCoverage::Blind, Some("a kernel log does not show it")),
         _ => (RuleCoverage::Judged, None),
     };

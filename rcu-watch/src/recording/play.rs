@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use anyhow::{Context as _, Result};
 use rcu_watch_common::slot;
 use rcu_watch_core::Seen;
+use rcu_watch_core::coverage::coverage;
 use rcu_watch_core::decode::DecodeError;
 use rcu_watch_core::finding::RuleId;
 use rcu_watch_core::pipeline::{Finding, Listener, Pipeline};
@@ -19,7 +20,6 @@ use rcu_watch_core::verdict::{self, Exit, FailOn};
 use serde::de::DeserializeOwned;
 
 use super::FileSource;
-use crate::session::coverage;
 use crate::session::listener::Filter;
 use crate::sink::Stream;
 use crate::sink::options::Format;
@@ -153,7 +153,6 @@ fn finish(
     broken: Option<&ReadError>,
     terms: &Terms,
 ) -> Result<Exit> {
-    pipeline.finish(&mut player);
     for repeats in pipeline.take_repeats() {
         if terms.filter.tells(repeats.verdict.rule) {
             let symbol = pipeline.probe(repeats.probe).map(|probe| probe.symbol.clone());
@@ -201,7 +200,7 @@ fn finish(
         elapsed_ns: end.elapsed_ns,
         totals,
         findings: verdict::findings(&pipeline, 0, |rule| terms.filter.tells(rule)),
-        rules: coverage::report(&pipeline),
+        rules: coverage(&pipeline),
         guards: verdict::guards(&pipeline),
         books,
         followed: Followed::of(pipeline.tracks()),

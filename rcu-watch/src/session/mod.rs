@@ -6,7 +6,6 @@
 pub mod books;
 mod budget;
 pub mod child;
-pub mod coverage;
 mod duty;
 mod follow;
 pub mod listener;

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use rcu_watch_common::slot;
+use rcu_watch_core::coverage::coverage;
 use rcu_watch_core::probe::Point;
 use rcu_watch_core::recording::part::End;
 use rcu_watch_core::report::Message;
@@ -11,7 +12,7 @@ use rcu_watch_core::report::summary::{
 use rcu_watch_core::units::{CpuId, Nanos, ProbeId};
 use rcu_watch_core::verdict::{self, Exit, FailOn};
 
-use super::{Session, coverage};
+use super::Session;
 use crate::clock;
 use crate::kernel::plan::Requirement;
 use crate::sink::is_closed_pipe;
@@ -53,7 +54,7 @@ impl Session {
         let delivered = |cpu: CpuId, probe: ProbeId| pipeline.delivered(cpu, probe);
         let books = self.books.report(&self.probes, delivered);
         let totals = verdict::totals(&books, self.books.missed(), pipeline.undecodable());
-        let rules = coverage::report(pipeline);
+        let rules = coverage(pipeline);
         let mut reasons = self.unmet_requirements(&terms.require, &rules);
         reasons.extend(self.given_up());
         let unmet = reasons.clone();

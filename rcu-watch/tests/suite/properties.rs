@@ -104,7 +104,6 @@ fn judge(generation: Generation, stream: &[Snapshot<'static>]) -> Judged {
     for snapshot in stream {
         pipeline.push(&encode(snapshot), &mut Deaf);
     }
-    pipeline.finish(&mut Deaf);
     let mut judged = BTreeSet::new();
     for total in pipeline.totals() {
         let verdict = total.verdict;

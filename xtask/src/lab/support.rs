@@ -9,6 +9,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::rules::RULES;
 
 use super::matrix::{self, KERNELS};
 use super::results::{self, Results};
@@ -16,35 +18,30 @@ use super::scenario::expect::Expect;
 use super::scenario::{Scenario, catalog};
 use crate::cache;
 
-/// Every rule, and why no scenario makes it fire where none does.
-const RULES: [(&str, &str); 15] = [
-    ("RW001", ""),
+/// Why no scenario makes a rule fire, on the kernels where none does.
+const UNFIRED: &[(RuleId, &str)] = &[
     (
-        "RW002",
+        RuleId::IrqEnterNoEffect,
         "cannot happen since 5.8, where every irq and NMI is counted in noinstr code: model and replay",
     ),
     (
-        "RW003",
+        RuleId::NmiEdge,
         "cannot happen on x86 since 5.8, whose entry sets the NMI bits before it calls out: model and replay",
     ),
-    ("RW004", "not since 5.8, where an exception is counted and marked as an NMI: model and replay"),
-    ("RW005", ""),
-    ("RW006", ""),
-    ("RW007", ""),
     (
-        "RW008",
+        RuleId::ExceptionNotNmi,
+        "not since 5.8, where an exception is counted and marked as an NMI: model and replay",
+    ),
+    (
+        RuleId::LivepatchBypassed,
         "needs a kernel whose ftrace refuses handlers while RCU is off, from 6.3 to 6.9 or built so: model and replay",
     ),
     (
-        "RW009",
+        RuleId::EqsWindowHit,
         "needs an NMI within a few instructions, which nobody can time: model and replay; info wherever it is seen",
     ),
-    ("RW010", ""),
-    ("RW011", ""),
-    ("RW012", ""),
-    ("RW013", "this kernel skips no handler that it was given"),
-    ("RW014", ""),
-    ("RW015", "from 6.3 the idle path is noinstr: no function that can be hooked runs there"),
+    (RuleId::HandlerDropped, "this kernel skips no handler that it was given"),
+    (RuleId::ExposedFunction, "from 6.3 the idle path is noinstr: no function that can be hooked runs there"),
 ];
 
 const INTRODUCTION: &str = "\
@@ -116,19 +113,22 @@ pub fn text(results: &Results) -> String {
     }
     text.push_str("\n## Rules\n\nThe scenarios that make a rule fire.\n\n");
     heading(&mut text, "rule", &[]);
-    for (rule, reason) in RULES {
+    for rule in RULES {
+        let unfired = UNFIRED.iter().find(|(id, _)| *id == rule.id).map_or("", |(_, reason)| reason);
         let cells: Vec<String> = KERNELS
             .iter()
             .map(|kernel| {
                 let names: Vec<String> = catalog::all()
                     .filter(|scenario| scenario.kernels.contains(&kernel.name))
-                    .filter(|scenario| scenario.expect.iter().any(|expect| fires(expect, rule, kernel.name)))
+                    .filter(|scenario| {
+                        scenario.expect.iter().any(|expect| fires(expect, rule.code, kernel.name))
+                    })
                     .map(|scenario| format!("`{}`", scenario.name))
                     .collect();
-                if names.is_empty() { reason.to_owned() } else { names.join(", ") }
+                if names.is_empty() { unfired.to_owned() } else { names.join(", ") }
             })
             .collect();
-        row(&mut text, rule, &cells, &[]);
+        row(&mut text, rule.code, &cells, &[]);
     }
     text.push('\n');
     text.push_str(CAUGHT);

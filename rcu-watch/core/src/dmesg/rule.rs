@@ -113,3 +113,37 @@ pub(super) fn culprit(stack: &[String]) -> Option<&str> {
     let start = stack.iter().rposition(complains).map_or(0, |at| at + 1);
     stack[start..].iter().map(|frame| base(frame)).find(|name| !is_machinery(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+
+    use super::*;
+    use crate::probe::Reliance;
+    use crate::rules::RULES;
+    use crate::rules::tests::handler;
+
+    #[test]
+    fn the_rules_that_a_log_shows_are_those_of_the_table() {
+        let lockdep = |message: &str, illegal| Kind::Lockdep { message: message.to_owned(), illegal };
+        let warn =
+            |file: &str, function: &str| Kind::Warn { file: file.to_owned(), function: function.to_owned() };
+        let messages = MESSAGES.iter().map(|(message, _)| lockdep(message, None));
+        let warns = WARNS.iter().map(|(function, _)| warn("kernel/rcu/tree.c", function));
+        let kinds = messages.chain(warns).chain([
+            lockdep("", Some(Illegal::Offline)),
+            lockdep("", Some(Illegal::Eqs)),
+            Kind::NotOn(String::new()),
+            Kind::LeakedIrq(String::new()),
+            warn("include/trace/events/power.h", ""),
+        ]);
+        let livepatch = [handler(HandlerKind::Livepatch, Reliance::Relies)];
+        let shown: BTreeSet<RuleId> = kinds
+            .flat_map(|kind| [rule(&kind, &[], false), rule(&kind, &livepatch, true)])
+            .flatten()
+            .map(|(rule, _)| rule)
+            .collect();
+        let told: BTreeSet<RuleId> = RULES.iter().filter(|rule| rule.in_logs).map(|rule| rule.id).collect();
+        assert_eq!(shown, told);
+    }
+}

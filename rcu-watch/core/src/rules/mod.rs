@@ -11,9 +11,15 @@ pub mod explain;
 pub mod guard;
 mod hit;
 mod interrupt;
+#[cfg(test)]
+mod needs;
 mod nesting;
+mod pages;
 mod place;
+pub(crate) mod table;
 mod watching;
+
+use strum::EnumCount as _;
 
 use super::finding::{RuleId, Severity, Verdict};
 use super::model::kernel::KernelModel;
@@ -21,21 +27,24 @@ use super::probe::Probe;
 use super::snapshot::Snapshot;
 
 pub use hit::Hit;
-
-const RULES: usize = RuleId::ALL.len();
+pub use pages::Page;
+pub use table::{RULES, Rule};
 
 /// A set of rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RuleSet(u16);
+pub struct RuleSet(u32);
+
+const _: () =
+    assert!(RuleId::COUNT <= u32::BITS as usize, "a rule that has no bit of its own would be another's");
 
 impl RuleSet {
     pub const fn insert(&mut self, rule: RuleId) {
-        self.0 |= 1 << rule as u16;
+        self.0 |= 1 << rule as u32;
     }
 
     #[must_use]
     pub const fn contains(self, rule: RuleId) -> bool {
-        self.0 & (1 << rule as u16) != 0
+        self.0 & (1 << rule as u32) != 0
     }
 
     pub fn iter(self) -> impl Iterator<Item = RuleId> {
@@ -54,13 +63,13 @@ pub struct Verdicts {
     judged: RuleSet,
     fired: RuleSet,
     /// Of those that fired; the others are left over from hits before, since this is cleared with every record.
-    verdicts: [Verdict; RULES],
+    verdicts: [Verdict; RuleId::COUNT],
 }
 
 impl Default for Verdicts {
     fn default() -> Self {
         let none = Verdict { rule: RuleId::HandlerUnwatched, severity: Severity::Info, because: "" };
-        Self { judged: RuleSet::default(), fired: RuleSet::default(), verdicts: [none; RULES] }
+        Self { judged: RuleSet::default(), fired: RuleSet::default(), verdicts: [none; RuleId::COUNT] }
     }
 }
 

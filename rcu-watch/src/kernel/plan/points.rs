@@ -4,7 +4,6 @@
 //! hold every kernel's names: those that a kernel does not have, or does not let anybody hook, drop out
 //! there with their reason.
 
-use rcu_watch_core::finding::RuleId;
 use rcu_watch_core::probe::Point;
 
 use crate::kernel::plan::transition;
@@ -145,25 +144,6 @@ pub fn is_hands_off(function: &str) -> bool {
 #[must_use]
 pub const fn is_of_handlers(point: Point) -> bool {
     matches!(point, Point::PatchedFunction | Point::FtraceFunction)
-}
-
-/// Points of which one at least is needed to judge by this rule.
-#[must_use]
-pub const fn points_of(rule: RuleId) -> &'static [Point] {
-    match rule {
-        RuleId::HandlerUnwatched | RuleId::LivepatchBypassed => {
-            &[Point::PatchedFunction, Point::FtraceFunction]
-        }
-        RuleId::ExposedFunction => &[Point::IdleVictim, Point::PatchedFunction, Point::FtraceFunction],
-        RuleId::NestingImbalance | RuleId::StateDisagrees => &[Point::Checkpoint],
-        RuleId::EqsWindowHit | RuleId::UncountedContext => &[Point::NmiEnter],
-        RuleId::IrqEnterNoEffect => &[Point::IrqEnter],
-        RuleId::NmiEdge | RuleId::ExceptionNotNmi => &[Point::IstEnter],
-        RuleId::RcuOffline => &[Point::CpuOffline],
-        // By a watchpoint, which shows these.
-        RuleId::IrqsOnInSection | RuleId::UnknownWriter => &[Point::IrqEnter, Point::IrqExit],
-        RuleId::HandlerDropped | RuleId::SampledInEqs => &[],
-    }
 }
 
 /// Every function that the table names.

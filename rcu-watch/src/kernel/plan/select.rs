@@ -6,6 +6,7 @@
 
 use rcu_watch_core::probe::{Mechanism, Point};
 use rcu_watch_core::report::header::{BlindSpot, PassedOver};
+use rcu_watch_core::rules::Rule;
 
 use crate::kernel::facts::Facts;
 use crate::kernel::facts::layout::Layout;
@@ -240,15 +241,20 @@ impl Planner<'_> {
             .collect();
         self.plan.requirements.extend(sites);
         for requirement in &self.request.require {
-            let (what, points) = match *requirement {
-                Requirement::Point(point) => (point.name(), vec![point]),
-                Requirement::Rule(rule) => (rule.code(), points::points_of(rule).to_vec()),
+            let (what, points, any_of) = match *requirement {
+                Requirement::Point(point) => (point.name(), vec![point], rows_of(&self.plan, &[point])),
+                Requirement::Rule(rule) => {
+                    let probes = self.plan.probes.iter().enumerate();
+                    let seen = probes.filter(|(_, planned)| rule.row().sees(&planned.probe));
+                    (rule.code(), points_of(rule.row()), seen.map(|(index, _)| index).collect())
+                }
             };
-            let any_of = rows_of(&self.plan, &points);
             let reason = any_of.is_empty().then(|| {
-                let unseen = points::NOT_WATCHED.iter().find(|(point, _)| points.contains(point));
-                unseen
-                    .map(|(_, reason)| (*reason).to_owned())
+                // The reason of entry code, where nothing but entry code would do.
+                let entry = |point| points::NOT_WATCHED.iter().find(|(unseen, _)| unseen == point);
+                let entries: Option<Vec<_>> = points.iter().map(entry).collect();
+                entries
+                    .and_then(|entries| entries.first().map(|(_, reason)| (*reason).to_owned()))
                     .or_else(|| why(&self.plan, &points))
                     .unwrap_or_else(|| "nothing of this plan shows it".to_owned())
             });
@@ -300,6 +306,12 @@ impl Planner<'_> {
             self.plan.blind_spots.push(BlindSpot { what, reason, remedy: None });
         }
     }
+}
+
+/// Points whose probes let the rule judge.
+fn points_of(rule: &Rule) -> Vec<Point> {
+    let by_watchpoint = if rule.by_watchpoint { &watchpoint::POINTS[..] } else { &[] };
+    [rule.needs, by_watchpoint].concat()
 }
 
 /// Functions that were passed over for the same reason become one entry with all their names.

@@ -299,6 +299,19 @@ fn what_is_required_and_not_watched_here_is_unmet_with_a_reason() {
 }
 
 #[test]
+fn each_rule_can_be_required_where_a_probe_of_the_plan_lets_it_judge() {
+    let require: Vec<_> = RuleId::ALL.iter().copied().map(Requirement::Rule).collect();
+    let facts = with_site("6.1", |_| {});
+    let request = Request { require, watchpoints: WatchpointMode::Sample, ..Request::default() };
+    let plan = select(&facts, &request);
+    let unmet = plan.unmet(|_| true);
+    // Since 5.8 nothing of what tells RCU of an irq can be hooked, and the capture has none of the NMIs' handlers.
+    assert_eq!(unmet.len(), 2, "{unmet:?}");
+    assert!(unmet[0].starts_with("RW002 is not watched: noinstr"), "{unmet:?}");
+    assert_eq!(unmet[1], "RW014 is not watched: this kernel has no such function");
+}
+
+#[test]
 fn cpus_that_are_not_online_are_a_blind_spot() {
     let plan = select(&facts("6.1"), &Request { cpus: vec![CpuId(1), CpuId(7)], ..Request::default() });
     assert_eq!(plan.cpus, [CpuId(1)]);

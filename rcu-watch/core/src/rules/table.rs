@@ -1,0 +1,418 @@
+//! The table of rules: one row each, and all that is known of a rule but its condition.
+//!
+//! Whatever lists rules or asks something of one reads it here: the pages, the command line, a run's coverage, the
+//! guards, the sinks. So a new rule is a row, its page in `pages.rs`, and its condition. The hard thing is `needs`,
+//! which says again what the conditions decide: `tests.rs` walks the model to hold the one to the other.
+
+use alloc::borrow::Cow;
+use core::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use strum::{EnumCount, VariantArray};
+
+use super::pages::{self, Page};
+use crate::probe::{Mechanism, Point, Probe};
+
+/// What is known of a rule.
+#[derive(Debug)]
+pub struct Rule {
+    pub id: RuleId,
+    /// The id as people write it: `RW001`.
+    pub code: &'static str,
+    /// `handler-unwatched`.
+    pub name: &'static str,
+    /// How bad a finding is, and where that depends on something, on what.
+    pub severity: &'static str,
+    /// Points whose probes let the rule judge, watchpoints aside.
+    pub needs: &'static [Point],
+    /// A tracepoint at one of them does too, and not only a probe on a function.
+    pub by_tracepoint: bool,
+    /// A watchpoint on S lets the rule judge, whatever its point.
+    pub by_watchpoint: bool,
+    /// A finding says that a function ran with RCU not watching. Where no probe sits on a function, there was nothing
+    /// to judge, and the rule is not exercised rather than blind.
+    pub tells_unwatched: bool,
+    /// A guard in a handler would have been an answer to a finding.
+    pub asks_guards: bool,
+    /// The kernel's own log shows such breaks.
+    pub in_logs: bool,
+    /// Why no probe of a run lets the rule judge, where none does.
+    pub blind_reason: &'static str,
+    pub page: Page,
+}
+
+impl Rule {
+    /// Whether a hit of this probe can let the rule judge.
+    #[must_use]
+    pub fn sees(&self, probe: &Probe) -> bool {
+        match probe.mechanism {
+            Mechanism::Watchpoint => self.by_watchpoint,
+            Mechanism::RawTracepoint => self.by_tracepoint && self.needs.contains(&probe.point),
+            _ => self.needs.contains(&probe.point),
+        }
+    }
+}
+
+/// Makes the enum and the table from the same rows, so that neither lacks one and both have the same order.
+macro_rules! rules {
+    ($(Rule { id: $id:ident, $($field:ident: $value:expr),* $(,)? }),* $(,)?) => {
+        /// A rule's stable id. Ids are never reused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumCount, VariantArray)]
+        pub enum RuleId { $($id),* }
+
+        /// Every rule, in the order of the ids.
+        pub static RULES: &[Rule] = &[$(Rule { id: RuleId::$id, $($field: $value),* }),*];
+    };
+}
+
+/// Functions that somebody has a handler on.
+const HANDLED: &[Point] = &[Point::PatchedFunction, Point::FtraceFunction];
+/// What can be told to run while RCU does not watch: not the entry code, whose breaks have rules of their own.
+const EXPOSABLE: &[Point] = &[
+    Point::EqsEnter,
+    Point::EqsExit,
+    Point::PatchedFunction,
+    Point::KlpTransition,
+    Point::FtraceFunction,
+    Point::IdleVictim,
+    Point::CpuOffline,
+];
+/// What an irq, an NMI or an exception may run.
+const INTERRUPTS: &[Point] = &[
+    Point::IrqEnter,
+    Point::IrqExit,
+    Point::NmiEnter,
+    Point::NmiExit,
+    Point::IstEnter,
+    Point::IstExit,
+    Point::PatchedFunction,
+    Point::FtraceFunction,
+    Point::IdleVictim,
+];
+/// Functions whose programs ask whether RCU takes the CPU for online.
+const FUNCTIONS: &[Point] = &[
+    Point::EqsEnter,
+    Point::IrqExit,
+    Point::NmiExit,
+    Point::IstExit,
+    Point::PatchedFunction,
+    Point::KlpTransition,
+    Point::FtraceFunction,
+    Point::IdleVictim,
+    Point::CpuOffline,
+];
+
+const NOBODY: &str = "nobody has a handler on a kernel function";
+const NO_PROBE: &str = "this kernel lets no probe of this plan see it";
+const NO_WATCHPOINT: &str = "seen by a watchpoint on the state word only; --watchpoints sample";
+
+rules![
+    Rule {
+        id: HandlerUnwatched,
+        code: "RW001",
+        name: "handler-unwatched",
+        severity: "error",
+        needs: HANDLED,
+        by_tracepoint: false,
+        by_watchpoint: false,
+        tells_unwatched: true,
+        asks_guards: true,
+        in_logs: true,
+        blind_reason: NOBODY,
+        page: pages::HANDLER_UNWATCHED,
+    },
+    Rule {
+        id: IrqEnterNoEffect,
+        code: "RW002",
+        name: "irq-enter-no-effect",
+        severity: "error",
+        needs: &[Point::IrqEnter],
+        by_tracepoint: false,
+        by_watchpoint: false,
+        tells_unwatched: false,
+        asks_guards: true,
+        in_logs: true,
+        blind_reason: NO_PROBE,
+        page: pages::IRQ_ENTER_NO_EFFECT,
+    },
+    Rule {
+        id: NmiEdge,
+        code: "RW003",
+        name: "nmi-edge",
+        severity: "error where the kernel sets NMI bits on exception entry, else info",
+        needs: &[Point::NmiEnter, Point::IstEnter],
+        by_tracepoint: true,
+        by_watchpoint: true,
+        tells_unwatched: false,
+        asks_guards: false,
+        in_logs: false,
+        blind_reason: NO_PROBE,
+        page: pages::NMI_EDGE,
+    },
+    Rule {
+        id: ExceptionNotNmi,
+        code: "RW004",
+        name: "exception-not-nmi",
+        severity: "info",
+        needs: &[Point::IstEnter],
+        by_tracepoint: false,
+        by_watchpoint: true,
+        tells_unwatched: false,
+        asks_guards: false,
+        in_logs: false,
+        blind_reason: NO_PROBE,
+        page: pages::EXCEPTION_NOT_NMI,
+    },
+    Rule {
+        id: IrqsOnInSection,
+        code: "RW005",
+        name: "irqs-on-in-section",
+        severity: "error",
+        needs: INTERRUPTS,
+        by_tracepoint: false,
+        by_watchpoint: true,
+        tells_unwatched: false,
+        asks_guards: false,
+        in_logs: true,
+        blind_reason: NO_WATCHPOINT,
+        page: pages::IRQS_ON_IN_SECTION,
+    },
+    Rule {
+        id: NestingImbalance,
+        code: "RW006",
+        name: "nesting-imbalance",
+        severity: "error",
+        needs: Point::ALL,
+        by_tracepoint: true,
+        by_watchpoint: true,
+        tells_unwatched: false,
+        asks_guards: false,
+        in_logs: true,
+        blind_reason: NO_PROBE,
+        page: pages::NESTING_IMBALANCE,
+    },
+    Rule {
+        id: StateDisagrees,
+        code: "RW007",
+        name: "state-disagrees",
+        severity: "error",
+        needs: Point::ALL,
+        by_tracepoint: true,
+        by_watchpoint: true,
+        tells_unwatched: false,
+        asks_guards: false,
+        in_logs: true,
+        blind_reason: NO_PROBE,
+        page: pages::STATE_DISAGREES,
+    },
+    Rule {
+        id: LivepatchBypassed,
+        code: "RW008",
+        name: "livepatch-bypassed",
+        severity: "error",
+        needs: HANDLED,
+        by_tracepoint: false,
+        by_watchpoint: false,
+        tells_unwatched: true,
+        asks_guards: false,
+        in_logs: true,
+        blind_reason: NOBODY,
+        page: pages::LIVEPATCH_BYPASSED,
+    },
+    Rule {
+        id: EqsWindowHit,
+        code: "RW009",
+        name: "eqs-window-hit",
+        severity: "info",
+        needs: INTERRUPTS,
+        by_tracepoint: true,
+        by_watchpoint: false,
+        tells_unwatched: false,
+        asks_guards: false,
+        in_logs: false,
+        blind_reason: NO_PROBE,
+        page: pages::EQS_WINDOW_HIT,
+    },
+    Rule {
+        id: UncountedContext,
+        code: "RW010",
+        name: "uncounted-context",
+        severity: "error",
+        needs: INTERRUPTS,
+        by_tracepoint: true,
+        by_watchpoint: false,
+        tells_unwatched: false,
+        asks_guards: false,
+        in_logs: true,
+        blind_reason: NO_PROBE,
+        page: pages::UNCOUNTED_CONTEXT,
+    },
+    Rule {
+        id: RcuOffline,
+        code: "RW011",
+        name: "rcu-offline",
+        severity: "error with somebody's handler on it, else warning",
+        needs: FUNCTIONS,
+        by_tracepoint: false,
+        by_watchpoint: false,
+        tells_unwatched: false,
+        asks_guards: false,
+        in_logs: true,
+        blind_reason: "no probe of this plan runs on a CPU that goes offline",
+        page: pages::RCU_OFFLINE,
+    },
+    Rule {
+        id: UnknownWriter,
+        code: "RW012",
+        name: "unknown-writer",
+        severity: "error",
+        needs: &[],
+        by_tracepoint: false,
+        by_watchpoint: true,
+        tells_unwatched: false,
+        asks_guards: false,
+        in_logs: false,
+        blind_reason: NO_WATCHPOINT,
+        page: pages::UNKNOWN_WRITER,
+    },
+    Rule {
+        id: HandlerDropped,
+        code: "RW013",
+        name: "handler-dropped",
+        severity: "warning",
+        needs: HANDLED,
+        by_tracepoint: false,
+        by_watchpoint: false,
+        tells_unwatched: true,
+        asks_guards: false,
+        in_logs: true,
+        blind_reason: NOBODY,
+        page: pages::HANDLER_DROPPED,
+    },
+    Rule {
+        id: SampledInEqs,
+        code: "RW014",
+        name: "sampled-in-eqs",
+        severity: "error; info for functions that this kernel is known to run there",
+        needs: &[Point::NmiEnter],
+        by_tracepoint: false,
+        by_watchpoint: false,
+        tells_unwatched: false,
+        asks_guards: false,
+        in_logs: false,
+        blind_reason: NO_PROBE,
+        page: pages::SAMPLED_IN_EQS,
+    },
+    Rule {
+        id: ExposedFunction,
+        code: "RW015",
+        name: "exposed-function",
+        severity: "warning",
+        needs: EXPOSABLE,
+        by_tracepoint: true,
+        by_watchpoint: false,
+        tells_unwatched: true,
+        asks_guards: true,
+        in_logs: false,
+        blind_reason: "no idle function is probed without --exposed",
+        page: pages::EXPOSED_FUNCTION,
+    },
+];
+
+impl RuleId {
+    /// Every rule, in the order of the ids.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// What is known of it.
+    #[must_use]
+    pub const fn row(self) -> &'static Rule {
+        &RULES[self as usize]
+    }
+
+    /// The id as people write it: `RW001`.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        self.row().code
+    }
+
+    /// The rule's name: `handler-unwatched`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// The rule of that id or name, in any case.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
+        let is = |rule: &&Rule| text.eq_ignore_ascii_case(rule.code) || text.eq_ignore_ascii_case(rule.name);
+        RULES.iter().find(is).map(|rule| rule.id)
+    }
+}
+
+impl fmt::Display for RuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.code())
+    }
+}
+
+impl Serialize for RuleId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
+}
+
+impl<'de> Deserialize<'de> for RuleId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let code = Cow::<str>::deserialize(deserializer)?;
+        let rule = RULES.iter().find(|rule| rule.code == code).map(|rule| rule.id);
+        rule.ok_or_else(|| de::Error::invalid_value(de::Unexpected::Str(&code), &"the id of a rule"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::RuleSet;
+    use crate::rules::tests::probe;
+
+    const MECHANISMS: [Mechanism; 4] =
+        [Mechanism::Fentry, Mechanism::KprobeInt3, Mechanism::RawTracepoint, Mechanism::Watchpoint];
+
+    #[test]
+    fn rows_stand_in_the_order_of_their_codes_and_no_name_is_used_twice() {
+        for (number, rule) in (1..).zip(RULES) {
+            assert_eq!(rule.code, format!("RW{number:03}"));
+            assert_eq!(rule.id.row().code, rule.code);
+            assert_eq!(RULES.iter().filter(|other| other.name == rule.name).count(), 1, "{}", rule.name);
+            assert_eq!(serde_json::to_string(&rule.id).unwrap(), format!("\"{}\"", rule.code));
+        }
+        assert_eq!(RULES.len(), RuleId::COUNT);
+    }
+
+    #[test]
+    fn a_rule_goes_by_code_and_name_in_any_case_and_by_nothing_else() {
+        for rule in RULES {
+            assert_eq!(RuleId::named(&rule.code.to_lowercase()), Some(rule.id));
+            assert_eq!(RuleId::named(&rule.name.to_uppercase()), Some(rule.id));
+        }
+        assert_eq!(RuleId::named(""), None);
+    }
+
+    #[test]
+    fn every_rule_is_seen_by_some_probe_so_that_it_can_be_required() {
+        for rule in RULES {
+            let probes = Point::ALL.iter().flat_map(|&point| MECHANISMS.map(|by| probe(point, by)));
+            assert!(probes.into_iter().any(|probe| rule.sees(&probe)), "{}", rule.code);
+        }
+    }
+
+    #[test]
+    fn a_set_holds_every_rule_apart_from_the_others() {
+        for &rule in RuleId::ALL {
+            let mut set = RuleSet::default();
+            set.insert(rule);
+            assert!(set.iter().eq([rule]));
+            assert!(RuleId::ALL.iter().all(|&other| set.contains(other) == (other == rule)));
+        }
+    }
+}

@@ -9,6 +9,7 @@ use rcu_watch_core::probe::Point;
 use rcu_watch_core::rules::RULES;
 use rcu_watch_core::units::CpuId;
 
+use crate::kernel::cpu::{self, CpuListError};
 use crate::kernel::plan::Requirement;
 
 /// A part of a CPU's time: `1`, `0.5`, `2%`.
@@ -24,29 +25,11 @@ pub fn percent(text: &str) -> Result<f64, String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuList(pub Vec<CpuId>);
 
-/// More than any kernel has: what keeps `0-4000000000` from filling the memory.
-const CPU_LIMIT: u32 = 1 << 16;
-
 impl FromStr for CpuList {
-    type Err = String;
+    type Err = CpuListError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = |part: &str| match part.parse::<u32>() {
-            Ok(cpu) if cpu < CPU_LIMIT => Ok(cpu),
-            _ => Err(format!("`{part}` is not a CPU; write numbers and ranges, as in 0-3,8")),
-        };
-        let mut cpus = Vec::new();
-        for part in text.split(',') {
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let (first, last) = (number(first)?, number(last)?);
-            if first > last {
-                return Err(format!("the range {part} runs backwards; write {last}-{first}"));
-            }
-            cpus.extend((first..=last).map(CpuId));
-        }
-        cpus.sort_unstable();
-        cpus.dedup();
-        Ok(Self(cpus))
+    fn from_str(text: &str) -> Result<Self, CpuListError> {
+        cpu::parse(text).map(Self)
     }
 }
 

@@ -184,7 +184,7 @@ impl Session {
         if self.watch.open.is_empty() {
             return Ok(());
         }
-        let online = cpu::parse_list(&first_line(Path::new(ONLINE)).unwrap_or_default());
+        let online = cpu::of_line(&first_line(Path::new(ONLINE)).unwrap_or_default());
         for cpu in self.watch.cpus.clone() {
             let was = self.watch.open.contains(&cpu);
             let is = online.contains(&cpu);

@@ -84,10 +84,10 @@ impl Facts {
             host: line("/proc/sys/kernel/hostname"),
             machine: std::env::consts::ARCH.to_owned(),
             boot_id: line("/proc/sys/kernel/random/boot_id"),
-            online: cpu::parse_list(&line("/sys/devices/system/cpu/online")),
-            possible: cpu::parse_list(&line("/sys/devices/system/cpu/possible")),
-            nohz_full: cpu::parse_list(&line("/sys/devices/system/cpu/nohz_full")),
-            isolated: cpu::parse_list(&line("/sys/devices/system/cpu/isolated")),
+            online: cpu::of_line(&line("/sys/devices/system/cpu/online")),
+            possible: cpu::of_line(&line("/sys/devices/system/cpu/possible")),
+            nohz_full: cpu::of_line(&line("/sys/devices/system/cpu/nohz_full")),
+            isolated: cpu::of_line(&line("/sys/devices/system/cpu/isolated")),
             tracepoints: questions
                 .tracepoints
                 .iter()

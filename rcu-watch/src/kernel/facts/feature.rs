@@ -56,8 +56,8 @@ pub enum TransportChoice {
 
 impl Features {
     /// Everything there: what tests start from.
-    #[must_use]
-    pub const fn all() -> Self {
+    #[cfg(test)]
+    pub(crate) const fn all() -> Self {
         Self {
             bpf: Support::Yes,
             ring_buffer: Support::Yes,

@@ -40,7 +40,6 @@ pub struct Facts {
     pub machine: String,
     pub boot_id: String,
     pub online: Vec<CpuId>,
-    pub possible: Vec<CpuId>,
     pub nohz_full: Vec<CpuId>,
     /// `isolcpus=`: kept free of anything that nobody asked for there.
     pub isolated: Vec<CpuId>,
@@ -85,7 +84,6 @@ impl Facts {
             machine: std::env::consts::ARCH.to_owned(),
             boot_id: line("/proc/sys/kernel/random/boot_id"),
             online: cpu::of_line(&line("/sys/devices/system/cpu/online")),
-            possible: cpu::of_line(&line("/sys/devices/system/cpu/possible")),
             nohz_full: cpu::of_line(&line("/sys/devices/system/cpu/nohz_full")),
             isolated: cpu::of_line(&line("/sys/devices/system/cpu/isolated")),
             tracepoints: questions

@@ -18,8 +18,6 @@ pub struct PlannedProbe {
     pub type_id: Option<u32>,
     /// The module that the function is in.
     pub module: Option<String>,
-    /// Every run exercises it: when it stays silent, something is wrong.
-    pub is_exercised: bool,
 }
 
 /// A point, and the probe that was chosen for it.

@@ -43,7 +43,6 @@ impl<'a> Planner<'a> {
             offset: 0,
             type_id: candidate::type_id(self.facts, function),
             module: site.and_then(|site| site.module.clone()),
-            is_exercised: matches!(point, Point::Checkpoint | Point::EqsEnter | Point::EqsExit),
             probe: Probe {
                 point,
                 mechanism: chosen.mechanism,

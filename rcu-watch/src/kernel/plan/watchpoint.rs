@@ -61,7 +61,6 @@ fn add(planner: &mut Planner<'_>, symbol: String) -> usize {
         offset: 0,
         type_id: None,
         module: None,
-        is_exercised: false,
         probe: Probe {
             point: Point::IrqEnter,
             mechanism: Mechanism::Watchpoint,

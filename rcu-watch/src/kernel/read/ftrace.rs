@@ -5,8 +5,7 @@
 //! \tdirect-->bpf_trampoline_6442494947+0x0/0x5c
 //! ```
 //! Number of handlers, flags, then callbacks, as far as this kernel names them: with two or more handlers on
-//! a function, most kernels name only the one that calls them all in turn. What is left to name stays a
-//! number, [`EnabledFunction::unnamed`].
+//! a function, most kernels name only the one that calls them all in turn. The others are in the number alone.
 
 use std::io::{self, Read};
 use std::ops::ControlFlow;
@@ -102,13 +101,6 @@ impl EnabledFunction {
             self.callbacks.push(name.to_owned());
         }
     }
-
-    /// Handlers that this line counts and does not name.
-    #[must_use]
-    pub fn unnamed(&self) -> u32 {
-        let named = u32::try_from(self.callbacks.len()).unwrap_or(u32::MAX);
-        self.handlers.saturating_sub(named).saturating_sub(u32::from(self.has_direct))
-    }
 }
 
 /// `function_trace_call+0x0/0x120` without the rest.
@@ -200,6 +192,11 @@ mod tests {
         found
     }
 
+    /// Handlers that a line counts and does not name.
+    fn unnamed(function: &EnabledFunction) -> usize {
+        function.handlers as usize - function.callbacks.len() - usize::from(function.has_direct)
+    }
+
     fn only(text: &str) -> EnabledFunction {
         let mut found = parse(text);
         assert_eq!(found.len(), 1);
@@ -212,7 +209,7 @@ mod tests {
         let found = only(line);
         assert_eq!((found.function.as_str(), found.handlers), ("arch_cpu_idle", 1));
         assert_eq!(found.callbacks, ["function_trace_call"]);
-        assert_eq!(found.unnamed(), 0);
+        assert_eq!(unnamed(&found), 0);
     }
 
     #[test]
@@ -240,7 +237,7 @@ vfs_read (1)           \ttramp: 0xffffffffc023b000 (function_trace_call+0x0/0x11
         assert_eq!(found.len(), 2);
         assert!(found[0].has_ipmodify && found[0].has_direct);
         assert_eq!(found[0].direct.as_deref(), Some("bpf_trampoline_6442494947"));
-        assert_eq!(found[0].unnamed(), 1);
+        assert_eq!(unnamed(&found[0]), 1);
         assert_eq!(found[1].direct, None);
     }
 
@@ -249,7 +246,7 @@ vfs_read (1)           \ttramp: 0xffffffffc023b000 (function_trace_call+0x0/0x11
         let found = only("arch_cpu_idle (3)   I   ->arch_ftrace_ops_list_func+0x0/0x1d0\n");
         assert_eq!(found.callbacks, Vec::<String>::new());
         assert!(found.has_ipmodify);
-        assert_eq!(found.unnamed(), 3);
+        assert_eq!(unnamed(&found), 3);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where the kernel's own file systems are mounted. Nothing is mounted here: that is for the host's owner.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::kernel::read::line::each_line_of;
 use crate::kernel::read::support::Reason;
@@ -20,8 +20,8 @@ impl Tree {
     }
 
     /// A copy of the files under `root`.
-    #[must_use]
-    pub fn under(root: impl Into<PathBuf>) -> Self {
+    #[cfg(test)]
+    pub(crate) fn under(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
 
@@ -94,11 +94,5 @@ impl Tree {
             if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         found
-    }
-
-    /// The root of the tree.
-    #[must_use]
-    pub fn root(&self) -> &Path {
-        &self.root
     }
 }

@@ -254,12 +254,6 @@ impl SymbolTable {
         })
     }
 
-    /// The address of the first function called `name`.
-    #[must_use]
-    pub fn address(&self, name: &str) -> Option<u64> {
-        self.entries.iter().find(|&&(_, start, _)| self.name(start) == name).map(|&(address, ..)| address)
-    }
-
     fn name(&self, start: u32) -> &str {
         let rest = &self.names[start as usize..];
         rest.split_once('\0').map_or(rest, |(name, _)| name)
@@ -350,12 +344,5 @@ ffffffffc02b6000 t bpf_trampoline_6442506029\t[bpf]
             table.resolve(0xffff_ffff_c02b_6039).unwrap().to_string(),
             "bpf_trampoline_6442506029+0x39 [bpf]"
         );
-    }
-
-    #[test]
-    fn names_have_addresses() {
-        let table = SymbolTable::read(KALLSYMS.as_bytes()).unwrap();
-        assert_eq!(table.address("default_idle"), Some(0xffff_ffff_9683_5700));
-        assert_eq!(table.address("default"), None);
     }
 }

@@ -1,9 +1,9 @@
 //! Notices livepatches, tracers, kprobes and BPF programs as they come and go, and says what to attach.
 //!
-//! No kernel tells of a handler that comes: sysfs, `enabled_functions` and the kprobes list are read again and
-//! again. Only when one of them reads differently are the handlers attributed anew, which takes all of the
-//! kernel's lists and those of its BPF programs. The kernel walks all of its functions to print `enabled_functions`;
-//! most handlers leave a sign elsewhere that costs nothing to see ([`Follower::sees_a_sign`]).
+//! The kernel has no event for a handler that comes or goes, so sysfs, `enabled_functions` and the kprobes list are
+//! read again and again. Attributing handlers takes all of the kernel's lists, so it is done only when one of the
+//! three has changed. Even `enabled_functions` is dear, because the kernel walks all of its functions to print it;
+//! most handlers show in files that are cheap to read, which [`Follower::sees_a_sign`] looks at.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs::File;
@@ -19,7 +19,7 @@ use crate::kernel::facts::attribution::{Handled, OwnKprobes, Sightings, Site, me
 use crate::kernel::plan::Request;
 use crate::kernel::plan::points;
 use crate::kernel::plan::select::select;
-use crate::kernel::plan::{PlannedProbe, PlannedRow};
+use crate::kernel::plan::{PlannedProbe, PointChoice};
 use crate::kernel::read::line::each_line;
 use crate::kernel::read::livepatch::{self, Livepatch};
 use crate::kernel::read::mount::Tree;
@@ -28,7 +28,7 @@ use crate::kernel::read::mount::Tree;
 #[derive(Clone, Debug)]
 pub enum SiteChange {
     /// Handlers are on a function that had none.
-    Appeared { site: Site, row: PlannedRow, planned: Option<PlannedProbe> },
+    Appeared { site: Site, row: PointChoice, planned: Option<PlannedProbe> },
     /// Others than before are on it.
     Changed { site: Site },
     /// The last of them has left.
@@ -148,7 +148,7 @@ fn changes(before: &Handled, facts: &Facts, request: &Request) -> Vec<SiteChange
             (false, false) => SiteChange::Changed { site: site.clone() },
             (true, false) => {
                 let plan = plan.get_or_insert_with(|| select(facts, request));
-                let is_site = |row: &&PlannedRow| {
+                let is_site = |row: &&PointChoice| {
                     row.site.as_deref() == Some(&site.function) && points::is_of_handlers(row.point)
                 };
                 // Left out by --function, or one tracer too many.

@@ -23,13 +23,13 @@ pub use plan::select::select;
 pub use plan::{AttachPlan, Request, candidate, points};
 pub use read::{cpu, line, livepatch, mount, support, symbol, text};
 
-use facts::ask::{Ask, Running};
+use facts::ask::{Ask, RunningKernel};
 use read::mount::Tree;
 
 /// Asks the running kernel.
 #[must_use]
 pub fn probe() -> Facts {
-    facts_of(&Tree::live(), &Running)
+    facts_of(&Tree::live(), &RunningKernel)
 }
 
 /// Asks for everything that the plan and the diagnosis are made from.

@@ -19,11 +19,11 @@ use rcu_watch_core::units::ProbeId;
 use super::{RunningProbe, Session, attach_site};
 use crate::clock;
 use crate::kernel::attribution::{OwnKprobes, Site};
-use crate::kernel::facts::ask::Running;
+use crate::kernel::facts::ask::RunningKernel;
 use crate::kernel::follow::{Follower, SiteChange, is_kprobe};
-use crate::kernel::livepatch::{Happened, Livepatches};
+use crate::kernel::livepatch::{LivepatchEvent, Livepatches};
 use crate::kernel::mount::Tree;
-use crate::kernel::plan::{PlannedProbe, PlannedRow};
+use crate::kernel::plan::{PlannedProbe, PointChoice};
 use crate::kernel::points;
 
 /// Between two looks at the livepatches: shorter than any transition that matters to somebody.
@@ -42,7 +42,7 @@ const LEFT: &str = "the last handler left";
 
 /// What a thread has to say.
 enum Noticed {
-    Livepatches(Vec<Happened>),
+    Livepatches(Vec<LivepatchEvent>),
     Sites(Vec<SiteChange>),
 }
 
@@ -91,7 +91,7 @@ impl Shared {
 
 impl Following {
     /// Starts to look; `probes` are those that are attached already.
-    pub(super) fn start(follower: Follower<Running>, probes: &[RunningProbe]) -> Result<Self> {
+    pub(super) fn start(follower: Follower<RunningKernel>, probes: &[RunningProbe]) -> Result<Self> {
         let own_kprobes = Shared::default();
         for running in probes {
             own_kprobes.add(running.probe.mechanism, &running.probe.symbol);
@@ -127,7 +127,7 @@ fn look(mut livepatches: Livepatches, sender: &Sender<Noticed>, kick: &Sender<()
 
 /// Looks at all handlers, every now and then and when a livepatch moved.
 fn look_around(
-    mut follower: Follower<Running>,
+    mut follower: Follower<RunningKernel>,
     own: &Shared,
     sender: &Sender<Noticed>,
     kicked: &Receiver<()>,
@@ -218,7 +218,7 @@ impl Session {
         }
     }
 
-    fn attach_at(&mut self, site: &Site, row: &PlannedRow, planned: Option<PlannedProbe>) -> Result<()> {
+    fn attach_at(&mut self, site: &Site, row: &PointChoice, planned: Option<PlannedProbe>) -> Result<()> {
         let Some(planned) = planned else {
             if row.required {
                 self.unattached.push(format!("{} is not watched: {}", site.function, row.reasons()));
@@ -253,7 +253,7 @@ impl Session {
     }
 
     /// The function had a probe of ours before: that of an earlier handler, or one that `--exposed` put there.
-    fn return_to(&mut self, id: ProbeId, site: &Site, row: &PlannedRow) -> Result<()> {
+    fn return_to(&mut self, id: ProbeId, site: &Site, row: &PointChoice) -> Result<()> {
         if let Err(error) = self.wake(id) {
             let error = ProbeError { probe: Some(id), symbol: site.function.clone(), error };
             return self.tell(clock::now(), None, Message::ProbeError(error));
@@ -320,7 +320,7 @@ impl Session {
         let chosen = (!is_away).then(|| self.chosen(&running));
         let RunningProbe { probe, .. } = running;
         let site = points::is_of_handlers(probe.point) || probe.point == Point::IdleVictim;
-        let row = PlannedRow { site: site.then(|| probe.symbol.clone()), ..row(probe.point, "") };
+        let row = PointChoice { site: site.then(|| probe.symbol.clone()), ..row(probe.point, "") };
         self.tell_plan(&row, &probe.handlers, chosen, because)
     }
 
@@ -333,7 +333,7 @@ impl Session {
             self.proven.push(running.id);
             let RunningProbe { probe, .. } = &running;
             let site = points::is_of_handlers(probe.point) || probe.point == Point::IdleVictim;
-            let row = PlannedRow { site: site.then(|| probe.symbol.clone()), ..row(probe.point, "") };
+            let row = PointChoice { site: site.then(|| probe.symbol.clone()), ..row(probe.point, "") };
             let chosen = self.chosen(&running);
             self.tell_plan(&row, &probe.handlers.clone(), Some(chosen), FIRED)?;
         }
@@ -368,7 +368,7 @@ impl Session {
 
     fn tell_plan(
         &mut self,
-        row: &PlannedRow,
+        row: &PointChoice,
         handlers: &[Handler],
         chosen: Option<ChosenProbe>,
         because: &str,
@@ -386,8 +386,8 @@ impl Session {
 }
 
 /// Of a site that was planned for before.
-fn row(point: Point, function: &str) -> PlannedRow {
-    PlannedRow {
+fn row(point: Point, function: &str) -> PointChoice {
+    PointChoice {
         point,
         site: Some(function.to_owned()),
         required: false,
@@ -397,8 +397,8 @@ fn row(point: Point, function: &str) -> PlannedRow {
 }
 
 /// As the stream tells it.
-fn livepatch_report(happened: Happened) -> LivepatchReport {
-    let Happened { patch, event, to_patched, functions } = happened;
+fn livepatch_report(happened: LivepatchEvent) -> LivepatchReport {
+    let LivepatchEvent { patch, event, to_patched, functions } = happened;
     let functions = functions.iter().map(|f| format!("{}:{}", f.object, f.function)).collect();
     LivepatchReport { patch, event, to_patched, functions }
 }

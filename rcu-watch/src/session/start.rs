@@ -23,7 +23,7 @@ use super::watch::Watch;
 use super::{RunningProbe, Session, attach_site, proof};
 use crate::bpf::{BpfError, OwnPrograms, Reader, StreamOptions};
 use crate::clock;
-use crate::kernel::facts::ask::Running;
+use crate::kernel::facts::ask::RunningKernel;
 use crate::kernel::follow::Follower;
 use crate::kernel::layout::Layout;
 use crate::kernel::mount::Tree;
@@ -86,7 +86,7 @@ pub fn start(
         overhead: Overhead::new(options.max_overhead, started),
     };
     // What it knows is of before our own probes; it looks when they are there.
-    let follower = Follower::new(Tree::live(), Running, facts.clone(), request.clone());
+    let follower = Follower::new(Tree::live(), RunningKernel, facts.clone(), request.clone());
     let (attached, unseen) = session.attach(plan);
     // Nothing was counted before everything was attached: books of an entry and its exit start at once.
     session.programs.start_counting(&plan.cpus)?;

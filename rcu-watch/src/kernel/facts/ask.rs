@@ -3,12 +3,12 @@
 //! A trait, so that a captured kernel can answer in a test.
 
 use crate::kernel::facts::feature::Features;
-use crate::kernel::read::btf::Found;
+use crate::kernel::read::btf::FoundTypes;
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::privilege::Privileges;
-use crate::kernel::read::program::Programs;
+use crate::kernel::read::program::ProgramSites;
 use crate::kernel::read::support::Reason;
-use crate::kernel::read::symbol::Wanted;
+use crate::kernel::read::symbol::FoundSymbols;
 use crate::sys::bpf::program::program_ids;
 
 /// What cannot be read from a file and has to be asked of the kernel.
@@ -17,32 +17,32 @@ pub trait Ask {
         &self,
         tree: &Tree,
         privileges: &Privileges,
-        symbols: &Wanted,
-        btf: &Result<Found, Reason>,
+        symbols: &FoundSymbols,
+        btf: &Result<FoundTypes, Reason>,
     ) -> Features;
     /// BPF programs of anybody.
-    fn programs(&self, tree: &Tree) -> Result<Programs, Reason>;
+    fn programs(&self, tree: &Tree) -> Result<ProgramSites, Reason>;
     /// Their ids alone, which are had at once; empty where this process may not ask.
     fn program_ids(&self) -> Vec<u32>;
 }
 
 /// The running kernel.
 #[derive(Clone, Copy, Debug)]
-pub struct Running;
+pub struct RunningKernel;
 
-impl Ask for Running {
+impl Ask for RunningKernel {
     fn features(
         &self,
         tree: &Tree,
         privileges: &Privileges,
-        symbols: &Wanted,
-        btf: &Result<Found, Reason>,
+        symbols: &FoundSymbols,
+        btf: &Result<FoundTypes, Reason>,
     ) -> Features {
         Features::probe(tree, privileges, symbols, btf)
     }
 
-    fn programs(&self, tree: &Tree) -> Result<Programs, Reason> {
-        Programs::read(tree)
+    fn programs(&self, tree: &Tree) -> Result<ProgramSites, Reason> {
+        ProgramSites::read(tree)
     }
 
     fn program_ids(&self) -> Vec<u32> {

@@ -17,7 +17,7 @@ use crate::kernel::read::kprobe::{self, Kprobe};
 use crate::kernel::read::line::{each_line_of, first_line};
 use crate::kernel::read::livepatch::{self, Livepatch};
 use crate::kernel::read::mount::Tree;
-use crate::kernel::read::program::{KprobeProgram, OUR_PREFIX, Program, Programs};
+use crate::kernel::read::program::{KprobeProgram, NamedProgram, OUR_PREFIX, ProgramSites};
 use crate::kernel::read::support::Reason;
 
 /// Name of a handler that is counted by the kernel and named by nobody.
@@ -32,7 +32,7 @@ pub struct Sightings {
     pub livepatches: Result<Vec<Livepatch>, Reason>,
     pub enabled: Result<Enabled, Reason>,
     pub kprobes: Result<Vec<Kprobe>, Reason>,
-    pub programs: Result<Programs, Reason>,
+    pub programs: Result<ProgramSites, Reason>,
     pub tracers: Vec<Tracer>,
     /// What kprobes this process has.
     pub own_kprobes: OwnKprobes,
@@ -45,7 +45,7 @@ pub struct Sightings {
 pub struct OwnKprobes {
     /// Functions that they are on.
     pub functions: Vec<String>,
-    /// How many are loaded and on none.
+    /// How many are loaded and attached to no function.
     pub resting: usize,
     /// Counts what this process attached and detached, by whatever mechanism.
     pub moves: u64,
@@ -55,15 +55,16 @@ pub struct OwnKprobes {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Enabled {
     pub functions: Vec<EnabledFunction>,
-    /// Functions left out: all their handlers are tracers that need no RCU, or there were too many.
+    /// Functions left out, because there were more than are kept by name.
     pub more: u64,
 }
 
-/// A tracer of ftrace's own that is switched on. It names its callback where the kernel does not.
+/// One of ftrace's own tracers that is switched on. Its callback is known by its options, also where the kernel
+/// does not name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tracer {
     pub callback: &'static str,
-    /// `None`: every function.
+    /// The functions that it is restricted to; `None`: every function.
     pub functions: Option<Vec<String>>,
 }
 
@@ -72,9 +73,9 @@ pub struct Tracer {
 pub struct Site {
     pub function: String,
     pub module: Option<String>,
-    /// Of others.
+    /// Handlers of others.
     pub handlers: Vec<Handler>,
-    /// Of this or another instance of rcu-watch.
+    /// Handlers of this or another instance of rcu-watch.
     pub ours: Vec<Handler>,
 }
 
@@ -98,7 +99,7 @@ impl Site {
     }
 }
 
-/// All sites, by function.
+/// The functions that have handlers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Handled {
     pub sites: Vec<Site>,
@@ -250,7 +251,7 @@ fn function_tracer(options: &std::path::Path) -> &'static str {
 #[must_use]
 pub fn merge(sightings: &Sightings) -> Handled {
     let mut merger = Merger { fprobe_looks_first: sightings.fprobe_looks_first, ..Merger::default() };
-    let none = Programs::default();
+    let none = ProgramSites::default();
     let programs = sightings.programs.as_ref().unwrap_or(&none);
     if let Ok(livepatches) = &sightings.livepatches {
         merger.livepatches(livepatches);
@@ -288,8 +289,8 @@ struct Merger {
     fprobe_looks_first: bool,
 }
 
-fn bpf(program: &Program, reliance: Reliance) -> Handler {
-    let Program { id, name } = program;
+fn bpf(program: &NamedProgram, reliance: Reliance) -> Handler {
+    let NamedProgram { id, name } = program;
     let (name, program) = (name.clone(), Some(*id));
     Handler { kind: HandlerKind::Bpf, ours: name.starts_with(OUR_PREFIX), name, program, reliance }
 }
@@ -324,13 +325,14 @@ impl Merger {
         }
     }
 
-    fn kprobes(&mut self, kprobes: &[Kprobe], programs: &Programs, own: &OwnKprobes) {
+    fn kprobes(&mut self, kprobes: &[Kprobe], programs: &ProgramSites, own: &OwnKprobes) {
         let resting = own.resting;
         let mut own: Vec<&str> = own.functions.iter().map(String::as_str).collect();
         let live = kprobes.iter().filter(|kprobe| kprobe.is_live()).count();
         let is_listed = |owner: &&KprobeProgram| kprobes.iter().any(|kprobe| owner.is_at(kprobe));
         let of_nobody = live.saturating_sub(programs.on_kprobe.iter().filter(is_listed).count());
-        // Another instance's, where no interface tells: only if they account for all that have no owner.
+        // Kprobes whose owner no interface tells are taken for another instance's only where that instance has as
+        // many programs as there are such kprobes.
         let unplaced_ours = programs.unplaced_kprobes.iter().filter(|program| program.is_ours()).count();
         let is_placed = |function: &&str| {
             let is_it = |owner: &KprobeProgram| owner.program.is_ours() && owner.function == **function;
@@ -349,7 +351,7 @@ impl Merger {
             } else {
                 Reliance::EntryCounted
             };
-            // Several probes at one place have a line each: an owner stands for one of them.
+            // Several kprobes at one place have a line each, so an owner accounts for one line only.
             let owner = owners.iter_mut().find(|owner| owner.is_some_and(|owner| owner.is_at(kprobe)));
             let handler = match owner.and_then(Option::take) {
                 Some(owner) => {
@@ -359,7 +361,7 @@ impl Merger {
                     bpf(&owner.program, reliance)
                 }
                 None => {
-                    // One of this process stands for one of them.
+                    // Each kprobe of this process accounts for one line of the list.
                     let own_index = own.iter().position(|function| *function == kprobe.function);
                     let is_own = own_index.map(|index| own.swap_remove(index)).is_some();
                     Handler {
@@ -376,13 +378,13 @@ impl Merger {
     }
 
     /// Without the kernel's list, the kprobes that BPF links tell of.
-    fn listed_kprobe_programs(&mut self, programs: &Programs) {
+    fn listed_kprobe_programs(&mut self, programs: &ProgramSites) {
         for program in programs.on_kprobe.iter().filter(|program| !program.function.is_empty()) {
             self.site(&program.function, None).add(bpf(&program.program, Reliance::Relies));
         }
     }
 
-    fn trampolines(&mut self, programs: &Programs) {
+    fn trampolines(&mut self, programs: &ProgramSites) {
         for (function, programs) in &programs.on_function {
             for program in programs {
                 self.site(function, None).add(bpf(program, Reliance::Relies));
@@ -390,7 +392,7 @@ impl Merger {
         }
     }
 
-    fn enabled(&mut self, function: &EnabledFunction, programs: &Programs, tracers: &[Tracer]) {
+    fn enabled(&mut self, function: &EnabledFunction, programs: &ProgramSites, tracers: &[Tracer]) {
         let looks_first = self.fprobe_looks_first;
         let is_skipped = |name: &str| looks_first && name.starts_with(fprobe::PREFIX);
         let has_kprobe = self.kprobed_on_ftrace.contains(&function.function);
@@ -420,7 +422,7 @@ impl Merger {
             match programs.unplaced_tracing.as_slice() {
                 // The kernel does not tell whose it is, and there is only this one, or none but ours.
                 [only] => site.add(bpf(only, Reliance::Relies)),
-                [ours, ..] if programs.unplaced_tracing.iter().all(Program::is_ours) => {
+                [ours, ..] if programs.unplaced_tracing.iter().all(NamedProgram::is_ours) => {
                     site.add(bpf(ours, Reliance::Relies));
                 }
                 _ => {

@@ -7,11 +7,11 @@ use std::io;
 
 use rcu_watch_core::report::header::Transport;
 
-use crate::kernel::read::btf::Found;
+use crate::kernel::read::btf::FoundTypes;
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::privilege::{Capability, Lockdown, Privileges};
 use crate::kernel::read::support::{Reason, Support};
-use crate::kernel::read::symbol::Wanted;
+use crate::kernel::read::symbol::FoundSymbols;
 use crate::sys::bpf::{bpf_prog_type, trial};
 
 /// A function that every kernel with BPF and its test runs has, for trial loads of tracing programs.
@@ -93,8 +93,8 @@ impl Features {
     pub fn probe(
         tree: &Tree,
         privileges: &Privileges,
-        symbols: &Wanted,
-        btf: &Result<Found, Reason>,
+        symbols: &FoundSymbols,
+        btf: &Result<FoundTypes, Reason>,
     ) -> Self {
         trial::lift_memory_limit();
         let try_load =
@@ -193,7 +193,7 @@ fn outcome(what: &str, result: io::Result<()>, privileges: &Privileges) -> Suppo
     }
 }
 
-fn built_in(symbols: &Wanted, symbol: &str, config: &str) -> Support {
+fn built_in(symbols: &FoundSymbols, symbol: &str, config: &str) -> Support {
     if symbols.has(symbol) {
         Support::Yes
     } else {
@@ -202,7 +202,7 @@ fn built_in(symbols: &Wanted, symbol: &str, config: &str) -> Support {
 }
 
 /// Trampolines sit on ftrace's sites and are placed through its direct calls.
-fn fentry(symbols: &Wanted, btf: &Result<Found, Reason>, privileges: &Privileges) -> Support {
+fn fentry(symbols: &FoundSymbols, btf: &Result<FoundTypes, Reason>, privileges: &Privileges) -> Support {
     let target = match btf {
         Err(reason) => return Support::No(reason.clone()),
         Ok(found) => found.functions.get(TRIAL_TARGET).copied(),
@@ -226,7 +226,7 @@ fn fentry(symbols: &Wanted, btf: &Result<Found, Reason>, privileges: &Privileges
     )
 }
 
-fn kprobe(tree: &Tree, symbols: &Wanted) -> Support {
+fn kprobe(tree: &Tree, symbols: &FoundSymbols) -> Support {
     built_in(symbols, "register_kprobe", "CONFIG_KPROBES").and(|| {
         if tree.path("/sys/bus/event_source/devices/kprobe/type").exists() {
             Support::Yes

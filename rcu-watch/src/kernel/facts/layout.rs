@@ -10,9 +10,9 @@ use rcu_watch_common::config::{STATE_BLOCK_BYTES, StateLayout};
 use rcu_watch_core::model::generation::Generation;
 use thiserror::Error;
 
-use crate::kernel::read::btf::{Found, Member, Query};
+use crate::kernel::read::btf::{FoundTypes, Member, Query};
 use crate::kernel::read::support::Reason;
-use crate::kernel::read::symbol::Wanted;
+use crate::kernel::read::symbol::FoundSymbols;
 
 const PER_CPU_OFFSET: &str = "__per_cpu_offset";
 const PREEMPT_COUNT: &str = "__preempt_count";
@@ -118,7 +118,7 @@ pub enum LayoutError {
 ///
 /// # Errors
 /// What was looked for, and what was found instead.
-pub fn find(btf: &Found, symbols: &Wanted) -> Result<Layout, LayoutError> {
+pub fn find(btf: &FoundTypes, symbols: &FoundSymbols) -> Result<Layout, LayoutError> {
     let (generation, [state, nesting, nmi_nesting]) = place(btf, symbols).ok_or_else(|| unknown(btf))?;
     let names = generation.layout();
     let object = names.object;
@@ -165,7 +165,7 @@ pub fn find(btf: &Found, symbols: &Wanted) -> Result<Layout, LayoutError> {
 }
 
 /// Where RCU keeps which CPUs it waits for; left out where any part of it is not to be had.
-fn add_online_mask(state: &mut StateLayout, btf: &Found, symbols: &Wanted) {
+fn add_online_mask(state: &mut StateLayout, btf: &FoundTypes, symbols: &FoundSymbols) {
     let member = |of: &str, name: &str| btf.member(of, name).filter(|member| member.size_bytes == 8);
     let (Some(grpmask), Some(mynode), Some(qsmaskinitnext), Some(rcu_data)) = (
         member(RCU_DATA, GRPMASK),
@@ -182,7 +182,7 @@ fn add_online_mask(state: &mut StateLayout, btf: &Found, symbols: &Wanted) {
 }
 
 /// The generation whose members this kernel has.
-fn place(btf: &Found, symbols: &Wanted) -> Option<(Generation, [Member; 3])> {
+fn place(btf: &FoundTypes, symbols: &FoundSymbols) -> Option<(Generation, [Member; 3])> {
     // The youngest first: a `context_tracking` without the members is also on older kernels.
     Generation::ALL.into_iter().rev().find_map(|generation| {
         let names = generation.layout();
@@ -215,7 +215,7 @@ impl PreemptCount {
     }
 }
 
-fn preempt_count(btf: &Found, symbols: &Wanted) -> Result<PreemptCount, LayoutError> {
+fn preempt_count(btf: &FoundTypes, symbols: &FoundSymbols) -> Result<PreemptCount, LayoutError> {
     if symbols.has(PREEMPT_COUNT) {
         let address = symbols.address(PREEMPT_COUNT).ok_or(LayoutError::Hidden)?;
         // Without variables in the BTF the kernel is older than any with eight bytes.
@@ -236,7 +236,7 @@ fn preempt_count(btf: &Found, symbols: &Wanted) -> Result<PreemptCount, LayoutEr
     }
 }
 
-fn unknown(btf: &Found) -> LayoutError {
+fn unknown(btf: &FoundTypes) -> LayoutError {
     let join =
         |names: Vec<String>| if names.is_empty() { "none of these".to_owned() } else { names.join(", ") };
     let looked_for: BTreeSet<_> = Generation::ALL

@@ -20,18 +20,18 @@ use crate::kernel::facts::attribution::{Handled, Sightings, merge};
 use crate::kernel::facts::feature::Features;
 use crate::kernel::facts::layout::{Layout, LayoutError};
 use crate::kernel::facts::source::Sources;
-use crate::kernel::read::btf::Found;
+use crate::kernel::read::btf::FoundTypes;
 use crate::kernel::read::line::first_line;
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::privilege::Privileges;
 use crate::kernel::read::support::{Listing, Reason, Support};
-use crate::kernel::read::symbol::Wanted;
+use crate::kernel::read::symbol::FoundSymbols;
 use crate::kernel::read::{cpu, program};
 
 pub use question::Questions;
 pub use validation::FtraceValidation;
 
-/// See the module.
+/// What was found of one kernel.
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub host: String,
@@ -45,8 +45,8 @@ pub struct Facts {
     pub isolated: Vec<CpuId>,
     pub privileges: Privileges,
     /// The symbols that matter, of kallsyms.
-    pub symbols: Result<Wanted, Reason>,
-    pub btf: Result<Found, Reason>,
+    pub symbols: Result<FoundSymbols, Reason>,
+    pub btf: Result<FoundTypes, Reason>,
     pub features: Features,
     /// Functions that ftrace can hook.
     pub traceable: Listing,
@@ -54,11 +54,11 @@ pub struct Facts {
     pub kprobe_blacklist: Listing,
     pub tracepoints: BTreeMap<String, Support>,
     pub layout: Result<Layout, LayoutError>,
-    /// fentry on a function keeps a livepatch of it from being loaded, and the other way round.
+    /// On this kernel a function can have fentry or a livepatch, and the one that comes second is refused.
     pub fentry_excludes_livepatch: bool,
-    /// ftrace refuses handlers where RCU is off, and warns.
+    /// Whether ftrace refuses handlers where RCU is off, with a warning.
     pub ftrace_validates_rcu: FtraceValidation,
-    /// Whose handlers are where.
+    /// Which functions have handlers, and whose.
     pub handled: Handled,
     /// Pids of other instances of rcu-watch.
     pub other_instances: Vec<u32>,
@@ -75,7 +75,7 @@ impl Facts {
         let sources = Sources::read(tree, &questions, &handled, &BTreeSet::new(), &privileges);
         let tracefs = tree.tracefs();
         let line = |path| first_line(&tree.path(path)).unwrap_or_default();
-        let none = Wanted::default();
+        let none = FoundSymbols::default();
         let release = line("/proc/sys/kernel/osrelease");
         let Sources { symbols, btf, traceable, kprobe_blacklist } = sources;
         Self {

@@ -11,19 +11,19 @@ use std::path::Path;
 use crate::kernel::facts::attribution::Handled;
 use crate::kernel::facts::question::Questions;
 use crate::kernel::facts::{feature, layout};
-use crate::kernel::read::btf::{self, Found, Query};
+use crate::kernel::read::btf::{self, FoundTypes, Query};
 use crate::kernel::read::line::each_line_of;
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::name::Names;
 use crate::kernel::read::privilege::{Capability, Privileges};
 use crate::kernel::read::support::{Listing, Reason, Support};
-use crate::kernel::read::symbol::Wanted;
+use crate::kernel::read::symbol::FoundSymbols;
 use crate::kernel::read::text;
 
 /// The kernel's lists, cut down to the names that were asked for and those of functions with handlers.
 pub(super) struct Sources {
-    pub(super) symbols: Result<Wanted, Reason>,
-    pub(super) btf: Result<Found, Reason>,
+    pub(super) symbols: Result<FoundSymbols, Reason>,
+    pub(super) btf: Result<FoundTypes, Reason>,
     pub(super) traceable: Listing,
     pub(super) kprobe_blacklist: Listing,
 }
@@ -71,7 +71,7 @@ fn read_symbols(
     questions: &Questions,
     names: &Names<'_>,
     privileges: &Privileges,
-) -> Result<Wanted, Reason> {
+) -> Result<FoundSymbols, Reason> {
     let path = tree.path("/proc/kallsyms");
     // `__tracepoint_` and `__traceiter_` of the tracepoints that matter come along.
     let is_wanted = |name: &str| {
@@ -83,7 +83,7 @@ fn read_symbols(
                 .is_some_and(|name| questions.tracepoints.contains(&name))
     };
     let wanted = File::open(&path)
-        .and_then(|file| Wanted::read(file, is_wanted))
+        .and_then(|file| FoundSymbols::read(file, is_wanted))
         .map_err(|e| Reason::unreadable(&path, &e))?;
     if wanted.symbols.is_empty() && !privileges.has(Capability::Syslog) {
         return Err(Reason::with_remedy("/proc/kallsyms is empty for this process", "run as root"));
@@ -91,7 +91,7 @@ fn read_symbols(
     Ok(wanted)
 }
 
-fn read_btf(tree: &Tree, questions: &Questions, names: BTreeSet<String>) -> Result<Found, Reason> {
+fn read_btf(tree: &Tree, questions: &Questions, names: BTreeSet<String>) -> Result<FoundTypes, Reason> {
     let path = tree.path("/sys/kernel/btf/vmlinux");
     let file = File::open(&path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Reason::with_remedy(
@@ -136,8 +136,8 @@ fn listing(path: &Path, names: &Names<'_>, name_of: impl Fn(&str) -> &str) -> Li
 /// only where one could be read.
 pub(super) fn tracepoint(
     name: &str,
-    symbols: &Result<Wanted, Reason>,
-    btf: &Result<Found, Reason>,
+    symbols: &Result<FoundSymbols, Reason>,
+    btf: &Result<FoundTypes, Reason>,
     tracefs: Option<&Path>,
 ) -> Support {
     let in_symbols = symbols.as_ref().is_ok_and(|symbols| {

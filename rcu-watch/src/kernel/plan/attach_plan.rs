@@ -10,7 +10,7 @@ use crate::kernel::read::support::Reason;
 /// A probe to attach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedProbe {
-    /// Mechanism and symbol say where.
+    /// What it is of; its mechanism and symbol say where it is attached.
     pub probe: Probe,
     /// Bytes into the function; 0 but for kprobes that must not sit on the ftrace site.
     pub offset: u64,
@@ -20,9 +20,9 @@ pub struct PlannedProbe {
     pub module: Option<String>,
 }
 
-/// A point, and the probe that was chosen for it.
+/// A point, and which probe was chosen for it, if any.
 #[derive(Clone, Debug)]
-pub struct PlannedRow {
+pub struct PointChoice {
     pub point: Point,
     /// The function that the point is about, where it has one of its own.
     pub site: Option<String>,
@@ -32,7 +32,7 @@ pub struct PlannedRow {
     pub passed_over: Vec<PassedOver>,
 }
 
-impl PlannedRow {
+impl PointChoice {
     /// All reasons for which something was passed over, each once.
     #[must_use]
     pub fn reasons(&self) -> String {
@@ -57,13 +57,14 @@ pub struct PlannedRequirement {
     pub reason: Option<String>,
 }
 
+/// What to attach, and what that leaves unseen.
 #[derive(Clone, Debug, Default)]
 pub struct AttachPlan {
     /// How records leave the kernel.
     pub transport: Transport,
     pub cpus: Vec<CpuId>,
     pub probes: Vec<PlannedProbe>,
-    pub rows: Vec<PlannedRow>,
+    pub rows: Vec<PointChoice>,
     pub requirements: Vec<PlannedRequirement>,
     pub blind_spots: Vec<BlindSpot>,
     /// CPUs that get a watchpoint on S; empty: none is planned.

@@ -6,7 +6,7 @@
 use rcu_watch_core::probe::{Mechanism, Point};
 use rcu_watch_core::report::header::PassedOver;
 
-use crate::kernel::plan::attach_plan::PlannedRow;
+use crate::kernel::plan::attach_plan::PointChoice;
 use crate::kernel::plan::candidate::Function;
 use crate::kernel::plan::planner::Planner;
 use crate::kernel::plan::points;
@@ -31,7 +31,7 @@ fn entry(planner: &mut Planner<'_>, point: Point, name: &str) {
     };
     let chosen = reason.is_none().then(|| planner.add_function(point, Mechanism::Fentry, name));
     let pass_over = |reason| PassedOver { mechanism: Mechanism::Fentry, symbol: name.to_owned(), reason };
-    planner.plan.rows.push(PlannedRow {
+    planner.plan.rows.push(PointChoice {
         point,
         site: Some(name.to_owned()),
         required: false,
@@ -59,7 +59,7 @@ fn offline(planner: &mut Planner<'_>) {
                 Some(chosen) => {
                     let chosen = Some(planner.add(point, chosen, None));
                     let site = Some(name.to_owned());
-                    let row = PlannedRow { point, site, required: false, chosen, passed_over: reasons };
+                    let row = PointChoice { point, site, required: false, chosen, passed_over: reasons };
                     planner.plan.rows.push(row);
                 }
                 None => passed_over.append(&mut reasons),
@@ -69,5 +69,5 @@ fn offline(planner: &mut Planner<'_>) {
             return;
         }
     }
-    planner.plan.rows.push(PlannedRow { point, site: None, required: false, chosen: None, passed_over });
+    planner.plan.rows.push(PointChoice { point, site: None, required: false, chosen: None, passed_over });
 }

@@ -6,7 +6,7 @@
 use rcu_watch_core::probe::Mechanism;
 use rcu_watch_core::report::header::PassedOver;
 
-use crate::kernel::plan::attach_plan::PlannedRow;
+use crate::kernel::plan::attach_plan::PointChoice;
 use crate::kernel::plan::candidate::Function;
 use crate::kernel::plan::planner::{Chosen, Planner};
 use crate::kernel::plan::transition::{TRANSITIONS, Transition};
@@ -36,7 +36,7 @@ fn one(planner: &mut Planner<'_>, transition: Transition) {
     if end.is_some() && !planner.request.exposed {
         let mechanism = chosen.mechanism;
         passed_over.push(PassedOver { mechanism, symbol: name.to_owned(), reason: HAZARD.to_owned() });
-        planner.plan.rows.push(PlannedRow { point, site, required: false, chosen: None, passed_over });
+        planner.plan.rows.push(PointChoice { point, site, required: false, chosen: None, passed_over });
         return;
     }
     let at_end = match chosen.mechanism {
@@ -44,7 +44,7 @@ fn one(planner: &mut Planner<'_>, transition: Transition) {
         _ => Mechanism::Kretprobe,
     };
     let index = planner.add(point, chosen, None);
-    planner.plan.rows.push(PlannedRow {
+    planner.plan.rows.push(PointChoice {
         point,
         site: site.clone(),
         required: false,
@@ -55,7 +55,7 @@ fn one(planner: &mut Planner<'_>, transition: Transition) {
         let index = planner.add(point, Chosen { mechanism: at_end, symbol: name.to_owned() }, None);
         // Behind it RCU watches, whatever it was before.
         planner.plan.probes[index].probe.is_rcu_internal = false;
-        planner.plan.rows.push(PlannedRow {
+        planner.plan.rows.push(PointChoice {
             point,
             site,
             required: false,

@@ -16,5 +16,5 @@ pub mod select;
 pub mod transition;
 mod watchpoint;
 
-pub use attach_plan::{AttachPlan, PlannedProbe, PlannedRequirement, PlannedRow};
+pub use attach_plan::{AttachPlan, PlannedProbe, PlannedRequirement, PointChoice};
 pub use request::{Request, Requirement, WatchpointMode};

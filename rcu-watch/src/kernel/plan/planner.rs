@@ -15,7 +15,7 @@ use crate::kernel::plan::points;
 use crate::kernel::plan::request::Request;
 use crate::kernel::read::support::Support;
 
-/// See the module.
+/// The plan so far, and what it is made from.
 pub(super) struct Planner<'a> {
     pub(super) facts: &'a Facts,
     pub(super) request: &'a Request,

@@ -8,30 +8,36 @@ use rcu_watch_core::probe::Point;
 
 use crate::kernel::plan::transition;
 
-/// What a candidate sits on.
+/// What a probe can sit on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {
     Tracepoint(&'static str),
     Function(&'static str),
 }
 
-/// A point that every kernel has, with its candidates.
+/// A point that every kernel has, with what can show it, the best first.
 #[derive(Clone, Copy, Debug)]
-pub struct Row {
+pub struct PointCandidates {
     pub point: Point,
     pub candidates: &'static [On],
 }
 
 /// Points of the running kernel itself; those of functions with handlers come from attribution.
-pub const ROWS: &[Row] = &[
-    Row { point: Point::Checkpoint, candidates: &[On::Tracepoint("sched_switch")] },
-    Row { point: Point::NmiEnter, candidates: &[On::Tracepoint("nmi_handler")] },
+pub const ROWS: &[PointCandidates] = &[
+    PointCandidates { point: Point::Checkpoint, candidates: &[On::Tracepoint("sched_switch")] },
+    PointCandidates { point: Point::NmiEnter, candidates: &[On::Tracepoint("nmi_handler")] },
     // The last point before and the first after idle's EQS that runs watched, on every kernel.
     // rcu_idle_enter and rcu_idle_exit are traceable up to 5.19.
-    Row { point: Point::EqsEnter, candidates: &[On::Tracepoint("cpu_idle"), On::Function("rcu_idle_enter")] },
-    Row { point: Point::EqsExit, candidates: &[On::Tracepoint("cpu_idle"), On::Function("rcu_idle_exit")] },
+    PointCandidates {
+        point: Point::EqsEnter,
+        candidates: &[On::Tracepoint("cpu_idle"), On::Function("rcu_idle_enter")],
+    },
+    PointCandidates {
+        point: Point::EqsExit,
+        candidates: &[On::Tracepoint("cpu_idle"), On::Function("rcu_idle_exit")],
+    },
     // Once for each livepatch that was enabled or disabled to its end; sysfs says which.
-    Row { point: Point::KlpTransition, candidates: &[On::Function("klp_complete_transition")] },
+    PointCandidates { point: Point::KlpTransition, candidates: &[On::Function("klp_complete_transition")] },
 ];
 
 /// Functions that run with RCU off on some kernel that lets everybody hook them; noinstr since 6.3, where

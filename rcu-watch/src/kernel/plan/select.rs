@@ -10,10 +10,10 @@ use rcu_watch_core::rules::Rule;
 
 use crate::kernel::facts::Facts;
 use crate::kernel::facts::layout::Layout;
-use crate::kernel::plan::attach_plan::{AttachPlan, PlannedRequirement, PlannedRow};
+use crate::kernel::plan::attach_plan::{AttachPlan, PlannedRequirement, PointChoice};
 use crate::kernel::plan::candidate::Function;
 use crate::kernel::plan::planner::Planner;
-use crate::kernel::plan::points::{self, On, Row};
+use crate::kernel::plan::points::{self, On, PointCandidates};
 use crate::kernel::plan::request::{Request, Requirement};
 use crate::kernel::plan::{entry, legacy, watchpoint};
 use crate::kernel::read::support::{Reason, Support};
@@ -96,7 +96,7 @@ impl Planner<'_> {
         }
     }
 
-    fn row(&mut self, row: &Row) {
+    fn row(&mut self, row: &PointCandidates) {
         let mut passed_over = Vec::new();
         let mut chosen = None;
         for on in row.candidates {
@@ -120,7 +120,7 @@ impl Planner<'_> {
         }
         let chosen = chosen.map(|chosen| self.add(row.point, chosen, None));
         let required = matches!(row.point, Point::Checkpoint | Point::EqsEnter | Point::EqsExit);
-        self.plan.rows.push(PlannedRow { point: row.point, site: None, required, chosen, passed_over });
+        self.plan.rows.push(PointChoice { point: row.point, site: None, required, chosen, passed_over });
     }
 
     /// Functions that somebody else's handlers are on.
@@ -155,7 +155,7 @@ impl Planner<'_> {
             let chosen = self
                 .try_function(function, &mut passed_over)
                 .map(|chosen| self.add(point, chosen, Some(site)));
-            self.plan.rows.push(PlannedRow {
+            self.plan.rows.push(PointChoice {
                 point,
                 site: Some(site.function.clone()),
                 // A livepatch names functions of modules that are not loaded: nothing can run there.
@@ -197,7 +197,7 @@ impl Planner<'_> {
                 reasons.push(PassedOver { mechanism: chosen.mechanism, symbol: chosen.symbol, reason });
                 None
             };
-            self.plan.rows.push(PlannedRow {
+            self.plan.rows.push(PointChoice {
                 point: Point::IdleVictim,
                 site: Some(name.to_owned()),
                 required: false,
@@ -206,7 +206,7 @@ impl Planner<'_> {
             });
         }
         if !any_hookable && !passed_over.is_empty() {
-            self.plan.rows.push(PlannedRow {
+            self.plan.rows.push(PointChoice {
                 point: Point::IdleVictim,
                 site: None,
                 required: false,

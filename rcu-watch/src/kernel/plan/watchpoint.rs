@@ -9,7 +9,7 @@ use rcu_watch_core::report::header::{BlindSpot, PassedOver};
 use rcu_watch_core::units::CpuId;
 
 use crate::kernel::facts::layout::Layout;
-use crate::kernel::plan::attach_plan::{PlannedProbe, PlannedRow};
+use crate::kernel::plan::attach_plan::{PlannedProbe, PointChoice};
 use crate::kernel::plan::planner::Planner;
 use crate::kernel::plan::request::WatchpointMode;
 use crate::kernel::plan::transition;
@@ -52,7 +52,7 @@ pub(super) fn plan(planner: &mut Planner<'_>) {
     }
     for point in POINTS {
         let passed_over = passed_over.clone();
-        planner.plan.rows.push(PlannedRow { point, site: None, required: false, chosen, passed_over });
+        planner.plan.rows.push(PointChoice { point, site: None, required: false, chosen, passed_over });
     }
 }
 
@@ -93,7 +93,7 @@ fn choose_cpus(planner: &mut Planner<'_>) {
 
 /// What stays unseen with and without watchpoints.
 pub(super) fn blind_spots(planner: &mut Planner<'_>) {
-    let shows_irqs = |row: &PlannedRow| {
+    let shows_irqs = |row: &PointChoice| {
         let function = row.site.as_deref().is_some_and(transition::is_of_every_irq);
         POINTS.contains(&row.point) && row.chosen.is_some() && function
     };

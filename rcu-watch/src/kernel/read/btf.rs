@@ -76,7 +76,7 @@ pub struct Member {
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundTypes {
     /// With the type id, which is how BPF programs name their target.
     pub functions: BTreeMap<String, u32>,
     pub typedefs: BTreeSet<String>,
@@ -87,7 +87,7 @@ pub struct Found {
     pub structs: BTreeSet<String>,
 }
 
-impl Found {
+impl FoundTypes {
     #[must_use]
     pub fn member(&self, of: &str, name: &str) -> Option<Member> {
         self.members.get(of)?.get(name).copied()
@@ -143,7 +143,7 @@ impl Type {
 ///
 /// # Errors
 /// Where the BTF cannot be read or is not understood.
-pub fn search<R: Read + Seek>(source: R, query: &Query) -> Result<Found, BtfError> {
+pub fn search<R: Read + Seek>(source: R, query: &Query) -> Result<FoundTypes, BtfError> {
     let mut btf = Btf::open(source)?;
     let wanted = query
         .functions
@@ -154,7 +154,7 @@ pub fn search<R: Read + Seek>(source: R, query: &Query) -> Result<Found, BtfErro
         .chain(query.members.values().flatten());
     let names = btf.offsets_of(&wanted.map(String::as_str).collect())?;
     let hits = btf.index(&names)?;
-    let mut found = Found::default();
+    let mut found = FoundTypes::default();
     for hit in hits {
         let Some(name) = names.get(&hit.1.name) else { continue };
         match hit.1.kind {

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 
 use crate::kernel::read::mount::Tree;
-use crate::kernel::read::symbol::Wanted;
+use crate::kernel::read::symbol::FoundSymbols;
 
 /// First letters of the functions by which ftrace calls fprobes.
 pub const PREFIX: &str = "fprobe_";
@@ -25,7 +25,7 @@ const GAP_BYTES: usize = 8;
 pub fn looks_first(tree: &Tree, callback: &str) -> bool {
     let find = || -> io::Result<bool> {
         let symbols = File::open(tree.path("/proc/kallsyms"))?;
-        let symbols = Wanted::read(symbols, |name| name == CHECK || name == callback)?;
+        let symbols = FoundSymbols::read(symbols, |name| name == CHECK || name == callback)?;
         let (Some(check), Some(start)) = (symbols.address(CHECK), symbols.address(callback)) else {
             return Ok(false);
         };

@@ -1,9 +1,9 @@
 //! Livepatches, from `/sys/kernel/livepatch/<patch>/<object>/<function>,<sympos>`, and what became of them between
 //! two looks.
 //!
-//! The kernel has no event for a livepatch. Sysfs is looked at again and again, and what two looks show implies what
-//! happened in between: a livepatch that is there and at rest was loaded and went through its transition, seen or
-//! not. A directory that was made anew has another inode, so one that left and came back is told as that.
+//! The kernel has no event for a livepatch, so sysfs is read again and again, and what happened between two looks is
+//! worked out: a livepatch that is new and not in transition was loaded and has gone through its transition, although
+//! no look saw it. A livepatch that was unloaded and loaded again is told by the new inode of its directory.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -32,13 +32,13 @@ pub struct Livepatch {
     /// Tasks are still being moved to or from it.
     pub in_transition: bool,
     pub functions: Vec<PatchedFunction>,
-    /// Of its directory: another one for each time that it is loaded.
+    /// Inode of its directory, a new one each time that it is loaded.
     pub inode: u64,
 }
 
 /// One event of one livepatch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Happened {
+pub struct LivepatchEvent {
     pub patch: String,
     pub event: Event,
     /// Of a transition: towards the patched functions.
@@ -64,7 +64,7 @@ impl Livepatches {
     }
 
     /// What happened since the last look.
-    pub fn look(&mut self) -> Vec<Happened> {
+    pub fn look(&mut self) -> Vec<LivepatchEvent> {
         // Where the directory cannot be read, nothing is known to have happened.
         let now = read(&self.tree.path("/sys/kernel/livepatch"));
         now.map_or_else(|_| Vec::new(), |now| track(&mut self.seen, now))
@@ -82,7 +82,7 @@ struct Tracked {
 }
 
 /// Brings `seen` up to `now`, and says what that took.
-fn track(seen: &mut Vec<Tracked>, now: Vec<Livepatch>) -> Vec<Happened> {
+fn track(seen: &mut Vec<Tracked>, now: Vec<Livepatch>) -> Vec<LivepatchEvent> {
     let mut all = Vec::new();
     let is = |tracked: &Tracked, patch: &Livepatch| {
         tracked.patch.name == patch.name && tracked.patch.inode == patch.inode
@@ -110,7 +110,7 @@ fn track(seen: &mut Vec<Tracked>, now: Vec<Livepatch>) -> Vec<Happened> {
 impl Tracked {
     /// In kernel/livepatch/core.c:__klp_enable_patch, and in the function that disables, the transition begins
     /// before `enabled` is set: only from where a transition set out is it known where to.
-    fn step(&mut self, now: Livepatch, all: &mut Vec<Happened>) {
+    fn step(&mut self, now: Livepatch, all: &mut Vec<LivepatchEvent>) {
         let was_enabled = std::mem::replace(&mut self.patch, now).enabled;
         let Livepatch { enabled, in_transition, .. } = self.patch;
         if self.moving.is_none() && (in_transition || enabled != self.settled) {
@@ -126,13 +126,13 @@ impl Tracked {
         }
     }
 
-    fn begin(&mut self, to: bool, all: &mut Vec<Happened>) {
+    fn begin(&mut self, to: bool, all: &mut Vec<LivepatchEvent>) {
         self.tell(all, Event::TransitionStart, to);
         self.moving = Some(to);
     }
 
     /// It is gone: whatever it had been, it was disabled to the end.
-    fn leave(&self, all: &mut Vec<Happened>) {
+    fn leave(&self, all: &mut Vec<LivepatchEvent>) {
         if self.moving == Some(true) || (self.moving.is_none() && self.settled) {
             self.tell(all, Event::TransitionStart, false);
         }
@@ -142,9 +142,9 @@ impl Tracked {
         self.tell(all, Event::Unload, false);
     }
 
-    fn tell(&self, all: &mut Vec<Happened>, event: Event, to_patched: bool) {
+    fn tell(&self, all: &mut Vec<LivepatchEvent>, event: Event, to_patched: bool) {
         let Livepatch { name, functions, .. } = &self.patch;
-        all.push(Happened { patch: name.clone(), event, to_patched, functions: functions.clone() });
+        all.push(LivepatchEvent { patch: name.clone(), event, to_patched, functions: functions.clone() });
     }
 }
 
@@ -221,7 +221,7 @@ mod tests {
 
     /// What each look tells: each event as its first letter, transitions with their direction.
     fn told(looks: &[Vec<Livepatch>]) -> Vec<String> {
-        let letter = |happened: &Happened| match (happened.event, happened.to_patched) {
+        let letter = |happened: &LivepatchEvent| match (happened.event, happened.to_patched) {
             (Event::Load, _) => "L",
             (Event::TransitionStart, true) => "(",
             (Event::TransitionEnd, true) => ")",

@@ -1,11 +1,11 @@
 //! The names that are looked for in files of 50,000 to 200,000 lines.
 //!
-//! Nearly every line is of a name that nobody asked for. Its first byte and its length tell that for most of them, so
-//! that a hash of the whole name is worked out for few.
+//! Nearly every line has a name that nobody asked for. For most of these the first byte and the length are enough to
+//! tell, so that few names have to be hashed.
 
 use std::collections::HashSet;
 
-/// See the module.
+/// A set of names that tells most other names apart without hashing them.
 pub struct Names<'a> {
     /// By first byte: a bit for each length, modulo 64.
     lengths: [u64; 256],

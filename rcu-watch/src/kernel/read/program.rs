@@ -1,7 +1,7 @@
 //! BPF programs of anybody, by the function that they are on.
 //!
-//! A trampoline's link tells its target since 5.13, a kprobe's since 6.7; before, a descriptor that its owner
-//! holds can be asked. What no kernel interface tells stays unnamed.
+//! The link of a trampoline tells its function since 5.13, that of a kprobe since 6.7. Before 6.7 the descriptor that
+//! a kprobe's owner holds can be asked. A program whose function no interface tells is listed as unplaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -22,27 +22,27 @@ const KPROBE: bpf_prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE;
 /// Id of the kernel's own BTF object: it is the first that is made.
 const KERNEL_BTF: u32 = 1;
 
-/// What sits where.
+/// Which BPF programs are on which function.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Programs {
+pub struct ProgramSites {
     /// Trampolines: the programs on each function of the kernel image.
-    pub on_function: BTreeMap<String, Vec<Program>>,
-    /// Kprobes: the programs by their places.
+    pub on_function: BTreeMap<String, Vec<NamedProgram>>,
+    /// Kprobes: the programs, each with its function and offset.
     pub on_kprobe: Vec<KprobeProgram>,
     /// Tracing programs whose function is not told.
-    pub unplaced_tracing: Vec<Program>,
+    pub unplaced_tracing: Vec<NamedProgram>,
     /// Kprobe programs whose place is not told.
-    pub unplaced_kprobes: Vec<Program>,
+    pub unplaced_kprobes: Vec<NamedProgram>,
 }
 
 /// A program as `bpftool prog` names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Program {
+pub struct NamedProgram {
     pub id: u32,
     pub name: String,
 }
 
-impl Program {
+impl NamedProgram {
     #[must_use]
     pub fn is_ours(&self) -> bool {
         self.name.starts_with(OUR_PREFIX)
@@ -51,7 +51,7 @@ impl Program {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KprobeProgram {
-    pub program: Program,
+    pub program: NamedProgram,
     /// Empty where only the address is known.
     pub function: String,
     pub offset: u64,
@@ -72,7 +72,7 @@ impl KprobeProgram {
     }
 }
 
-impl Programs {
+impl ProgramSites {
     /// Asks the running kernel.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ impl Programs {
             return Ok(Self::default());
         }
         let names: BTreeMap<u32, &str> = programs.iter().map(|p| (p.id, p.name.as_str())).collect();
-        let program = |id: u32| Program { id, name: label(names.get(&id).copied().unwrap_or_default()) };
+        let program = |id: u32| NamedProgram { id, name: label(names.get(&id).copied().unwrap_or_default()) };
         let mut found = Self::default();
         let mut placed = BTreeSet::new();
         let mut targets: BTreeMap<u32, Vec<u32>> = BTreeMap::new();

@@ -1,6 +1,6 @@
-//! "No" with its reason: the answer of every question that is put to a kernel.
+//! The answers that a kernel gives: yes, or no with the reason.
 //!
-//! A source that cannot be read is not an absence. [`Support`] is for what a kernel can do, [`Listing`] for
+//! That a source cannot be read does not mean that what it would list is absent. [`Support`] is for what a kernel can do, [`Listing`] for
 //! the lists of names it publishes, and both carry what stood in the way and what to do about it.
 
 use std::collections::BTreeSet;
@@ -74,7 +74,7 @@ impl Support {
         }
     }
 
-    /// `self`, or the other's reason where `self` stands.
+    /// `self` where it is a no, else what `other` says.
     #[must_use]
     pub fn and(self, other: impl FnOnce() -> Self) -> Self {
         match self {

@@ -1,7 +1,6 @@
-//! Kernel symbols, from `/proc/kallsyms`: addresses of the names that are wanted, names of the addresses that
-//! were seen.
+//! Kernel symbols, from `/proc/kallsyms`: addresses by name, and names by address.
 //!
-//! The file has 100,000 to 200,000 lines, so [`Wanted::read`] keeps only what was asked for, and [`SymbolTable`],
+//! The file has 100,000 to 200,000 lines, so [`FoundSymbols::read`] keeps only what was asked for, and [`SymbolTable`],
 //! which resolves stacks, holds text symbols alone, packed, and is read at its first use. Per-CPU symbols are
 //! offsets into the per-CPU area before 7.0 and ordinary addresses since; both add to `__per_cpu_offset[cpu]`.
 
@@ -68,34 +67,34 @@ pub struct Symbol {
 
 /// The symbols that were asked for, as far as this kernel has them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct FoundSymbols {
     pub symbols: BTreeMap<String, Symbol>,
     /// Every address that was read is 0: `kptr_restrict`, or no CAP_SYSLOG.
     pub hidden: bool,
 }
 
-impl Wanted {
+impl FoundSymbols {
     /// Picks the symbols that `is_wanted` out of `source`, in one pass.
     ///
     /// # Errors
     /// That of the read.
     pub fn read(source: impl Read, is_wanted: impl Fn(&str) -> bool) -> io::Result<Self> {
-        let mut wanted = Self { symbols: BTreeMap::new(), hidden: true };
+        let mut found = Self { symbols: BTreeMap::new(), hidden: true };
         let mut open = Vec::new();
         each_line(source, |text| {
             if let Some(line) = Line::parse(text) {
                 // A per-CPU symbol may rightly be at 0; text never is.
-                wanted.hidden = wanted.hidden && (!line.is_text() || line.is_at_zero());
+                found.hidden = found.hidden && (!line.is_text() || line.is_at_zero());
                 if !open.is_empty() && line.is_text() {
-                    wanted.end(&mut open, line);
+                    found.end(&mut open, line);
                 }
-                if is_wanted(line.name) && wanted.add(line) {
+                if is_wanted(line.name) && found.add(line) {
                     open.push(line.name.to_owned());
                 }
             }
             ControlFlow::Continue(())
         })?;
-        Ok(wanted)
+        Ok(found)
     }
 
     /// Whether it is a function that was not known before.
@@ -276,8 +275,8 @@ ffffffff97985940 D __per_cpu_offset
 ffffffffc0123000 t patched_idle\t[livepatch_idle]
 ";
 
-    fn wanted(names: &[&str]) -> Wanted {
-        Wanted::read(KALLSYMS.as_bytes(), |name| names.contains(&name)).unwrap()
+    fn wanted(names: &[&str]) -> FoundSymbols {
+        FoundSymbols::read(KALLSYMS.as_bytes(), |name| names.contains(&name)).unwrap()
     }
 
     #[test]
@@ -306,7 +305,7 @@ ffffffffc0123000 t patched_idle\t[livepatch_idle]
     #[test]
     fn hidden_addresses_are_no_addresses() {
         let hidden = "0000000000000000 A __preempt_count\n0000000000000000 T arch_cpu_idle\n";
-        let wanted = Wanted::read(hidden.as_bytes(), |_| true).unwrap();
+        let wanted = FoundSymbols::read(hidden.as_bytes(), |_| true).unwrap();
         assert!(wanted.hidden);
         assert!(wanted.has("arch_cpu_idle"));
         assert_eq!(wanted.address("arch_cpu_idle"), None);
@@ -315,7 +314,7 @@ ffffffffc0123000 t patched_idle\t[livepatch_idle]
     #[test]
     fn a_per_cpu_symbol_at_zero_does_not_mean_hidden() {
         let text = "0000000000000000 A fixed_percpu_data\nffffffff968356d0 T arch_cpu_idle\n";
-        let wanted = Wanted::read(text.as_bytes(), |_| true).unwrap();
+        let wanted = FoundSymbols::read(text.as_bytes(), |_| true).unwrap();
         assert_eq!(wanted.address("fixed_percpu_data"), Some(0));
     }
 

@@ -7,7 +7,7 @@ use rcu_watch_core::cause::Writers;
 use rcu_watch_core::model::kernel::{TextMap, TextRange};
 use rcu_watch_core::units::Address;
 
-use crate::kernel::read::symbol::{SymbolTable, Wanted};
+use crate::kernel::read::symbol::{FoundSymbols, SymbolTable};
 
 /// Bounds of text that cannot be hooked, as the linker script names them.
 const UNINSTRUMENTABLE: &[&str] = &["__noinstr_text", "__cpuidle_text", "__entry_text"];
@@ -27,7 +27,7 @@ pub const SYMBOLS: &[&str] = &[
 
 /// Text that cannot be hooked.
 #[must_use]
-pub fn uninstrumentable(symbols: &Wanted) -> Vec<TextRange> {
+pub fn uninstrumentable(symbols: &FoundSymbols) -> Vec<TextRange> {
     let bound = |section: &str, end: &str| symbols.address(&format!("{section}_{end}")).map(Address);
     UNINSTRUMENTABLE
         .iter()
@@ -38,7 +38,7 @@ pub fn uninstrumentable(symbols: &Wanted) -> Vec<TextRange> {
 /// Whether the way out of an EQS calls what can be hooked before N and M count: a tracepoint of RCU_TRACE, or
 /// the function of FAST_NO_HZ, whose call is compiled out where it does nothing.
 #[must_use]
-pub fn eqs_exit_calls_out(symbols: &Wanted) -> bool {
+pub fn eqs_exit_calls_out(symbols: &FoundSymbols) -> bool {
     ["__tracepoint_rcu_dyntick", "__tracepoint_rcu_watching", "rcu_cleanup_after_idle"]
         .iter()
         .any(|name| symbols.has(name))
@@ -46,7 +46,7 @@ pub fn eqs_exit_calls_out(symbols: &Wanted) -> bool {
 
 /// Where these functions of the kernel image lie, and their parts, as far as `symbols` has them.
 #[must_use]
-pub fn ranges_of(functions: &[&str], symbols: &Wanted) -> Vec<TextRange> {
+pub fn ranges_of(functions: &[&str], symbols: &FoundSymbols) -> Vec<TextRange> {
     let mut ranges: Vec<TextRange> = symbols
         .symbols
         .iter()
@@ -219,7 +219,8 @@ ffffffffc0001080 t last\t[imitator]
         assert_eq!(map.uninstrumentable.len(), 1);
         assert!(holds(&map.uninstrumentable, 0xffff_ffff_8100_2200));
         assert!(!holds(&map.uninstrumentable, 0xffff_ffff_8100_2300));
-        let symbols = Wanted::read(KALLSYMS.as_bytes(), |name| base(name) == "acpi_idle_enter").unwrap();
+        let symbols =
+            FoundSymbols::read(KALLSYMS.as_bytes(), |name| base(name) == "acpi_idle_enter").unwrap();
         let victims = ranges_of(&["acpi_idle_enter"], &symbols);
         assert_eq!(victims.len(), 1);
         assert!(holds(&victims, 0xffff_ffff_8100_10ff) && !holds(&victims, 0xffff_ffff_8100_1100));

@@ -4,14 +4,14 @@ use rcu_watch_core::probe::{HandlerKind, Reliance};
 
 use super::{Seen, tracer};
 use crate::kernel::facts::attribution::{Handled, Site, UNNAMED};
-use crate::kernel::read::program::{KprobeProgram, Program, Programs};
+use crate::kernel::read::program::{KprobeProgram, NamedProgram, ProgramSites};
 
 fn summary(site: &Site) -> Vec<(HandlerKind, &str, Reliance)> {
     site.handlers.iter().map(|h| (h.kind, h.name.as_str(), h.reliance)).collect()
 }
 
-fn program(id: u32, name: &str) -> Program {
-    Program { id, name: name.to_owned() }
+fn program(id: u32, name: &str) -> NamedProgram {
+    NamedProgram { id, name: name.to_owned() }
 }
 
 fn site<'a>(handled: &'a Handled, function: &str) -> &'a Site {
@@ -110,7 +110,7 @@ fn programs_on_kprobes_are_named_and_ours_are_not_somebody_elses() {
     let handled = Seen {
         enabled: "arch_cpu_idle (1) R    \ttramp: 0xffffffffc000e000 (kprobe_ftrace_handler+0x0/0xf0) ->ftrace_ops_assist_func+0x0/0x110\n",
         kprobes: "ffffffffb1c356d0  k  arch_cpu_idle+0x0    [FTRACE]\nffffffffb1c356d0  k  arch_cpu_idle+0x0    [FTRACE]\n",
-        programs: Programs { on_kprobe: on_kprobe.into(), ..Programs::default() },
+        programs: ProgramSites { on_kprobe: on_kprobe.into(), ..ProgramSites::default() },
         ..Seen::default()
     }
     .handled();
@@ -122,7 +122,7 @@ fn programs_on_kprobes_are_named_and_ours_are_not_somebody_elses() {
 
 #[test]
 fn a_trampoline_is_named_by_its_program_and_shared_with_a_livepatch() {
-    let mut programs = Programs::default();
+    let mut programs = ProgramSites::default();
     programs.on_function.insert("arch_cpu_idle".to_owned(), vec![program(3, "rcuw_fentry_00")]);
     let handled = Seen {
         livepatched: &["arch_cpu_idle"],
@@ -145,8 +145,8 @@ fn a_trampoline_of_nobody_known_keeps_its_symbol() {
         [(HandlerKind::Bpf, "bpf_trampoline_24635", Reliance::Relies)]
     );
     // 5.10 does not tell a program's function. Where all programs of the kind are ours, so is this one.
-    let handled_with = |unplaced_tracing: Vec<Program>| {
-        let programs = Programs { unplaced_tracing, ..Programs::default() };
+    let handled_with = |unplaced_tracing: Vec<NamedProgram>| {
+        let programs = ProgramSites { unplaced_tracing, ..ProgramSites::default() };
         Seen { enabled, programs, ..Seen::default() }.handled()
     };
     let (ours, more_of_ours) = (program(5, "rcuw_fentry_01"), program(6, "rcuw_fentry_02"));

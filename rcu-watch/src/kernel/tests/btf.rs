@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use super::{KERNELS, tree};
 use crate::kernel::facts::layout;
-use crate::kernel::read::btf::{BtfError, Found, Member, Query, function_names, search};
+use crate::kernel::read::btf::{BtfError, FoundTypes, Member, Query, function_names, search};
 
 fn query() -> Query {
     let mut query = Query::default();
@@ -16,7 +16,7 @@ fn query() -> Query {
     query
 }
 
-fn found(kernel: &str) -> Found {
+fn found(kernel: &str) -> FoundTypes {
     search(File::open(tree(kernel).path("/sys/kernel/btf/vmlinux")).unwrap(), &query()).unwrap()
 }
 

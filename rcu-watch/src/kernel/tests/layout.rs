@@ -5,11 +5,11 @@ use rcu_watch_core::model::generation::Generation;
 
 use super::facts;
 use crate::kernel::facts::layout::{Layout, LayoutError, find};
-use crate::kernel::read::btf::{Found, Member};
-use crate::kernel::read::symbol::{Symbol, Wanted};
+use crate::kernel::read::btf::{FoundTypes, Member};
+use crate::kernel::read::symbol::{FoundSymbols, Symbol};
 
-fn found(object: &str, members: [(&str, u32, u32); 3]) -> Found {
-    let mut found = Found::default();
+fn found(object: &str, members: [(&str, u32, u32); 3]) -> FoundTypes {
+    let mut found = FoundTypes::default();
     found.structs.insert(object.to_owned());
     let members = members
         .map(|(name, offset_bytes, size_bytes)| (name.to_owned(), Member { offset_bytes, size_bytes }));
@@ -17,12 +17,12 @@ fn found(object: &str, members: [(&str, u32, u32); 3]) -> Found {
     found
 }
 
-fn symbols(names: &[&str]) -> Wanted {
+fn symbols(names: &[&str]) -> FoundSymbols {
     let symbol = |(index, name): (usize, &&str)| {
         let address = 0x1000 * (index as u64 + 1);
         ((*name).to_owned(), Symbol { address, ..Symbol::default() })
     };
-    Wanted { symbols: names.iter().enumerate().map(symbol).collect(), hidden: false }
+    FoundSymbols { symbols: names.iter().enumerate().map(symbol).collect(), hidden: false }
 }
 
 const PER_CPU: [&str; 2] = ["__per_cpu_offset", "__preempt_count"];

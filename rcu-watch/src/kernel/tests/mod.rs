@@ -18,27 +18,33 @@ use crate::kernel::facts::ask::Ask;
 use crate::kernel::facts::attribution::{Enabled, Handled, Sightings, Tracer, merge};
 use crate::kernel::facts::feature::Features;
 use crate::kernel::facts_of;
-use crate::kernel::read::btf::Found;
+use crate::kernel::read::btf::FoundTypes;
 use crate::kernel::read::kprobe;
 use crate::kernel::read::livepatch::{Livepatch, PatchedFunction};
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::privilege::Privileges;
-use crate::kernel::read::program::Programs;
+use crate::kernel::read::program::ProgramSites;
 use crate::kernel::read::support::Reason;
-use crate::kernel::read::symbol::Wanted;
+use crate::kernel::read::symbol::FoundSymbols;
 
 const KERNELS: [&str; 4] = ["5.10", "6.1", "6.12", "7.2"];
 
 /// A kernel that allows everything that its files show, with these programs loaded.
 #[derive(Default)]
-struct Captured(Programs);
+struct Captured(ProgramSites);
 
 impl Ask for Captured {
-    fn features(&self, _: &Tree, _: &Privileges, _: &Wanted, _: &Result<Found, Reason>) -> Features {
+    fn features(
+        &self,
+        _: &Tree,
+        _: &Privileges,
+        _: &FoundSymbols,
+        _: &Result<FoundTypes, Reason>,
+    ) -> Features {
         Features::all()
     }
 
-    fn programs(&self, _: &Tree) -> Result<Programs, Reason> {
+    fn programs(&self, _: &Tree) -> Result<ProgramSites, Reason> {
         Ok(self.0.clone())
     }
 
@@ -68,7 +74,7 @@ struct Seen<'a> {
     livepatched: &'a [&'a str],
     enabled: &'a str,
     kprobes: &'a str,
-    programs: Programs,
+    programs: ProgramSites,
     tracers: Vec<Tracer>,
 }
 

@@ -9,9 +9,9 @@ use crate::kernel::facts::attribution::Site;
 use crate::kernel::facts::feature::Features;
 use crate::kernel::facts::{Facts, FtraceValidation};
 use crate::kernel::plan::select::select;
-use crate::kernel::plan::{AttachPlan, PlannedRow};
+use crate::kernel::plan::{AttachPlan, PointChoice};
 use crate::kernel::plan::{Request, Requirement, WatchpointMode};
-use crate::kernel::read::program::{Program, Programs};
+use crate::kernel::read::program::{NamedProgram, ProgramSites};
 use crate::kernel::read::support::{Listing, Reason, Support};
 
 const KLP_5_10: &str = "arch_cpu_idle (1) R I  \ttramp: 0xffffffffc0370000 (klp_ftrace_handler+0x0/0xa0) ->ftrace_ops_assist_func+0x0/0x110\n";
@@ -22,7 +22,7 @@ fn exposed() -> Request {
 }
 
 /// The row about `function`.
-fn row<'a>(plan: &'a AttachPlan, function: &str) -> &'a PlannedRow {
+fn row<'a>(plan: &'a AttachPlan, function: &str) -> &'a PointChoice {
     plan.rows.iter().find(|row| row.site.as_deref() == Some(function)).unwrap()
 }
 
@@ -35,7 +35,7 @@ fn on_point(plan: &AttachPlan, point: Point) -> Vec<(Mechanism, &str)> {
     probes.map(|probe| (probe.mechanism, probe.symbol.as_str())).collect()
 }
 
-fn reasons(row: &PlannedRow) -> String {
+fn reasons(row: &PointChoice) -> String {
     row.passed_over.iter().map(|over| format!("{}: {}\n", over.symbol, over.reason)).collect()
 }
 
@@ -330,10 +330,10 @@ fn without_tracefs_handlers_may_be_unseen_and_kprobes_are_told_apart_by_hit() {
 
 #[test]
 fn our_own_programs_make_no_site() {
-    let mut programs = Programs::default();
+    let mut programs = ProgramSites::default();
     programs
         .on_function
-        .insert("arch_cpu_idle".to_owned(), vec![Program { id: 3, name: "rcuw_fentry_00".to_owned() }]);
+        .insert("arch_cpu_idle".to_owned(), vec![NamedProgram { id: 3, name: "rcuw_fentry_00".to_owned() }]);
     let sightings = Seen { programs, ..Seen::default() }.sightings();
     let plan = select(&facts_with("6.1", &sightings), &Request::default());
     assert_eq!(on_point(&plan, Point::FtraceFunction), []);

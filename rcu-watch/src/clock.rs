@@ -2,21 +2,21 @@
 
 use std::io;
 
+use nix::sys::resource::{Usage, UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+use nix::time::ClockId;
+use nix::unistd::{SysconfVar, sysconf};
 use rcu_watch_core::units::{Nanos, RealtimeOffset};
 
-fn read(clock: libc::clockid_t) -> Nanos {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes one timespec.
-    let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
-    // Only an unknown clock or a bad pointer can fail, and these are neither.
-    debug_assert_eq!(result, 0);
-    Nanos(time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned())
+fn read(clock: ClockId) -> Nanos {
+    let time = clock.now().expect("every kernel has these clocks, and reading them needs no privilege");
+    Nanos(time.tv_sec().cast_unsigned() * 1_000_000_000 + time.tv_nsec().cast_unsigned())
 }
 
 /// `CLOCK_MONOTONIC`, as `bpf_ktime_get_ns` reads it.
 #[must_use]
 pub fn now() -> Nanos {
-    read(libc::CLOCK_MONOTONIC)
+    read(ClockId::CLOCK_MONOTONIC)
 }
 
 /// What to add to [`now`] to have nanoseconds since 1970.
@@ -24,7 +24,7 @@ pub fn now() -> Nanos {
 pub fn realtime_offset() -> RealtimeOffset {
     let monotonic = now();
     // Either clock has 292 years before its nanoseconds leave 63 bits.
-    RealtimeOffset(read(libc::CLOCK_REALTIME).0.wrapping_sub(monotonic.0).cast_signed())
+    RealtimeOffset(read(ClockId::CLOCK_REALTIME).0.wrapping_sub(monotonic.0).cast_signed())
 }
 
 /// What this process has cost up to now.
@@ -39,8 +39,8 @@ pub struct OwnCost {
 /// # Errors
 /// Where the kernel does not tell.
 pub fn own_cost() -> io::Result<OwnCost> {
-    let usage = usage()?;
-    let max_resident_bytes = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let max_resident_bytes = u64::try_from(usage.max_rss()).unwrap_or(0) * 1024;
     Ok(OwnCost {
         cpu_seconds: cpu_seconds_of(&usage),
         resident_bytes: resident_bytes()?.min(max_resident_bytes),
@@ -53,22 +53,12 @@ pub fn own_cost() -> io::Result<OwnCost> {
 /// # Errors
 /// Where the kernel does not tell.
 pub fn cpu_seconds() -> io::Result<f64> {
-    usage().map(|usage| cpu_seconds_of(&usage))
+    Ok(cpu_seconds_of(&getrusage(UsageWho::RUSAGE_SELF)?))
 }
 
-fn cpu_seconds_of(usage: &libc::rusage) -> f64 {
-    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    seconds(usage.ru_utime) + seconds(usage.ru_stime)
-}
-
-fn usage() -> io::Result<libc::rusage> {
-    // SAFETY: plain integers, for which zero is a value.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: writes one rusage.
-    if unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(usage)
+fn cpu_seconds_of(usage: &Usage) -> f64 {
+    let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    seconds(usage.user_time()) + seconds(usage.system_time())
 }
 
 fn resident_bytes() -> io::Result<u64> {
@@ -78,7 +68,6 @@ fn resident_bytes() -> io::Result<u64> {
         .nth(1)
         .and_then(|pages| pages.parse().ok())
         .ok_or_else(|| io::Error::other("/proc/self/statm has no second number"))?;
-    // SAFETY: asks for a constant.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    Ok(pages * u64::try_from(page).unwrap_or(4096))
+    let page = sysconf(SysconfVar::PAGE_SIZE)?.and_then(|page| u64::try_from(page).ok()).unwrap_or(4096);
+    Ok(pages * page)
 }

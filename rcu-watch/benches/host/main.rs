@@ -13,6 +13,7 @@ use std::fs;
 use std::io;
 use std::process::{Command, ExitCode};
 
+use nix::sys::resource::UsageWho;
 use rcu_watch::sink::Sink;
 use rcu_watch::sink::Stream;
 use rcu_watch::sink::json::Json;
@@ -93,13 +94,13 @@ fn row(name: &str, seconds: f64) {
 
 /// Replays in a process of its own, whose peak of memory is then that of a replay alone.
 fn replayed(corpus: &Corpus, records: u64) -> anyhow::Result<()> {
-    let file = env::temp_dir().join(format!("rcu-watch-bench-{}.rec", std::process::id()));
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("bench.rec");
     corpus.record(&file, Records::quiet(corpus, 2), records)?;
     let bytes = fs::metadata(&file)?.len();
-    let before = cpu_seconds(libc::RUSAGE_CHILDREN);
+    let before = cpu_seconds(UsageWho::RUSAGE_CHILDREN);
     let replay = Command::new(env::current_exe()?).arg("--replay").arg(&file).output();
-    let seconds = cpu_seconds(libc::RUSAGE_CHILDREN) - before;
-    fs::remove_file(&file)?;
+    let seconds = cpu_seconds(UsageWho::RUSAGE_CHILDREN) - before;
     let replay = replay?;
     anyhow::ensure!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
     println!(

@@ -5,6 +5,8 @@ use std::hint::black_box;
 use std::io::{self, BufReader};
 
 use anyhow::{Context as _, Result};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 use rcu_watch::recording::play::{Terms, play};
 use rcu_watch::session::listener::Filter;
 use rcu_watch::sink::Stream;
@@ -20,34 +22,29 @@ use rcu_watch_core::verdict::FailOn;
 use crate::stream::{Corpus, Records};
 
 /// User and system seconds of this process, or of its children.
-pub fn cpu_seconds(of: libc::c_int) -> f64 {
-    // SAFETY: an all-zero rusage is a valid one, and the call writes no more than one.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(of, &raw mut usage);
-        usage
-    };
-    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+pub fn cpu_seconds(of: UsageWho) -> f64 {
+    let usage = getrusage(of).expect("every kernel tells what a process cost");
+    let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    seconds(usage.user_time()) + seconds(usage.system_time())
 }
 
 /// Seconds that it takes to decode `count` records.
 pub fn decode_all(mut records: Records, count: u64) -> f64 {
-    let before = cpu_seconds(libc::RUSAGE_SELF);
+    let before = cpu_seconds(UsageWho::RUSAGE_SELF);
     for _ in 0..count {
         let _ = black_box(decode(records.next(), 256));
     }
-    cpu_seconds(libc::RUSAGE_SELF) - before
+    cpu_seconds(UsageWho::RUSAGE_SELF) - before
 }
 
 /// Seconds that it takes to judge `count` records and tell a listener.
 pub fn judge(corpus: &Corpus, mut records: Records, count: u64, listener: &mut impl Listener) -> f64 {
     let mut pipeline = corpus.pipeline();
-    let before = cpu_seconds(libc::RUSAGE_SELF);
+    let before = cpu_seconds(UsageWho::RUSAGE_SELF);
     for _ in 0..count {
         pipeline.push(records.next(), listener);
     }
-    let seconds = cpu_seconds(libc::RUSAGE_SELF) - before;
+    let seconds = cpu_seconds(UsageWho::RUSAGE_SELF) - before;
     assert_eq!(pipeline.undecodable(), 0);
     black_box(pipeline.totals());
     seconds

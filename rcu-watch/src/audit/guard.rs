@@ -5,73 +5,69 @@
 //! a session of its own, so that what ends our process group does not end it.
 
 use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
-use std::path::Path;
+use std::io::{self, PipeReader, PipeWriter, Read as _};
 
-use super::instance;
+use nix::sys::prctl;
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
+
+/// What may be sent to a whole process group, or comes of outputs that nobody reads.
+const IGNORED: [Signal; 5] =
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGPIPE];
 
 /// The child, from the parent's side.
 pub struct Guard {
     /// Closing it ends the child.
-    pipe: Option<OwnedFd>,
-    pid: libc::pid_t,
+    pipe: Option<PipeWriter>,
+    child: Pid,
 }
 
 impl Guard {
-    /// Starts it for the instance at `path`. To be called while this process has one thread and none of the
-    /// instance's files open.
+    /// Starts it. `clean_up` is what the child does in the end; whether it worked is its exit code. To be called while
+    /// this process has one thread and none of the instance's files open.
     ///
     /// # Errors
     /// Where there can be no further process or descriptor.
-    pub fn start(path: &Path) -> io::Result<Self> {
-        let mut ends: [RawFd; 2] = [-1; 2];
-        // SAFETY: writes two descriptors to the array.
-        if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: two new descriptors that nobody else owns.
-        let (read, write) = unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
+    pub fn start(clean_up: impl FnOnce() -> bool) -> io::Result<Self> {
+        let (read, write) = io::pipe()?;
         // SAFETY: this process has one thread, so the child's memory is whole and none of its locks is held.
-        match unsafe { libc::fork() } {
-            -1 => Err(io::Error::last_os_error()),
-            0 => {
+        match unsafe { fork() }? {
+            ForkResult::Child => {
                 drop(write);
-                watch(File::from(read), path)
+                watch(read, clean_up)
             }
-            pid => Ok(Self { pipe: Some(write), pid }),
+            ForkResult::Parent { child } => Ok(Self { pipe: Some(write), child }),
         }
     }
 
     /// Tells it that there is nothing left to do, and waits for its end.
     pub fn dismiss(&mut self) {
         self.pipe = None;
-        // SAFETY: our own child; no status is asked for.
-        unsafe { libc::waitpid(self.pid, std::ptr::null_mut(), 0) };
+        // Our own child, whose status nobody asks for.
+        let _ = waitpid(self.child, None);
     }
 }
 
 /// The child's life.
-fn watch(mut pipe: File, path: &Path) -> ! {
-    // SAFETY: plain calls on this process. Standard input and outputs are given up: whoever reads them must not
-    // wait for us. The name tells it from its parent in `ps`.
-    unsafe {
-        libc::setsid();
-        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE] {
-            libc::signal(signal, libc::SIG_IGN);
-        }
-        libc::prctl(libc::PR_SET_NAME, c"rcuw-guard".as_ptr());
+fn watch(mut pipe: PipeReader, clean_up: impl FnOnce() -> bool) -> ! {
+    // None of this is worth giving up for.
+    let _ = setsid();
+    for ignored in IGNORED {
+        // SAFETY: no handler is installed.
+        let _ = unsafe { signal(ignored, SigHandler::SigIgn) };
     }
+    // Tells it from its parent in `ps`.
+    let _ = prctl::set_name(c"rcuw-guard");
+    // Whoever reads our standard outputs must not wait for the child.
     if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
-        for standard in 0..=2 {
-            // SAFETY: both are descriptors of this process, and nothing here uses the standard ones.
-            unsafe { libc::dup2(null.as_raw_fd(), standard) };
-        }
+        let _ = dup2_stdin(&null);
+        let _ = dup2_stdout(&null);
+        let _ = dup2_stderr(&null);
     }
     // Nobody writes: the only thing to come is the end.
     let _ = pipe.read(&mut [0]);
-    let gone = !path.exists() || instance::remove(path).is_ok();
-    std::process::exit(i32::from(!gone));
+    std::process::exit(i32::from(!clean_up()));
 }
 
 #[cfg(test)]
@@ -80,9 +76,8 @@ mod tests {
 
     #[test]
     fn the_guard_removes_what_it_guards_once_the_pipe_closes() {
-        let path = std::env::temp_dir().join(format!("rcu-watch-guard-{}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
-        let mut guard = Guard::start(&path).unwrap();
+        let path = tempfile::tempdir().unwrap().keep();
+        let mut guard = Guard::start(|| std::fs::remove_dir(&path).is_ok()).unwrap();
         assert!(path.exists());
         guard.dismiss();
         assert!(!path.exists());

@@ -6,7 +6,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,7 +38,7 @@ pub struct Instance {
     cpus: Vec<(CpuId, File)>,
     guard: Guard,
     /// Whoever looks for dead owners' instances finds this one held.
-    _lock: OwnedFd,
+    _lock: File,
 }
 
 impl Instance {
@@ -55,7 +54,7 @@ impl Instance {
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         let own = lock(&path)?;
         drop(all);
-        let guard = Guard::start(&path)?;
+        let guard = Guard::start(|| !path.exists() || remove(&path).is_ok())?;
         let mut instance = Self { path, cpus: Vec::new(), guard, _lock: own };
         match instance.set_up(scope).and_then(|()| instance.hook(cpus)) {
             Ok(()) => Ok(instance),
@@ -160,14 +159,10 @@ fn write(path: &Path, value: &str) -> io::Result<()> {
 }
 
 /// An exclusive lock on a directory, for as long as the descriptor is open.
-fn lock(directory: &Path) -> io::Result<OwnedFd> {
-    let file = File::open(directory)?;
-    // SAFETY: an open descriptor; no memory.
-    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-        Ok(file.into())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+fn lock(directory: &Path) -> io::Result<File> {
+    let directory = File::open(directory)?;
+    directory.try_lock()?;
+    Ok(directory)
 }
 
 /// Removes instances whose owner died together with its guard.
@@ -182,7 +177,7 @@ fn remove_dead(instances: &Path) {
 }
 
 /// Unhooks and removes an instance; whether it is gone.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
+fn remove(path: &Path) -> io::Result<()> {
     let _ = write(&path.join("tracing_on"), "0");
     let _ = write(&path.join("current_tracer"), "nop");
     let mut result = Ok(());

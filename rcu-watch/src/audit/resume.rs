@@ -121,15 +121,10 @@ mod tests {
         Subject { version: "0.1.0".into(), release: release.into(), functions: vec!["arch_*".into()] }
     }
 
-    fn scratch(name: &str) -> std::path::PathBuf {
-        let path = std::env::temp_dir().join(format!("rcu-watch-resume-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
-        path
-    }
-
     #[test]
     fn what_was_done_is_known_to_the_next_run_and_half_a_line_is_not() {
-        let path = scratch("again");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("again");
         let traced = Traced { audited: 7, ..Traced::default() };
         let mut first = Resume::open(Some(&path), &subject("6.1")).unwrap();
         assert_eq!(first.traced, None);
@@ -143,17 +138,16 @@ mod tests {
         assert_eq!(third.watched("arch_cpu_idle_enter"), Some(12));
         assert_eq!(third.watched("arch_cpu_idle_exit"), Some(3));
         assert_eq!(third.watched("func"), None);
-        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]
     fn a_file_of_another_kernel_or_of_something_else_is_refused() {
-        let path = scratch("other");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("other");
         Resume::open(Some(&path), &subject("6.1")).unwrap();
         assert!(Resume::open(Some(&path), &subject("6.12")).is_err());
         std::fs::write(&path, "precious\n").unwrap();
         assert!(Resume::open(Some(&path), &subject("6.1")).is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious\n");
-        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -1,12 +1,16 @@
 //! SIGINT and SIGTERM as something to ask for: an audit ends between two steps, with everything undone.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// Takes the signals from here on.
 pub struct Stop {
-    signals: OwnedFd,
+    signals: SignalFd,
     asked: bool,
 }
 
@@ -14,21 +18,12 @@ impl Stop {
     /// # Errors
     /// Where the kernel gives no descriptor.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: a set is filled before it is used, and outlives the calls; the descriptor is new and ours.
-        unsafe {
-            let mut set: libc::sigset_t = std::mem::zeroed();
-            libc::sigemptyset(&raw mut set);
-            libc::sigaddset(&raw mut set, libc::SIGINT);
-            libc::sigaddset(&raw mut set, libc::SIGTERM);
-            if libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            let signals = libc::signalfd(-1, &raw const set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC);
-            if signals < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            Ok(Self { signals: OwnedFd::from_raw_fd(signals), asked: false })
-        }
+        let mut set = SigSet::empty();
+        set.add(Signal::SIGINT);
+        set.add(Signal::SIGTERM);
+        set.thread_block()?;
+        let signals = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(Self { signals, asked: false })
     }
 
     /// Whether it is time to end.
@@ -41,10 +36,11 @@ impl Stop {
         let end = Instant::now() + time;
         while !self.asked {
             let left = end.saturating_duration_since(Instant::now());
-            let mut poll = libc::pollfd { fd: self.signals.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-            let ms = libc::c_int::try_from(left.as_micros().div_ceil(1000)).unwrap_or(libc::c_int::MAX);
-            // SAFETY: one pollfd, which outlives the call. The signal is left to be read: asked once is asked.
-            self.asked = unsafe { libc::poll(&raw mut poll, 1, ms) } > 0;
+            let ms = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
+            let timeout = PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX);
+            let mut signals = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            // The signal is left to be read: asked once is asked.
+            self.asked = poll(&mut signals, timeout).is_ok_and(|ready| ready > 0);
             if left.is_zero() {
                 break;
             }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use aya::programs::raw_trace_point::RawTracePointLinkId;
 use aya::programs::{ProgramError, RawTracePointRunOptions, TestRun as _};
+use nix::sched::sched_getcpu;
 use rcu_watch_common::config::{ANY_CPU, CalibrationSample};
 use rcu_watch_core::calibration::Samples;
 use rcu_watch_core::report::header::Transport;
@@ -200,9 +201,7 @@ fn cannot_run(error: &BpfError) -> bool {
 }
 
 fn own_cpu() -> Result<CpuId, BpfError> {
-    // SAFETY: no arguments, no memory.
-    let cpu = unsafe { libc::sched_getcpu() };
-    u32::try_from(cpu)
-        .map(CpuId)
-        .map_err(|_| BpfError::Syscall { call: "sched_getcpu", source: std::io::Error::last_os_error() })
+    let cpu =
+        sched_getcpu().map_err(|error| BpfError::Syscall { call: "sched_getcpu", source: error.into() })?;
+    Ok(CpuId(cpu as u32))
 }

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
 use aya::Ebpf;
 use aya::maps::Map;
+use nix::unistd::{SysconfVar, sysconf};
 use perf_event::events::Software;
 use perf_event::{Builder, SampleFlag, Sampler};
 use rcu_watch_core::report::header::Transport;
@@ -50,8 +51,8 @@ fn open_buffers(events: Map, bytes: u32) -> Result<Reader, BpfError> {
     };
     let cpus = aya::util::online_cpus()
         .map_err(|(_, source)| BpfError::Syscall { call: "reading the online CPUs", source })?;
-    // SAFETY: sysconf has no memory arguments.
-    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    let page = page.and_then(|page| usize::try_from(page).ok()).unwrap_or(4096);
     let size = page * pages_of(bytes as usize, page, cpus.len());
     let mut buffers = Vec::with_capacity(cpus.len());
     for cpu in cpus {

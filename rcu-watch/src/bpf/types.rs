@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use aya::{Btf, EbpfLoader};
 use aya_obj::btf::{BtfType, Func, FuncLinkage};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::BpfError;
 use super::attach::AttachSite;
@@ -18,24 +19,13 @@ use super::attach::AttachSite;
 /// cannot be opened: for the time of the call this process may open none. No unit test calls this, since they
 /// share a process; every guest does.
 pub(super) fn loader<'a>() -> EbpfLoader<'a> {
-    let Some(limit) = open_files() else { return EbpfLoader::new() };
-    set_open_files(libc::rlimit { rlim_cur: 0, ..limit });
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return EbpfLoader::new() };
+    // Where the limit cannot be lowered the types are read after all; raising it again up to the hard limit needs no
+    // privilege.
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, 0, hard);
     let loader = EbpfLoader::new();
-    set_open_files(limit);
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, soft, hard);
     loader
-}
-
-fn open_files() -> Option<libc::rlimit> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: writes to a local of the type that it expects.
-    let done = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    (done == 0).then_some(limit)
-}
-
-fn set_open_files(limit: libc::rlimit) {
-    // SAFETY: reads a local of the type that it expects. Where it cannot lower the limit the types are read after
-    // all; raising it again up to the hard limit needs no privilege.
-    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
 }
 
 /// Functions under the ids that the kernel has them under.

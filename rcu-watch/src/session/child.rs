@@ -5,6 +5,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rcu_watch_core::report::summary::CommandStatus;
 use tokio::process::{Child, Command};
 
@@ -49,8 +51,8 @@ impl RunningCommand {
     pub async fn finish(mut self) -> Result<CommandStatus> {
         use std::os::unix::process::ExitStatusExt as _;
         if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()) {
-            // SAFETY: no memory; a child that was not waited for keeps its pid.
-            unsafe { libc::kill(pid, libc::SIGTERM) };
+            // A child that was not waited for keeps its pid. One that ended meanwhile cannot be told to.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
             if tokio::time::timeout(PATIENCE, self.child.wait()).await.is_err() {
                 self.child.kill().await.with_context(|| format!("cannot end {}", self.text))?;
             }

@@ -63,19 +63,9 @@ fn truth(out: &mut Vec<u8>, before: &[u8], truth: bool) {
 }
 
 /// In decimal.
-fn number(out: &mut Vec<u8>, before: &[u8], mut number: u64) {
+fn number(out: &mut Vec<u8>, before: &[u8], number: u64) {
     out.extend_from_slice(before);
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// As `{:#x}`.

@@ -70,6 +70,8 @@ fn calls(code: &[u8], start: u64, target: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     const START: u64 = 0xffff_ffff_8100_1000;
@@ -109,11 +111,9 @@ mod tests {
             entry[32..40].copy_from_slice(&0x1000_u64.to_le_bytes());
         }
         core.extend([7; 0x1000]);
-        let path = std::env::temp_dir().join(format!("rcu-watch-kcore-{}", std::process::id()));
-        std::fs::write(&path, core).unwrap();
-        let kcore = File::open(&path).unwrap();
+        let mut kcore = tempfile::tempfile().unwrap();
+        kcore.write_all(&core).unwrap();
         assert_eq!(read_text(&kcore, START + 16).unwrap(), vec![7; CODE_BYTES]);
         assert!(read_text(&kcore, START + 0x2000).is_err());
-        std::fs::remove_file(path).unwrap();
     }
 }

@@ -200,14 +200,13 @@ mod tests {
 
     #[test]
     fn functions_come_with_their_object_and_position() {
-        let root = std::env::temp_dir().join(format!("rcu-watch-livepatch-{}", std::process::id()));
-        let patch = root.join("livepatch_idle");
+        let root = tempfile::tempdir().unwrap();
+        let patch = root.path().join("livepatch_idle");
         std::fs::create_dir_all(patch.join("vmlinux/arch_cpu_idle,1")).unwrap();
         std::fs::create_dir_all(patch.join("ext4/show,2")).unwrap();
         std::fs::write(patch.join("enabled"), "1\n").unwrap();
         std::fs::write(patch.join("transition"), "0\n").unwrap();
-        let found = read(&root).unwrap();
-        std::fs::remove_dir_all(&root).unwrap();
+        let found = read(root.path()).unwrap();
         assert_eq!(found.len(), 1);
         assert!(found[0].enabled && !found[0].in_transition);
         let names: Vec<_> =

@@ -1,8 +1,9 @@
 //! Handlers that come and go on a captured kernel whose files change.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rcu_watch_core::probe::{HandlerKind, Mechanism, Point};
+use tempfile::TempDir;
 
 use super::Captured;
 use crate::kernel::facts::attribution::OwnKprobes;
@@ -22,23 +23,23 @@ fn look_around(follower: &mut Follower<Captured>, ours: &[&str]) -> Vec<SiteChan
 }
 
 /// A copy of a captured kernel that goes away with the test.
-struct Copy(PathBuf);
+struct Copy(TempDir);
 
 impl Copy {
-    fn of(kernel: &str, name: &str) -> Self {
-        let to = std::env::temp_dir().join(format!("rcu-watch-{name}-{}", std::process::id()));
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kernel").join(kernel), &to);
+    fn of(kernel: &str) -> Self {
+        let to = tempfile::tempdir().unwrap();
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kernel").join(kernel), to.path());
         Self(to)
     }
 
     fn write(&self, path: &str, text: &str) {
-        let path = self.0.join(path);
+        let path = self.0.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
 
     fn follower(&self, request: Request) -> Follower<Captured> {
-        let tree = Tree::under(&self.0);
+        let tree = Tree::under(self.0.path());
         let facts = facts_of(&tree, &Captured::default());
         Follower::new(tree, Captured::default(), facts, request)
     }
@@ -52,14 +53,8 @@ impl Copy {
     }
 
     fn unload_livepatch(&self) {
-        std::fs::remove_dir_all(self.0.join("sys/kernel/livepatch")).unwrap();
+        std::fs::remove_dir_all(self.0.path().join("sys/kernel/livepatch")).unwrap();
         self.write("sys/kernel/tracing/enabled_functions", "");
-    }
-}
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -77,7 +72,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn a_livepatch_that_loads_and_unloads_is_attached_to_and_left() {
-    let kernel = Copy::of("6.1", "klp");
+    let kernel = Copy::of("6.1");
     let mut follower = kernel.follower(Request::default());
     assert!(look(&mut follower).is_empty());
     for _ in 0..3 {
@@ -104,7 +99,7 @@ fn a_livepatch_that_loads_and_unloads_is_attached_to_and_left() {
 
 #[test]
 fn a_livepatch_that_loads_on_5_10_is_watched_by_a_kprobe_that_is_not_taken_for_anothers() {
-    let kernel = Copy::of("5.10", "klp-old");
+    let kernel = Copy::of("5.10");
     let mut follower = kernel.follower(Request::default());
     kernel.load_livepatch();
     let changes = look(&mut follower);
@@ -121,7 +116,7 @@ fn a_livepatch_that_loads_on_5_10_is_watched_by_a_kprobe_that_is_not_taken_for_a
 
 #[test]
 fn a_tracer_that_joins_a_livepatch_changes_the_handlers_of_its_site() {
-    let kernel = Copy::of("6.1", "tracer");
+    let kernel = Copy::of("6.1");
     kernel.load_livepatch();
     let mut follower = kernel.follower(Request::default());
     look_around(&mut follower, &[]);
@@ -139,7 +134,7 @@ fn a_tracer_that_joins_a_livepatch_changes_the_handlers_of_its_site() {
 
 #[test]
 fn a_kprobe_that_comes_where_ours_has_just_left_is_not_taken_for_ours() {
-    let kernel = Copy::of("6.12", "again");
+    let kernel = Copy::of("6.12");
     let mut follower = kernel.follower(Request::default());
     let list = "ffffffff8551c2f4  k  cmdline_proc_show+0x4    [FTRACE]\n";
     kernel.write("sys/kernel/debug/kprobes/list", &list.repeat(2));
@@ -159,7 +154,7 @@ fn a_kprobe_that_comes_where_ours_has_just_left_is_not_taken_for_ours() {
 
 #[test]
 fn what_comes_leaves_a_sign_and_a_module_in_use_does_not() {
-    let kernel = Copy::of("6.12", "signs");
+    let kernel = Copy::of("6.12");
     let module = |users: u32| format!("demo 16384 {users} - Live 0xffffffffc0247000 (OE)\n");
     kernel.write("proc/modules", &module(0));
     let mut follower = kernel.follower(Request::default());
@@ -182,7 +177,7 @@ fn what_comes_leaves_a_sign_and_a_module_in_use_does_not() {
 
 #[test]
 fn a_function_tracer_with_options_has_one_name_with_and_without_our_probe_beside_it() {
-    let kernel = Copy::of("6.1", "options");
+    let kernel = Copy::of("6.1");
     kernel.write("sys/kernel/tracing/current_tracer", "function\n");
     kernel.write("sys/kernel/tracing/set_ftrace_filter", "arch_cpu_idle\n");
     kernel.write("sys/kernel/tracing/options/func_stack_trace", "1\n");
@@ -203,7 +198,7 @@ fn a_function_tracer_with_options_has_one_name_with_and_without_our_probe_beside
 
 #[test]
 fn a_kprobe_on_a_function_that_nobody_asked_about_before_is_planned_for() {
-    let kernel = Copy::of("6.12", "kprobe");
+    let kernel = Copy::of("6.12");
     let mut follower = kernel.follower(Request::default());
     kernel.write("sys/kernel/debug/kprobes/list", "ffffffff8551c2f4  k  cmdline_proc_show+0x4    [FTRACE]\n");
     kernel.write("sys/kernel/tracing/enabled_functions", "cmdline_proc_show (1) R         \ttramp: 0xffffffffc0247000 (kprobe_ftrace_handler+0x0/0x1d0) ->kprobe_ftrace_handler+0x0/0x1d0\n");
@@ -217,7 +212,7 @@ fn a_kprobe_on_a_function_that_nobody_asked_about_before_is_planned_for() {
 
 #[test]
 fn a_tracer_that_the_kernel_no_longer_names_keeps_its_name_once_our_probe_has_joined_it() {
-    let kernel = Copy::of("6.12", "fprobe");
+    let kernel = Copy::of("6.12");
     let mut follower = kernel.follower(Request::default());
     kernel.write(
         "sys/kernel/tracing/enabled_functions",

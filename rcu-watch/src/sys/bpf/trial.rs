@@ -5,6 +5,9 @@
 use std::io;
 
 use aya_obj::generated::{bpf_attach_type, bpf_cmd, bpf_map_type, bpf_prog_type};
+use nix::sys::resource::RLIM_INFINITY;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::{SysconfVar, sysconf};
 
 use super::call::{call_for_fd, zeroed};
 
@@ -13,8 +16,7 @@ use super::call::{call_for_fd, zeroed};
 /// # Errors
 /// The kernel's refusal.
 pub fn ring_buffer() -> io::Result<()> {
-    // SAFETY: sysconf has no memory arguments.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let page = sysconf(SysconfVar::PAGE_SIZE)?.unwrap_or(4096);
     map(bpf_map_type::BPF_MAP_TYPE_RINGBUF, 0, u32::try_from(page).map_err(io::Error::other)?)
 }
 
@@ -59,7 +61,5 @@ pub fn program(program_type: bpf_prog_type, target: Option<u32>) -> io::Result<(
 /// Lifts the limit of locked memory, which kernels before 5.11 charge programs and maps to. Without the right
 /// to, the limit stays, and the kernel's refusal will tell.
 pub fn lift_memory_limit() {
-    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: reads one rlimit.
-    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
+    let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
 }

@@ -14,7 +14,6 @@ use rcu_watch_core::rules::RULES;
 
 use super::matrix::{self, KERNELS};
 use super::results::{self, Results};
-use super::scenario::expect::Expect;
 use super::scenario::{Scenario, catalog};
 use crate::cache;
 
@@ -121,7 +120,7 @@ pub fn text(results: &Results) -> String {
                 let names: Vec<String> = catalog::all()
                     .filter(|scenario| scenario.kernels.contains(&kernel.name))
                     .filter(|scenario| {
-                        scenario.expect.iter().any(|expect| fires(expect, rule.code, kernel.name))
+                        scenario.expect.iter().any(|expect| expect.fires(rule.id, kernel.name))
                     })
                     .map(|scenario| format!("`{}`", scenario.name))
                     .collect();
@@ -164,16 +163,6 @@ fn verdict(scenario: &Scenario, kernel: &str, results: &Results) -> &'static str
         None => "not run",
         Some(recorded) if recorded.passed => "pass",
         Some(_) => "**FAIL**",
-    }
-}
-
-/// Whether the expectation is met only if the rule fires.
-fn fires(expect: &Expect, rule: &str, kernel: &str) -> bool {
-    match *expect {
-        Expect::Finding { finding, .. } => finding.rule == rule,
-        Expect::Fired { rule: fired, .. } => fired == rule,
-        Expect::On { kernel: only, expect } => only == kernel && fires(expect, rule, kernel),
-        _ => false,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::probe::{Handler, Mechanism};
 use crate::report::finding::StateReport;
 
 /// One function that an audit suspected, and what became of it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AuditedFunction {
     pub function: String,

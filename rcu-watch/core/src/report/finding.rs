@@ -17,7 +17,7 @@ use crate::snapshot::Task;
 use crate::units::{Address, Counter, Nanos, PreemptCount, StateWord, WideNumber};
 use crate::vantage::Vantage;
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FindingReport {
     /// Number of this kind of break in this stream, from 1; [`Repeat`] and the summary refer to it.
@@ -124,7 +124,7 @@ pub struct NmiNestingReport {
     pub depth: i64,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GuardVerdict {
     pub guard: Guard,
@@ -133,7 +133,7 @@ pub struct GuardVerdict {
     pub because: Cow<'static, str>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TaskReport {
     pub pid: u32,
@@ -142,7 +142,7 @@ pub struct TaskReport {
     pub idle: bool,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Frame {
     /// Absent where a kernel log left it out.
@@ -154,7 +154,7 @@ pub struct Frame {
 }
 
 /// More of a finding that was reported before.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Repeat {
     pub id: u32,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::probe::{Handler, Mechanism, Point};
 use crate::units::{Address, CpuId, ProbeId, RealtimeOffset};
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Header {
     pub schema: u32,
@@ -60,7 +60,7 @@ impl Transport {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Kernel {
     /// `uname -r`.
@@ -69,7 +69,7 @@ pub struct Kernel {
     pub machine: String,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Clock {
     /// `CLOCK_MONOTONIC`.
@@ -79,7 +79,7 @@ pub struct Clock {
 }
 
 /// Where this kernel keeps the words, and whether they were seen to mean what they should.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Layout {
     /// `G2`, `G4`, ...
@@ -95,7 +95,7 @@ pub struct Layout {
 }
 
 /// A semantic probe point and the candidate that was taken for it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PlannedPoint {
     pub point: Point,
@@ -108,7 +108,7 @@ pub struct PlannedPoint {
     pub passed_over: Vec<PassedOver>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ChosenProbe {
     /// Absent in a plan that was only printed.
@@ -135,7 +135,7 @@ pub enum Proof {
     Failed,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PassedOver {
     pub mechanism: Mechanism,
@@ -143,7 +143,7 @@ pub struct PassedOver {
     pub reason: String,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HandledSite {
     pub function: String,
@@ -153,7 +153,7 @@ pub struct HandledSite {
 }
 
 /// Something that this kernel, these privileges or these options do not let the run see.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BlindSpot {
     /// The point or rule that is blind.

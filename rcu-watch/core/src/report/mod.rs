@@ -39,7 +39,7 @@ pub use transition::Transition;
 pub const SCHEMA: u32 = 1;
 
 /// One line of the stream.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Envelope {
     /// Number in this stream, from 0, without gaps.
@@ -76,7 +76,7 @@ struct Head {
 macro_rules! messages {
     ($($(#[$attribute:meta])* $name:ident($data:ty),)*) => {
         /// What a line says: `"type"` and `"data"`.
-        #[derive(Clone, Debug, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[cfg_attr(test, derive(schemars::JsonSchema))]
         #[serde(tag = "type", content = "data", rename_all = "snake_case")]
         pub enum Message {

@@ -52,7 +52,7 @@ pub struct LivepatchReport {
 }
 
 /// Since the header: handlers of a function changed, and the probe there with them; or a probe was found to fire.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PlanChange {
     pub point: PlannedPoint,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::units::{Nanos, ProbeId};
 
 /// Every ten seconds, and what the status line shows. Counts are since start.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Heartbeat {
     pub elapsed_ns: Nanos,
@@ -38,7 +38,7 @@ pub struct Heartbeat {
 }
 
 /// Records that the ring buffer had no room for, since the last message of this kind.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Lost {
     pub probe: ProbeId,
@@ -47,7 +47,7 @@ pub struct Lost {
 }
 
 /// Runs that the kernel itself skipped (its recursion guard), since the last message of this kind.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Missed {
     pub probe: ProbeId,
@@ -56,7 +56,7 @@ pub struct Missed {
 }
 
 /// A probe that could not be attached, or a record that could not be decoded.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProbeError {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,7 @@ use crate::report::finding::{StateReport, TaskReport};
 use crate::rules::Hit;
 use crate::units::{Address, ProbeId, WideNumber};
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SnapshotReport {
     pub probe: ProbeId,

@@ -14,7 +14,7 @@ use crate::rules::guard::Guard;
 use crate::track::Tracks;
 use crate::units::{CpuId, Nanos, ProbeId};
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Summary {
     pub verdict: RunVerdict,
@@ -174,7 +174,7 @@ impl AddAssign for Totals {
 }
 
 /// What became of one probe's hits on one CPU: hits = at_rest + unstable + emitted; emitted = delivered + lost.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Book {
     pub probe: ProbeId,
@@ -189,7 +189,7 @@ pub struct Book {
     pub lost: u64,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FindingTotal {
     pub id: u32,
@@ -206,7 +206,7 @@ pub struct FindingTotal {
     pub known: bool,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RuleStatus {
     pub rule: RuleId,
@@ -228,7 +228,7 @@ pub enum RuleCoverage {
     Blind,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GuardTotal {
     pub guard: Guard,
@@ -236,7 +236,7 @@ pub struct GuardTotal {
     pub fails: u64,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cost {
     /// CPU seconds of this process, user and system.
@@ -250,7 +250,7 @@ pub struct Cost {
     pub max_resident_bytes: u64,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CommandStatus {
     pub command: String,

@@ -8,7 +8,7 @@ use crate::cause::Cause;
 use crate::report::finding::{Frame, StateReport, TaskReport};
 
 /// One write to S.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Transition {
     pub cause: Cause,
@@ -24,7 +24,7 @@ pub struct Transition {
 }
 
 /// What watchpoints saw in a run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Transitions {
     /// Writes that the hardware saw, the missed ones too.
@@ -39,7 +39,7 @@ pub struct Transitions {
 }
 
 /// Ways in and out of one kind.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Balance {
     pub kind: BalanceKind,

@@ -10,7 +10,7 @@ pub mod stream;
 use xtask::plan::Step;
 
 use super::console::{BootRecord, ScenarioRecord};
-use expect::Expect;
+use expect::{Evidence, Expect};
 
 /// One scenario.
 #[derive(Debug)]
@@ -70,7 +70,8 @@ impl Scenario {
         wrong.extend(self.splats(record).map(|line| format!("the kernel said: {line}")));
         let is_last = boot.scenarios.last().is_some_and(|last| last.name == record.name);
         wrong.extend(end_of(boot).filter(|_| is_last));
-        wrong.extend(self.expect.iter().filter_map(|expect| expect.judge(record, kernel).err()));
+        let evidence = Evidence::of(record);
+        wrong.extend(self.expect.iter().filter_map(|expect| expect.judge(&evidence, kernel).err()));
         wrong
     }
 

@@ -1,91 +1,64 @@
-//! A run's NDJSON, read back and held to the contract.
+//! A run's NDJSON, read back by the types that wrote it and held to the contract.
 //!
-//! Every line is an object; the first is the header, the last the summary; `seq` counts from 0 without a gap; and the
+//! Every line is an envelope; the first is the header, the last the summary; `seq` counts from 0 without a gap; and the
 //! books balance, by CPU and probe.
 
-use std::collections::BTreeMap;
+use rcu_watch_core::report::summary::Book;
+use rcu_watch_core::report::{Envelope, Header, Message, Summary};
 
-use serde_json::Value;
-
-/// The lines of one run.
+/// What one run said.
 #[derive(Debug)]
 pub struct Stream {
-    lines: Vec<Value>,
+    pub header: Box<Header>,
+    /// All that was said between the header and the summary.
+    pub messages: Vec<Message>,
+    pub summary: Box<Summary>,
 }
 
 impl Stream {
     pub fn read(bytes: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|error| format!("not UTF-8: {error}"))?;
-        let mut lines = Vec::new();
+        let mut messages = Vec::new();
         for (number, line) in text.lines().enumerate() {
-            let value: Value = serde_json::from_str(line)
-                .map_err(|error| format!("line {}: {error}: {}", number + 1, start(line)))?;
-            if value["seq"].as_u64() != Some(number as u64) {
-                return Err(format!("line {} has seq {} and not {number}", number + 1, value["seq"]));
+            let wrong = |why: String| format!("line {}: {why}: {}", number + 1, start(line));
+            let envelope = Envelope::read(line).map_err(|error| wrong(error.to_string()))?;
+            let Envelope { seq, message, .. } =
+                envelope.ok_or_else(|| wrong("nobody knows its type".to_owned()))?;
+            if seq != number as u64 {
+                return Err(format!("line {} has seq {seq} and not {number}", number + 1));
             }
-            lines.push(value);
+            messages.push(message);
         }
         if !text.is_empty() && !text.ends_with('\n') {
             return Err("its last line is cut short".to_owned());
         }
-        let stream = Self { lines };
-        for (place, kind, line) in
-            [("first", "header", stream.lines.first()), ("last", "summary", stream.lines.last())]
-        {
-            match line {
-                None => return Err("it is empty".to_owned()),
-                Some(line) if line["type"] == kind => {}
-                Some(line) => return Err(format!("its {place} line is {} and not {kind}", line["type"])),
-            }
+        let summary = match messages.pop() {
+            Some(Message::Summary(summary)) => summary,
+            Some(_) => return Err(format!("its last line is no summary: {}", last(text))),
+            None => return Err("it is empty".to_owned()),
+        };
+        if !matches!(messages.first(), Some(Message::Header(_))) {
+            return Err(format!("its first line is no header: {}", start(text)));
         }
-        Ok(stream)
-    }
-
-    /// The data of each line of a type.
-    pub fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
-        self.lines.iter().filter(move |line| line["type"] == kind).map(|line| &line["data"])
-    }
-
-    pub fn header(&self) -> &Value {
-        self.of("header").next().unwrap_or(&Value::Null)
-    }
-
-    pub fn summary(&self) -> &Value {
-        self.of("summary").next().unwrap_or(&Value::Null)
+        let Message::Header(header) = messages.remove(0) else { unreachable!("it was just looked at") };
+        Ok(Self { header, messages, summary })
     }
 
     /// hits = at_rest + unstable + emitted; emitted = delivered + lost.
     pub fn balance(&self) -> Result<(), String> {
-        let books = self.summary()["books"].as_array().ok_or("the summary has no books")?;
-        for book in books {
-            let number =
-                |name: &str| book[name].as_u64().ok_or_else(|| format!("a book has no {name}: {book}"));
-            let accounted = number("at_rest")? + number("unstable")? + number("emitted")?;
-            if number("hits")? != accounted || number("emitted")? != number("delivered")? + number("lost")? {
-                return Err(format!("the books do not balance: {book}"));
-            }
+        let balances = |book: &&Book| {
+            book.hits == book.at_rest + book.unstable + book.emitted
+                && book.emitted == book.delivered + book.lost
+        };
+        match self.summary.books.iter().find(|book| !balances(book)) {
+            None => Ok(()),
+            Some(book) => Err(format!("the books do not balance: {book:?}")),
         }
-        Ok(())
     }
+}
 
-    /// Hits of each probe on these functions, by CPU.
-    pub fn hits_on(&self, functions: &[&str]) -> BTreeMap<u64, Vec<u64>> {
-        let books = self.summary()["books"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut hits = BTreeMap::<u64, Vec<u64>>::new();
-        for book in books {
-            if book["symbol"].as_str().is_some_and(|symbol| functions.contains(&symbol)) {
-                let (cpu, count) = (book["cpu"].as_u64(), book["hits"].as_u64());
-                hits.entry(cpu.unwrap_or(u64::MAX)).or_default().push(count.unwrap_or(0));
-            }
-        }
-        hits
-    }
-
-    /// Hits of a point over all CPUs.
-    pub fn hits(&self, point: &str) -> u64 {
-        let books = self.summary()["books"].as_array().map(Vec::as_slice).unwrap_or_default();
-        books.iter().filter(|book| book["point"] == point).filter_map(|book| book["hits"].as_u64()).sum()
-    }
+fn last(text: &str) -> String {
+    start(text.lines().last().unwrap_or_default())
 }
 
 fn start(line: &str) -> String {
@@ -93,38 +66,79 @@ fn start(line: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
+    use rcu_watch_core::probe::Point;
+    use rcu_watch_core::report::summary::{EndedBy, RunVerdict};
+    use rcu_watch_core::units::{CpuId, Nanos, ProbeId};
+    use serde_json::json;
+
     use super::*;
 
-    fn stream(book: &str) -> String {
-        format!(
-            "{{\"type\":\"header\",\"seq\":0,\"ts_ns\":\"1\",\"data\":{{}}}}\n\
-             {{\"type\":\"summary\",\"seq\":1,\"ts_ns\":\"2\",\"data\":{{\"books\":[{book}]}}}}\n"
-        )
+    pub fn summary() -> Summary {
+        Summary::new(RunVerdict::Clean, 0, EndedBy::Duration)
+    }
+
+    /// One that balances.
+    pub fn book() -> Book {
+        let (probe, point, symbol, cpu) = (ProbeId(0), Point::Checkpoint, "f".to_owned(), CpuId(0));
+        Book {
+            probe,
+            point,
+            symbol,
+            cpu,
+            hits: 10,
+            at_rest: 5,
+            unstable: 1,
+            emitted: 4,
+            delivered: 3,
+            lost: 1,
+        }
+    }
+
+    /// A whole stream, as a run would print it.
+    pub fn stdout(messages: &[Message], summary: Summary) -> String {
+        let header = json!({
+            "schema": 1, "tool": "rcu-watch", "version": "0", "command": "watch", "host": "h", "boot_id": "b",
+            "kernel": { "release": "6.1", "machine": "x86_64" },
+            "clock": { "name": "CLOCK_MONOTONIC", "realtime_offset_ns": "0" },
+            "cpus": [0], "plan": [], "handlers": [], "other_instances": [], "blind_spots": [],
+        });
+        let header = Message::Header(serde_json::from_value(header).unwrap());
+        let all = [&[header], messages, &[Message::Summary(Box::new(summary))]].concat();
+        let lines = (0..).zip(all).map(|(seq, message)| {
+            let envelope = Envelope { seq, ts_ns: Nanos(1), cpu: None, message };
+            format!("{}\n", serde_json::to_string(&envelope).unwrap())
+        });
+        lines.collect()
     }
 
     #[test]
     fn books_that_do_not_balance_are_found() {
-        let book = |hits: u64, lost: u64| {
-            let text = format!(
-                "{{\"point\":\"checkpoint\",\"hits\":{hits},\"at_rest\":5,\"unstable\":1,\"emitted\":4,\
-                 \"delivered\":3,\"lost\":{lost}}}"
-            );
-            Stream::read(stream(&text).as_bytes()).unwrap()
+        let with = |book: Book| {
+            let summary = Summary { books: vec![book], ..summary() };
+            Stream::read(stdout(&[], summary).as_bytes()).unwrap().balance()
         };
-        assert_eq!(book(10, 1).balance(), Ok(()));
-        assert_eq!(book(10, 1).hits("checkpoint"), 10);
-        assert!(book(11, 1).balance().is_err());
-        assert!(book(10, 0).balance().is_err());
+        assert_eq!(with(book()), Ok(()));
+        assert!(with(Book { hits: 11, ..book() }).is_err());
+        assert!(with(Book { lost: 0, ..book() }).is_err());
     }
 
     #[test]
     fn a_gap_a_cut_or_a_missing_end_is_found() {
-        let whole = stream("");
+        let whole = stdout(&[], summary());
         assert!(Stream::read(whole.as_bytes()).is_ok());
-        assert!(Stream::read(whole.replace("\"seq\":1", "\"seq\":2").as_bytes()).is_err());
-        assert!(Stream::read(whole.trim_end().as_bytes()).is_err());
-        assert!(Stream::read(whole.lines().next().map(|l| format!("{l}\n")).unwrap().as_bytes()).is_err());
-        assert!(Stream::read(b"").is_err());
+        let (header, end) = whole.split_once('\n').unwrap();
+        for (broken, why) in [
+            (whole.replace("\"seq\":1", "\"seq\":2"), "seq 2"),
+            (whole.trim_end().to_owned(), "cut short"),
+            (format!("{header}\n"), "no summary"),
+            (end.replace("\"seq\":1", "\"seq\":0"), "no header"),
+            (String::new(), "empty"),
+            (whole.replace("\"type\":\"summary\"", "\"type\":\"goodbye\""), "nobody knows its type"),
+            (whole.replace("\"reasons\":[]", "\"reasons\":{}"), "line 2"),
+        ] {
+            let error = Stream::read(broken.as_bytes()).unwrap_err();
+            assert!(error.contains(why), "{why}: {error}");
+        }
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Up to 6.2 only: from 6.3 the function is noinstr, and the quiet scenarios say so.
 
+use rcu_watch_core::finding::{RuleId, Severity};
+use rcu_watch_core::probe::{HandlerKind, Mechanism};
 use xtask::plan::Step;
 
 use super::super::Scenario;
-use super::super::expect::{Expect, Finding};
+use super::super::expect::{Check, Expect, Finding};
 use super::steps::{
     ENABLED, EXPOSED, IDLE_IS_NOINSTR, KPROBE_ENABLE, KPROBE_EVENTS, LIVEPATCH, VICTIMS, await_text, read,
     run, spawn, until, wait, write,
@@ -32,25 +34,23 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::With { file: "before", text: "klp_ftrace_handler" },
-            Expect::Exit { run: "watch", code: 2 },
-            Expect::Stream { run: "watch" },
-            Expect::Calibrated { run: "watch" },
-            Expect::Finding { run: "watch", finding: LIVEPATCHED_IDLE },
+            Expect::of("before", Check::With("klp_ftrace_handler")),
+            Expect::of("watch", Check::Exit(2)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::Calibrated),
+            Expect::of("watch", Check::Finding(LIVEPATCHED_IDLE)),
             // fentry and livepatch exclude each other there.
-            Expect::On {
-                kernel: "5.10",
-                expect: &Expect::Finding {
-                    run: "watch",
-                    finding: Finding { mechanism: Some("kprobe_ftrace"), ..LIVEPATCHED_IDLE },
-                },
-            },
-            Expect::Exit { run: "text", code: 2 },
-            Expect::Line {
-                run: "text",
-                has: &["RW001", "error", "arch_cpu_idle", "lab_livepatch_idle", "W=0 N=0 M=0"],
-            },
-            Expect::Same { file: "after", other: "before" },
+            Expect::of(
+                "watch",
+                Check::Finding(Finding { mechanism: Some(Mechanism::KprobeFtrace), ..LIVEPATCHED_IDLE }),
+            )
+            .on("5.10"),
+            Expect::of("text", Check::Exit(2)),
+            Expect::of(
+                "text",
+                Check::Line(&["RW001", "error", "arch_cpu_idle", "lab_livepatch_idle", "W=0 N=0 M=0"]),
+            ),
+            Expect::of("after", Check::Same { other: "before" }),
         ],
         ..Scenario::USUAL
     },
@@ -69,9 +69,9 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 2 },
-            Expect::Stream { run: "watch" },
-            Expect::Finding { run: "watch", finding: KPROBED_IDLE },
+            Expect::of("watch", Check::Exit(2)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::Finding(KPROBED_IDLE)),
         ],
         ..Scenario::USUAL
     },
@@ -90,10 +90,10 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 0 },
-            Expect::Stream { run: "watch" },
-            Expect::Finding { run: "watch", finding: TRACED_IDLE },
-            Expect::NoneOf { run: "watch", severity: "error" },
+            Expect::of("watch", Check::Exit(0)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::Finding(TRACED_IDLE)),
+            Expect::of("watch", Check::NoneOf(Severity::Error)),
         ],
         ..Scenario::USUAL
     },
@@ -113,16 +113,16 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "exposed", code: 0 },
-            Expect::Stream { run: "exposed" },
-            Expect::Finding { run: "exposed", finding: EXPOSED_IDLE },
-            Expect::NoneOf { run: "exposed", severity: "error" },
-            Expect::Exit { run: "strict", code: 2 },
-            Expect::Stream { run: "strict" },
-            Expect::Exit { run: "plain", code: 0 },
-            Expect::Stream { run: "plain" },
-            Expect::NoFinding { run: "plain" },
-            Expect::Without { file: "plain-sites", none_of: VICTIMS },
+            Expect::of("exposed", Check::Exit(0)),
+            Expect::of("exposed", Check::Stream),
+            Expect::of("exposed", Check::Finding(EXPOSED_IDLE)),
+            Expect::of("exposed", Check::NoneOf(Severity::Error)),
+            Expect::of("strict", Check::Exit(2)),
+            Expect::of("strict", Check::Stream),
+            Expect::of("plain", Check::Exit(0)),
+            Expect::of("plain", Check::Stream),
+            Expect::of("plain", Check::NoFinding),
+            Expect::of("plain-sites", Check::Without(VICTIMS)),
         ],
         ..Scenario::USUAL
     },
@@ -130,8 +130,8 @@ pub static SCENARIOS: &[Scenario] = &[
 
 /// Only our probe is on it: a warning to whoever else would hook it.
 const EXPOSED_IDLE: Finding = Finding {
-    rule: "RW015",
-    severity: "warning",
+    rule: RuleId::ExposedFunction,
+    severity: Severity::Warning,
     function: "arch_cpu_idle",
     handler: None,
     at_eqs: true,
@@ -140,15 +140,16 @@ const EXPOSED_IDLE: Finding = Finding {
 
 /// The break of the first issue of this kind, on stock kernels.
 const LIVEPATCHED_IDLE: Finding = Finding {
-    rule: "RW001",
-    severity: "error",
+    rule: RuleId::HandlerUnwatched,
+    severity: Severity::Error,
     function: "arch_cpu_idle",
-    handler: Some(("livepatch", "lab_livepatch_idle")),
+    handler: Some((HandlerKind::Livepatch, "lab_livepatch_idle")),
     at_eqs: true,
     mechanism: None,
 };
 
 pub(super) const KPROBED_IDLE: Finding =
-    Finding { handler: Some(("kprobe", "arch_cpu_idle+0x0")), ..LIVEPATCHED_IDLE };
+    Finding { handler: Some((HandlerKind::Kprobe, "arch_cpu_idle+0x0")), ..LIVEPATCHED_IDLE };
 
-const TRACED_IDLE: Finding = Finding { handler: Some(("ftrace_ops", "function_trace_call")), ..EXPOSED_IDLE };
+const TRACED_IDLE: Finding =
+    Finding { handler: Some((HandlerKind::FtraceOps, "function_trace_call")), ..EXPOSED_IDLE };

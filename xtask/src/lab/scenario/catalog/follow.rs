@@ -1,9 +1,11 @@
 //! Handlers that come and go while rcu-watch runs, and whose they are: livepatches, and programs of others.
 
+use rcu_watch_core::finding::{RuleId, Severity};
+use rcu_watch_core::probe::{HandlerKind, Point};
 use xtask::plan::Step;
 
 use super::super::Scenario;
-use super::super::expect::{Expect, Finding};
+use super::super::expect::{Check, Expect, Finding};
 use super::steps::{
     ALL, EXPOSED, IDLE_IS_NOINSTR, SIGINT, SIGKILL, await_text, await_times, load, read, run, signal, spawn,
     unload, until, wait, write,
@@ -51,13 +53,13 @@ pub static SCENARIOS: &[Scenario] = &[
             steps
         },
         expect: &[
-            Expect::Stream { run: "watch" },
-            Expect::NoFinding { run: "watch" },
-            Expect::Livepatches { run: "watch", patch: PATCH, times: 3 },
-            Expect::With { file: "cmdline", text: "live patched" },
-            Expect::Hits { run: "watch", point: "patched_function", at_least: 5 },
-            Expect::Hits { run: "watch", point: "klp_transition", at_least: 6 },
-            Expect::Replays { run: "again", live: "watch" },
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::NoFinding),
+            Expect::of("watch", Check::Livepatches { patch: PATCH, times: 3 }),
+            Expect::of("cmdline", Check::With("live patched")),
+            Expect::of("watch", Check::Hits { point: Point::PatchedFunction, at_least: 5 }),
+            Expect::of("watch", Check::Hits { point: Point::KlpTransition, at_least: 6 }),
+            Expect::of("again", Check::Replays { live: "watch" }),
         ],
         ..Scenario::USUAL
     },
@@ -69,11 +71,11 @@ pub static SCENARIOS: &[Scenario] = &[
         heavy: true,
         steps: || rounds(20, "rcu-watch -f json"),
         expect: &[
-            Expect::Stream { run: "watch" },
-            Expect::NoFinding { run: "watch" },
-            Expect::Livepatches { run: "watch", patch: PATCH, times: 20 },
-            Expect::Hits { run: "watch", point: "patched_function", at_least: 5 },
-            Expect::Hits { run: "watch", point: "klp_transition", at_least: 40 },
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::NoFinding),
+            Expect::of("watch", Check::Livepatches { patch: PATCH, times: 20 }),
+            Expect::of("watch", Check::Hits { point: Point::PatchedFunction, at_least: 5 }),
+            Expect::of("watch", Check::Hits { point: Point::KlpTransition, at_least: 40 }),
         ],
         ..Scenario::USUAL
     },
@@ -99,10 +101,10 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 2 },
-            Expect::Stream { run: "watch" },
-            Expect::Finding { run: "watch", finding: THEIRS_IN_A_MODULE },
-            Expect::Line { run: "watch", has: NAMED_WITH_ITS_ID },
+            Expect::of("watch", Check::Exit(2)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::Finding(THEIRS_IN_A_MODULE)),
+            Expect::of("watch", Check::Line(NAMED_WITH_ITS_ID)),
         ],
         ..Scenario::USUAL
     },
@@ -121,10 +123,10 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 2 },
-            Expect::Stream { run: "watch" },
-            Expect::Finding { run: "watch", finding: THEIRS_IN_IDLE },
-            Expect::Line { run: "watch", has: NAMED_WITH_ITS_ID },
+            Expect::of("watch", Check::Exit(2)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::Finding(THEIRS_IN_IDLE)),
+            Expect::of("watch", Check::Line(NAMED_WITH_ITS_ID)),
         ],
         ..Scenario::USUAL
     },
@@ -134,10 +136,10 @@ const NAMED_WITH_ITS_ID: &[&str] =
     &["\"finding\"", "\"RW001\"", "\"kind\":\"bpf\",\"name\":\"lab_empty\",\"program\":"];
 
 const THEIRS_IN_IDLE: Finding = Finding {
-    rule: "RW001",
-    severity: "error",
+    rule: RuleId::HandlerUnwatched,
+    severity: Severity::Error,
     function: "arch_cpu_idle",
-    handler: Some(("bpf", "lab_empty")),
+    handler: Some((HandlerKind::Bpf, "lab_empty")),
     at_eqs: true,
     mechanism: None,
 };

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use rcu_watch_core::finding::{RuleId, Severity};
+use rcu_watch_core::probe::{Mechanism, Point};
+use rcu_watch_core::report::audit::{AuditVerdict, CheckAnswer};
 use xtask::plan::Step;
 
 use super::super::Scenario;
-use super::super::expect::{Expect, Finding};
+use super::super::expect::{Check, Expect, Finding};
 use super::steps::{
     ALL, ENABLED, EXPOSED, IDLE_IS_NOINSTR, LIMIT, SIGCONT, SIGKILL, SIGSTOP, await_text, read, run, signal,
     sleep, spawn, wait,
@@ -34,8 +37,8 @@ fn checked(label: &str, line: &str) -> Vec<Step> {
 }
 
 const EXPOSED_IDLE: Finding = Finding {
-    rule: "RW015",
-    severity: "warning",
+    rule: RuleId::ExposedFunction,
+    severity: Severity::Warning,
     function: "arch_cpu_idle",
     handler: None,
     at_eqs: true,
@@ -60,45 +63,32 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "nobody-asked", code: 1 },
-            Expect::Line { run: "nobody-asked", has: &["--yes"] },
-            Expect::Stream { run: "audit" },
-            Expect::OnlyOn { run: "audit", functions: REACHABLE },
-            Expect::Same { file: "after", other: "before" },
-            Expect::On { kernel: "5.10", expect: &Expect::Exit { run: "audit", code: 2 } },
-            Expect::On { kernel: "6.1", expect: &Expect::Exit { run: "audit", code: 2 } },
-            Expect::On {
-                kernel: "5.10",
-                expect: &Expect::Finding {
-                    run: "audit",
-                    finding: Finding { mechanism: Some("kprobe_ftrace"), ..EXPOSED_IDLE },
-                },
-            },
-            Expect::On { kernel: "6.1", expect: &Expect::Finding { run: "audit", finding: EXPOSED_IDLE } },
-            Expect::On { kernel: "5.10", expect: &AUDITED_E400 },
-            Expect::On { kernel: "6.1", expect: &AUDITED_E400 },
-            Expect::On {
-                kernel: "5.10",
-                expect: &Expect::Said {
-                    run: "audit",
-                    kind: "audited",
-                    function: "rcu_idle_exit",
-                    member: "verdict",
-                    value: "rcu_internal",
-                },
-            },
-            Expect::On {
-                kernel: "6.1",
-                expect: &Expect::Line { run: "few", has: &["1 of ", "traceable functions exposed"] },
-            },
-            Expect::On { kernel: "6.12", expect: &Expect::Exit { run: "audit", code: 0 } },
-            Expect::On { kernel: "6.12", expect: &Expect::NoFinding { run: "audit" } },
-            Expect::On { kernel: "sid", expect: &Expect::Exit { run: "audit", code: 0 } },
-            Expect::On { kernel: "sid", expect: &Expect::NoFinding { run: "audit" } },
-            Expect::On {
-                kernel: "6.12",
-                expect: &Expect::Line { run: "few", has: &["0 of ", "traceable functions exposed"] },
-            },
+            Expect::of("nobody-asked", Check::Exit(1)),
+            Expect::of("nobody-asked", Check::Line(&["--yes"])),
+            Expect::of("audit", Check::Stream),
+            Expect::of("audit", Check::OnlyOn(REACHABLE)),
+            Expect::of("after", Check::Same { other: "before" }),
+            Expect::of("audit", Check::Exit(2)).on("5.10"),
+            Expect::of("audit", Check::Exit(2)).on("6.1"),
+            Expect::of(
+                "audit",
+                Check::Finding(Finding { mechanism: Some(Mechanism::KprobeFtrace), ..EXPOSED_IDLE }),
+            )
+            .on("5.10"),
+            Expect::of("audit", Check::Finding(EXPOSED_IDLE)).on("6.1"),
+            AUDITED_E400.on("5.10"),
+            AUDITED_E400.on("6.1"),
+            Expect::of(
+                "audit",
+                Check::Audited { function: "rcu_idle_exit", verdict: AuditVerdict::RcuInternal },
+            )
+            .on("5.10"),
+            Expect::of("few", Check::Line(&["1 of ", "traceable functions exposed"])).on("6.1"),
+            Expect::of("audit", Check::Exit(0)).on("6.12"),
+            Expect::of("audit", Check::NoFinding).on("6.12"),
+            Expect::of("audit", Check::Exit(0)).on("sid"),
+            Expect::of("audit", Check::NoFinding).on("sid"),
+            Expect::of("few", Check::Line(&["0 of ", "traceable functions exposed"])).on("6.12"),
         ],
         ..Scenario::USUAL
     },
@@ -121,8 +111,8 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Killed { run: "audit", signal: SIGKILL },
-            Expect::Same { file: "after", other: "before" },
+            Expect::of("audit", Check::Killed(SIGKILL)),
+            Expect::of("after", Check::Same { other: "before" }),
         ],
         ..Scenario::USUAL
     },
@@ -146,9 +136,9 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "audit", code: 2 },
-            Expect::Stream { run: "audit" },
-            Expect::OnlyOn { run: "audit", functions: REACHABLE },
+            Expect::of("audit", Check::Exit(2)),
+            Expect::of("audit", Check::Stream),
+            Expect::of("audit", Check::OnlyOn(REACHABLE)),
         ],
         ..Scenario::USUAL
     },
@@ -165,10 +155,10 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "audit", code: 2 },
-            Expect::Line { run: "audit", has: &["only known candidates were probed", "function tracer"] },
-            Expect::Line { run: "audit", has: &["exposed", "arch_cpu_idle", "W=0 N=0 M=0"] },
-            Expect::Line { run: "audit", has: &["known candidates exposed"] },
+            Expect::of("audit", Check::Exit(2)),
+            Expect::of("audit", Check::Line(&["only known candidates were probed", "function tracer"])),
+            Expect::of("audit", Check::Line(&["exposed", "arch_cpu_idle", "W=0 N=0 M=0"])),
+            Expect::of("audit", Check::Line(&["known candidates exposed"])),
         ],
         ..Scenario::USUAL
     },
@@ -192,31 +182,25 @@ pub static SCENARIOS: &[Scenario] = &[
             steps
         },
         expect: &[
-            Expect::Exit { run: "idle", code: 2 },
-            Expect::Stream { run: "idle" },
-            Expect::Finding { run: "idle", finding: EXPOSED_IDLE },
-            Expect::Said {
-                run: "idle",
-                kind: "checked",
-                function: "arch_cpu_idle",
-                member: "answer",
-                value: "runs_with_rcu_off",
-            },
-            Expect::Exit { run: "known", code: 2 },
-            Expect::Line { run: "known", has: &["arch_cpu_idle", "known victim"] },
-            Expect::Exit { run: "nobody-asked", code: 1 },
-            Expect::Exit { run: "not-found", code: 3 },
-            Expect::Exit { run: "cmdline", code: 0 },
-            Expect::Stream { run: "cmdline" },
-            Expect::NoFinding { run: "cmdline" },
-            Expect::Said {
-                run: "cmdline",
-                kind: "checked",
-                function: "cmdline_proc_show",
-                member: "answer",
-                value: "no_evidence",
-            },
-            Expect::Hits { run: "cmdline", point: "idle_victim", at_least: 1 },
+            Expect::of("idle", Check::Exit(2)),
+            Expect::of("idle", Check::Stream),
+            Expect::of("idle", Check::Finding(EXPOSED_IDLE)),
+            Expect::of(
+                "idle",
+                Check::Checked { function: "arch_cpu_idle", answer: CheckAnswer::RunsWithRcuOff },
+            ),
+            Expect::of("known", Check::Exit(2)),
+            Expect::of("known", Check::Line(&["arch_cpu_idle", "known victim"])),
+            Expect::of("nobody-asked", Check::Exit(1)),
+            Expect::of("not-found", Check::Exit(3)),
+            Expect::of("cmdline", Check::Exit(0)),
+            Expect::of("cmdline", Check::Stream),
+            Expect::of("cmdline", Check::NoFinding),
+            Expect::of(
+                "cmdline",
+                Check::Checked { function: "cmdline_proc_show", answer: CheckAnswer::NoEvidence },
+            ),
+            Expect::of("cmdline", Check::Hits { point: Point::IdleVictim, at_least: 1 }),
         ],
         ..Scenario::USUAL
     },
@@ -231,34 +215,20 @@ pub static SCENARIOS: &[Scenario] = &[
             steps
         },
         expect: &[
-            Expect::Exit { run: "idle", code: 2 },
-            Expect::Stream { run: "idle" },
-            Expect::Said {
-                run: "idle",
-                kind: "checked",
-                function: "arch_cpu_idle",
-                member: "answer",
-                value: "noinstr",
-            },
-            Expect::Exit { run: "cmdline", code: 0 },
-            Expect::Stream { run: "cmdline" },
-            Expect::Said {
-                run: "cmdline",
-                kind: "checked",
-                function: "cmdline_proc_show",
-                member: "answer",
-                value: "no_evidence",
-            },
-            Expect::Hits { run: "cmdline", point: "idle_victim", at_least: 1 },
+            Expect::of("idle", Check::Exit(2)),
+            Expect::of("idle", Check::Stream),
+            Expect::of("idle", Check::Checked { function: "arch_cpu_idle", answer: CheckAnswer::Noinstr }),
+            Expect::of("cmdline", Check::Exit(0)),
+            Expect::of("cmdline", Check::Stream),
+            Expect::of(
+                "cmdline",
+                Check::Checked { function: "cmdline_proc_show", answer: CheckAnswer::NoEvidence },
+            ),
+            Expect::of("cmdline", Check::Hits { point: Point::IdleVictim, at_least: 1 }),
         ],
         ..Scenario::USUAL
     },
 ];
 
-const AUDITED_E400: Expect = Expect::Said {
-    run: "audit",
-    kind: "audited",
-    function: "amd_e400_idle",
-    member: "verdict",
-    value: "exposed",
-};
+const AUDITED_E400: Expect =
+    Expect::of("audit", Check::Audited { function: "amd_e400_idle", verdict: AuditVerdict::Exposed });

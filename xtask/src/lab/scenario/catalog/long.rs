@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use rcu_watch_core::finding::{RuleId, Severity};
+use rcu_watch_core::probe::Point;
 use xtask::plan::Step;
 
 use super::super::Scenario;
-use super::super::expect::Expect;
+use super::super::expect::{Check, Expect};
 use super::steps::{
     ALL, ENABLED, KPROBE_ENABLE, KPROBE_EVENTS, KPROBES, SIGINT, SIGKILL, await_text, load, read, run,
     signal, sleep, spawn, unload, wait, write,
@@ -44,15 +46,15 @@ pub static SCENARIOS: &[Scenario] = &[
             steps
         },
         expect: &[
-            Expect::Exit { run: "switches", code: 0 },
-            Expect::Stream { run: "watch" },
-            Expect::NoneOf { run: "watch", severity: "error" },
+            Expect::of("switches", Check::Exit(0)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::NoneOf(Severity::Error)),
             // On older kernels our own probes on idle functions are what RW015 warns of.
-            Expect::On { kernel: "6.12", expect: &Expect::NoneOf { run: "watch", severity: "warning" } },
-            Expect::On { kernel: "sid", expect: &Expect::NoneOf { run: "watch", severity: "warning" } },
-            Expect::Hits { run: "watch", point: "checkpoint", at_least: 40_000 },
-            Expect::Hits { run: "watch", point: "nmi_enter", at_least: 100 },
-            Expect::Transitions { run: "watch", at_least: 1000 },
+            Expect::of("watch", Check::NoneOf(Severity::Warning)).on("6.12"),
+            Expect::of("watch", Check::NoneOf(Severity::Warning)).on("sid"),
+            Expect::of("watch", Check::Hits { point: Point::Checkpoint, at_least: 40_000 }),
+            Expect::of("watch", Check::Hits { point: Point::NmiEnter, at_least: 100 }),
+            Expect::of("watch", Check::Transitions { at_least: 1000 }),
         ],
         ..Scenario::USUAL
     },
@@ -80,13 +82,13 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Line { run: "cycles", has: &["100 rounds"] },
-            Expect::SameOutput { run: "held-after", other: "held-before" },
-            Expect::Same { file: "after", other: "before" },
-            Expect::Same { file: "kprobes-after", other: "kprobes-before" },
+            Expect::of("cycles", Check::Line(&["100 rounds"])),
+            Expect::of("held-after", Check::SameOutput { other: "held-before" }),
+            Expect::of("after", Check::Same { other: "before" }),
+            Expect::of("kprobes-after", Check::Same { other: "kprobes-before" }),
             // All four breakpoints of each CPU would be taken.
-            Expect::Stream { run: "watch" },
-            Expect::Transitions { run: "watch", at_least: 10 },
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::Transitions { at_least: 10 }),
         ],
         ..Scenario::USUAL
     },
@@ -114,10 +116,10 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Killed { run: "watch", signal: SIGKILL },
-            Expect::SameOutput { run: "held-after", other: "held-before" },
-            Expect::Same { file: "after", other: "before" },
-            Expect::Same { file: "kprobes-after", other: "kprobes-before" },
+            Expect::of("watch", Check::Killed(SIGKILL)),
+            Expect::of("held-after", Check::SameOutput { other: "held-before" }),
+            Expect::of("after", Check::Same { other: "before" }),
+            Expect::of("kprobes-after", Check::Same { other: "kprobes-before" }),
         ],
         ..Scenario::USUAL
     },
@@ -136,11 +138,11 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Stream { run: "first" },
-            Expect::NoneOf { run: "first", severity: "error" },
-            Expect::Stream { run: "second" },
-            Expect::NoneOf { run: "second", severity: "error" },
-            Expect::OtherInstance { run: "second" },
+            Expect::of("first", Check::Stream),
+            Expect::of("first", Check::NoneOf(Severity::Error)),
+            Expect::of("second", Check::Stream),
+            Expect::of("second", Check::NoneOf(Severity::Error)),
+            Expect::of("second", Check::OtherInstance),
         ],
         ..Scenario::USUAL
     },
@@ -163,9 +165,9 @@ pub static SCENARIOS: &[Scenario] = &[
             steps
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 2 },
-            Expect::Stream { run: "watch" },
-            Expect::Fired { run: "watch", rule: "RW014", severity: "error" },
+            Expect::of("watch", Check::Exit(2)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::Fired { rule: RuleId::SampledInEqs, severity: Severity::Error }),
         ],
         ..Scenario::USUAL
     },
@@ -200,10 +202,10 @@ pub static SCENARIOS: &[Scenario] = &[
             steps
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 2 },
-            Expect::Stream { run: "watch" },
-            Expect::Fired { run: "watch", rule: "RW001", severity: "error" },
-            Expect::Hits { run: "watch", point: "ftrace_function", at_least: 40 },
+            Expect::of("watch", Check::Exit(2)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::Fired { rule: RuleId::HandlerUnwatched, severity: Severity::Error }),
+            Expect::of("watch", Check::Hits { point: Point::FtraceFunction, at_least: 40 }),
         ],
         ..Scenario::USUAL
     },
@@ -228,10 +230,10 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Stream { run: "watch" },
-            Expect::NoneOf { run: "watch", severity: "error" },
-            Expect::Line { run: "watch", has: &["\"transition\"", "user_enter"] },
-            Expect::Line { run: "watch", has: &["\"transition\"", "user_exit"] },
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::NoneOf(Severity::Error)),
+            Expect::of("watch", Check::Line(&["\"transition\"", "user_enter"])),
+            Expect::of("watch", Check::Line(&["\"transition\"", "user_exit"])),
         ],
         ..Scenario::USUAL
     },

@@ -1,7 +1,9 @@
 //! What happens to probes that are too dear: given up, said, and taken back.
 
+use rcu_watch_core::probe::Point;
+
 use super::super::Scenario;
-use super::super::expect::Expect;
+use super::super::expect::{Check, Expect};
 use super::steps::{
     ALL, KPROBE_ENABLE, KPROBE_EVENTS, SIGINT, SIGKILL, await_text, signal, spawn, wait, write,
 };
@@ -31,13 +33,13 @@ pub static SCENARIOS: &[Scenario] = &[Scenario {
     },
     expect: &[
         // The time in which it was not watched makes the run inconclusive, and the summary says how long that was.
-        Expect::Exit { run: "watch", code: 3 },
-        Expect::Stream { run: "watch" },
-        Expect::NoFinding { run: "watch" },
-        Expect::Line { run: "watch", has: &["\"plan_change\"", "security_task_prctl", GIVEN_UP] },
-        Expect::Line { run: "watch", has: &["\"plan_change\"", "security_task_prctl", TAKEN_BACK] },
-        Expect::Line { run: "watch", has: &["\"summary\"", "security_task_prctl was not watched for"] },
-        Expect::Hits { run: "watch", point: "ftrace_function", at_least: 1000 },
+        Expect::of("watch", Check::Exit(3)),
+        Expect::of("watch", Check::Stream),
+        Expect::of("watch", Check::NoFinding),
+        Expect::of("watch", Check::Line(&["\"plan_change\"", "security_task_prctl", GIVEN_UP])),
+        Expect::of("watch", Check::Line(&["\"plan_change\"", "security_task_prctl", TAKEN_BACK])),
+        Expect::of("watch", Check::Line(&["\"summary\"", "security_task_prctl was not watched for"])),
+        Expect::of("watch", Check::Hits { point: Point::FtraceFunction, at_least: 1000 }),
     ],
     ..Scenario::USUAL
 }];

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::probe::Point;
 use xtask::plan::Step;
 
 use super::super::Scenario;
-use super::super::expect::Expect;
+use super::super::expect::{Check, Expect};
 use super::steps::{
     ALL, KPROBE_ENABLE, KPROBE_EVENTS, SIGINT, SIGKILL, await_text, run, signal, sleep, spawn, wait, write,
 };
@@ -28,22 +30,22 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 0 },
-            Expect::Stream { run: "watch" },
-            Expect::NoFinding { run: "watch" },
-            Expect::Calibrated { run: "watch" },
-            Expect::Hits { run: "watch", point: "checkpoint", at_least: 1000 },
-            Expect::Exit { run: "screen", code: 0 },
-            Expect::Line { run: "screen", has: &["handlers now:"] },
-            Expect::Line { run: "screen", has: &["watching:", "checkpoint", "fires"] },
-            Expect::Line { run: "screen", has: &["not seen: idle and irq entry", "--watchpoints sample"] },
-            Expect::Line { run: "screen", has: &["no break in"] },
-            Expect::Exit { run: "ktap", code: 0 },
-            Expect::Line { run: "ktap", has: &["KTAP version 1"] },
-            Expect::Exit { run: "self-test", code: 2 },
-            Expect::Stream { run: "self-test" },
-            Expect::OnlySynthetic { run: "self-test" },
-            Expect::Exit { run: "probes", code: 0 },
+            Expect::of("watch", Check::Exit(0)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::NoFinding),
+            Expect::of("watch", Check::Calibrated),
+            Expect::of("watch", Check::Hits { point: Point::Checkpoint, at_least: 1000 }),
+            Expect::of("screen", Check::Exit(0)),
+            Expect::of("screen", Check::Line(&["handlers now:"])),
+            Expect::of("screen", Check::Line(&["watching:", "checkpoint", "fires"])),
+            Expect::of("screen", Check::Line(&["not seen: idle and irq entry", "--watchpoints sample"])),
+            Expect::of("screen", Check::Line(&["no break in"])),
+            Expect::of("ktap", Check::Exit(0)),
+            Expect::of("ktap", Check::Line(&["KTAP version 1"])),
+            Expect::of("self-test", Check::Exit(2)),
+            Expect::of("self-test", Check::Stream),
+            Expect::of("self-test", Check::OnlySynthetic),
+            Expect::of("probes", Check::Exit(0)),
         ],
         ..Scenario::USUAL
     },
@@ -64,11 +66,11 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Unbroken { run: "watch" },
-            Expect::Stream { run: "watch" },
-            Expect::NoFinding { run: "watch" },
-            Expect::Hits { run: "watch", point: "ftrace_function", at_least: 100 },
-            Expect::Judged { run: "watch", rule: "RW001" },
+            Expect::of("watch", Check::Unbroken),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::NoFinding),
+            Expect::of("watch", Check::Hits { point: Point::FtraceFunction, at_least: 100 }),
+            Expect::of("watch", Check::Judged(RuleId::HandlerUnwatched)),
         ],
         ..Scenario::USUAL
     },
@@ -86,10 +88,10 @@ pub static SCENARIOS: &[Scenario] = &[
             steps
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 0 },
-            Expect::Stream { run: "watch" },
-            Expect::NoFinding { run: "watch" },
-            Expect::Hits { run: "watch", point: "nmi_enter", at_least: 2 },
+            Expect::of("watch", Check::Exit(0)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::NoFinding),
+            Expect::of("watch", Check::Hits { point: Point::NmiEnter, at_least: 2 }),
         ],
         ..Scenario::USUAL
     },
@@ -107,11 +109,11 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 0 },
-            Expect::Stream { run: "watch" },
-            Expect::NoFinding { run: "watch" },
-            Expect::Calibrated { run: "watch" },
-            Expect::Hits { run: "watch", point: "checkpoint", at_least: 100 },
+            Expect::of("watch", Check::Exit(0)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::NoFinding),
+            Expect::of("watch", Check::Calibrated),
+            Expect::of("watch", Check::Hits { point: Point::Checkpoint, at_least: 100 }),
         ],
         ..Scenario::USUAL
     },

@@ -1,7 +1,7 @@
 //! Recordings: judged again, they say what the run said.
 
 use super::super::Scenario;
-use super::super::expect::Expect;
+use super::super::expect::{Check, Expect};
 use super::steps::{EXPOSED, IDLE_IS_NOINSTR, LIVEPATCH, run, until, write};
 use xtask::plan::Step;
 
@@ -23,12 +23,12 @@ pub static SCENARIOS: &[Scenario] = &[Scenario {
         ]
     },
     expect: &[
-        Expect::Exit { run: "live", code: 2 },
-        Expect::Stream { run: "live" },
-        Expect::Delivered { run: "live", at_least: 1 },
-        Expect::Exit { run: "replay", code: 2 },
-        Expect::Stream { run: "replay" },
-        Expect::Replays { run: "replay", live: "live" },
+        Expect::of("live", Check::Exit(2)),
+        Expect::of("live", Check::Stream),
+        Expect::of("live", Check::Delivered { at_least: 1 }),
+        Expect::of("replay", Check::Exit(2)),
+        Expect::of("replay", Check::Stream),
+        Expect::of("replay", Check::Replays { live: "live" }),
     ],
     ..Scenario::USUAL
 }];

@@ -1,8 +1,11 @@
 //! What older kernels have or lack: RCU's entry functions that can be hooked, on the legacy kernel; and no ring buffer,
 //! by forcing the way without it on kernels that have one.
 
+use rcu_watch_core::finding::{RuleId, Severity};
+use rcu_watch_core::probe::Point;
+
 use super::super::Scenario;
-use super::super::expect::Expect;
+use super::super::expect::{Check, Expect};
 use super::breaks::KPROBED_IDLE;
 use super::steps::{
     ALL, EXPOSED, IDLE_IS_NOINSTR, KPROBE_ENABLE, KPROBE_EVENTS, SIGKILL, run, signal, spawn, wait, write,
@@ -24,26 +27,22 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 0 },
-            Expect::Stream { run: "watch" },
-            Expect::NoneOf { run: "watch", severity: "error" },
-            Expect::Judged { run: "watch", rule: "RW002" },
-            Expect::Balance {
-                run: "watch",
-                functions: &["rcu_irq_enter", "rcu_irq_exit"],
-                probes: 3,
-                at_least: 10_000,
-            },
-            Expect::Balance {
-                run: "watch",
-                functions: &["rcu_nmi_enter", "rcu_nmi_exit"],
-                probes: 3,
-                at_least: 10_000,
-            },
-            Expect::Exit { run: "default", code: 0 },
-            Expect::Stream { run: "default" },
-            Expect::NoFinding { run: "default" },
-            Expect::Hits { run: "default", point: "irq_exit", at_least: 100 },
+            Expect::of("watch", Check::Exit(0)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::NoneOf(Severity::Error)),
+            Expect::of("watch", Check::Judged(RuleId::IrqEnterNoEffect)),
+            Expect::of(
+                "watch",
+                Check::Balance { functions: &["rcu_irq_enter", "rcu_irq_exit"], probes: 3, at_least: 10_000 },
+            ),
+            Expect::of(
+                "watch",
+                Check::Balance { functions: &["rcu_nmi_enter", "rcu_nmi_exit"], probes: 3, at_least: 10_000 },
+            ),
+            Expect::of("default", Check::Exit(0)),
+            Expect::of("default", Check::Stream),
+            Expect::of("default", Check::NoFinding),
+            Expect::of("default", Check::Hits { point: Point::IrqExit, at_least: 100 }),
         ],
         ..Scenario::USUAL
     },
@@ -62,17 +61,17 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 0 },
-            Expect::Stream { run: "watch" },
-            Expect::NoFinding { run: "watch" },
-            Expect::Calibrated { run: "watch" },
-            Expect::Hits { run: "watch", point: "checkpoint", at_least: 500 },
-            Expect::Line { run: "watch", has: &["\"header\"", "\"transport\":\"perf_event_array\""] },
-            Expect::Exit { run: "self-test", code: 2 },
-            Expect::OnlySynthetic { run: "self-test" },
-            Expect::Exit { run: "flood", code: 3 },
-            Expect::Stream { run: "flood" },
-            Expect::Loss { run: "flood" },
+            Expect::of("watch", Check::Exit(0)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::NoFinding),
+            Expect::of("watch", Check::Calibrated),
+            Expect::of("watch", Check::Hits { point: Point::Checkpoint, at_least: 500 }),
+            Expect::of("watch", Check::Line(&["\"header\"", "\"transport\":\"perf_event_array\""])),
+            Expect::of("self-test", Check::Exit(2)),
+            Expect::of("self-test", Check::OnlySynthetic),
+            Expect::of("flood", Check::Exit(3)),
+            Expect::of("flood", Check::Stream),
+            Expect::of("flood", Check::Loss),
         ],
         ..Scenario::USUAL
     },
@@ -91,9 +90,9 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 2 },
-            Expect::Stream { run: "watch" },
-            Expect::Finding { run: "watch", finding: KPROBED_IDLE },
+            Expect::of("watch", Check::Exit(2)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::Finding(KPROBED_IDLE)),
         ],
         ..Scenario::USUAL
     },

@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use rcu_watch_core::finding::{RuleId, Severity};
+use rcu_watch_core::probe::{HandlerKind, Point};
 use xtask::plan::Step;
 
 use super::super::Scenario;
-use super::super::expect::{Expect, Finding};
+use super::super::expect::{Check, Expect, Finding};
 use super::steps::{
     ALL, EXPOSED, IDLE_IS_NOINSTR, KPROBE_ENABLE, KPROBE_EVENTS, SIGINT, SIGKILL, await_text, load, read,
     run, signal, spawn, unload, until, wait, write,
@@ -38,16 +40,16 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Unbroken { run: "always" },
-            Expect::Stream { run: "always" },
-            Expect::NoFinding { run: "always" },
-            Expect::Judged { run: "always", rule: "RW005" },
-            Expect::Judged { run: "always", rule: "RW012" },
-            Expect::Transitions { run: "always", at_least: 1000 },
-            Expect::Unbroken { run: "sample" },
-            Expect::Stream { run: "sample" },
-            Expect::NoFinding { run: "sample" },
-            Expect::Transitions { run: "sample", at_least: 10 },
+            Expect::of("always", Check::Unbroken),
+            Expect::of("always", Check::Stream),
+            Expect::of("always", Check::NoFinding),
+            Expect::of("always", Check::Judged(RuleId::IrqsOnInSection)),
+            Expect::of("always", Check::Judged(RuleId::UnknownWriter)),
+            Expect::of("always", Check::Transitions { at_least: 1000 }),
+            Expect::of("sample", Check::Unbroken),
+            Expect::of("sample", Check::Stream),
+            Expect::of("sample", Check::NoFinding),
+            Expect::of("sample", Check::Transitions { at_least: 10 }),
         ],
         ..Scenario::USUAL
     },
@@ -73,9 +75,9 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 2 },
-            Expect::Stream { run: "watch" },
-            Expect::Finding { run: "watch", finding: IN_A_REAL_EQS },
+            Expect::of("watch", Check::Exit(2)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::Finding(IN_A_REAL_EQS)),
         ],
         ..Scenario::USUAL
     },
@@ -107,10 +109,10 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Stream { run: "watch" },
-            Expect::Finding { run: "watch", finding: DROPPED_FPROBE },
-            Expect::NoneOf { run: "watch", severity: "error" },
-            Expect::Without { file: "trace", none_of: &["dropped:"] },
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::Finding(DROPPED_FPROBE)),
+            Expect::of("watch", Check::NoneOf(Severity::Error)),
+            Expect::of("trace", Check::Without(&["dropped:"])),
         ],
         ..Scenario::USUAL
     },
@@ -142,19 +144,19 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 2 },
-            Expect::Stream { run: "watch" },
-            Expect::Finding { run: "watch", finding: broken("RW006", "sched_switch") },
-            Expect::Finding { run: "watch", finding: broken("RW007", "sched_switch") },
-            Expect::Finding {
-                run: "watch",
-                finding: Finding {
-                    handler: Some(("kprobe", "lab_state_target+*")),
-                    ..broken("RW010", "lab_state_target")
-                },
-            },
-            Expect::Exit { run: "after", code: 0 },
-            Expect::NoFinding { run: "after" },
+            Expect::of("watch", Check::Exit(2)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::Finding(broken(RuleId::NestingImbalance, "sched_switch"))),
+            Expect::of("watch", Check::Finding(broken(RuleId::StateDisagrees, "sched_switch"))),
+            Expect::of(
+                "watch",
+                Check::Finding(Finding {
+                    handler: Some((HandlerKind::Kprobe, "lab_state_target+*")),
+                    ..broken(RuleId::UncountedContext, "lab_state_target")
+                }),
+            ),
+            Expect::of("after", Check::Exit(0)),
+            Expect::of("after", Check::NoFinding),
         ],
         ..Scenario::USUAL
     },
@@ -176,10 +178,10 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 2 },
-            Expect::Stream { run: "watch" },
-            Expect::Fired { run: "watch", rule: "RW012", severity: "error" },
-            Expect::Line { run: "watch", has: &["RW012", "lab_state_write", "[lab_state]"] },
+            Expect::of("watch", Check::Exit(2)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::Fired { rule: RuleId::UnknownWriter, severity: Severity::Error }),
+            Expect::of("watch", Check::Line(&["RW012", "lab_state_write", "[lab_state]"])),
         ],
         ..Scenario::USUAL
     },
@@ -203,9 +205,9 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 2 },
-            Expect::Stream { run: "watch" },
-            Expect::Fired { run: "watch", rule: "RW005", severity: "error" },
+            Expect::of("watch", Check::Exit(2)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::Fired { rule: RuleId::IrqsOnInSection, severity: Severity::Error }),
         ],
         ..Scenario::USUAL
     },
@@ -226,12 +228,12 @@ pub static SCENARIOS: &[Scenario] = &[
             steps
         },
         expect: &[
-            Expect::Stream { run: "watch" },
+            Expect::of("watch", Check::Stream),
             // RW009, that one hit a window, is no break.
-            Expect::NoneOf { run: "watch", severity: "error" },
-            Expect::NoneOf { run: "watch", severity: "warning" },
-            Expect::Hits { run: "watch", point: "nmi_enter", at_least: 100 },
-            Expect::Judged { run: "watch", rule: "RW010" },
+            Expect::of("watch", Check::NoneOf(Severity::Error)),
+            Expect::of("watch", Check::NoneOf(Severity::Warning)),
+            Expect::of("watch", Check::Hits { point: Point::NmiEnter, at_least: 100 }),
+            Expect::of("watch", Check::Judged(RuleId::UncountedContext)),
         ],
         ..Scenario::USUAL
     },
@@ -252,13 +254,16 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 0 },
-            Expect::Stream { run: "watch" },
-            Expect::Finding {
-                run: "watch",
-                finding: Finding { handler: Some(("kprobe", "arch_cpu_idle+0x5")), ..EXPOSED_IDLE },
-            },
-            Expect::NoneOf { run: "watch", severity: "error" },
+            Expect::of("watch", Check::Exit(0)),
+            Expect::of("watch", Check::Stream),
+            Expect::of(
+                "watch",
+                Check::Finding(Finding {
+                    handler: Some((HandlerKind::Kprobe, "arch_cpu_idle+0x5")),
+                    ..EXPOSED_IDLE
+                }),
+            ),
+            Expect::of("watch", Check::NoneOf(Severity::Error)),
         ],
         ..Scenario::USUAL
     },
@@ -277,13 +282,16 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 0 },
-            Expect::Stream { run: "watch" },
-            Expect::Finding {
-                run: "watch",
-                finding: Finding { handler: Some(("ftrace_ops", "stack_trace_call")), ..EXPOSED_IDLE },
-            },
-            Expect::NoneOf { run: "watch", severity: "error" },
+            Expect::of("watch", Check::Exit(0)),
+            Expect::of("watch", Check::Stream),
+            Expect::of(
+                "watch",
+                Check::Finding(Finding {
+                    handler: Some((HandlerKind::FtraceOps, "stack_trace_call")),
+                    ..EXPOSED_IDLE
+                }),
+            ),
+            Expect::of("watch", Check::NoneOf(Severity::Error)),
         ],
         ..Scenario::USUAL
     },
@@ -304,10 +312,10 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Exit { run: "watch", code: 0 },
-            Expect::Stream { run: "watch" },
-            Expect::Finding { run: "watch", finding: EXPOSED_IDLE_TO_TRACER },
-            Expect::NoneOf { run: "watch", severity: "error" },
+            Expect::of("watch", Check::Exit(0)),
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::Finding(EXPOSED_IDLE_TO_TRACER)),
+            Expect::of("watch", Check::NoneOf(Severity::Error)),
         ],
         ..Scenario::USUAL
     },
@@ -335,40 +343,40 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
-            Expect::Stream { run: "watch" },
-            Expect::NoneOf { run: "watch", severity: "error" },
-            Expect::Transitions { run: "watch", at_least: 10 },
-            Expect::Line { run: "watch", has: &["probe_error", "went offline"] },
-            Expect::Stream { run: "exposed" },
-            Expect::NoneOf { run: "exposed", severity: "error" },
-            Expect::Fired { run: "exposed", rule: "RW011", severity: "warning" },
-            Expect::Judged { run: "exposed", rule: "RW011" },
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::NoneOf(Severity::Error)),
+            Expect::of("watch", Check::Transitions { at_least: 10 }),
+            Expect::of("watch", Check::Line(&["probe_error", "went offline"])),
+            Expect::of("exposed", Check::Stream),
+            Expect::of("exposed", Check::NoneOf(Severity::Error)),
+            Expect::of("exposed", Check::Fired { rule: RuleId::RcuOffline, severity: Severity::Warning }),
+            Expect::of("exposed", Check::Judged(RuleId::RcuOffline)),
         ],
         ..Scenario::USUAL
     },
 ];
 
-const fn broken(rule: &'static str, function: &'static str) -> Finding {
-    Finding { rule, severity: "error", function, handler: None, at_eqs: false, mechanism: None }
+const fn broken(rule: RuleId, function: &'static str) -> Finding {
+    Finding { rule, severity: Severity::Error, function, handler: None, at_eqs: false, mechanism: None }
 }
 
 const DROPPED_FPROBE: Finding = Finding {
-    rule: "RW013",
-    severity: "warning",
-    handler: Some(("ftrace_ops", "fprobe_*")),
+    rule: RuleId::HandlerDropped,
+    severity: Severity::Warning,
+    handler: Some((HandlerKind::FtraceOps, "fprobe_*")),
     at_eqs: true,
-    ..broken("RW013", "lab_eqs_target")
+    ..broken(RuleId::HandlerDropped, "lab_eqs_target")
 };
 
 const IN_A_REAL_EQS: Finding = Finding {
-    handler: Some(("kprobe", "lab_eqs_target+*")),
+    handler: Some((HandlerKind::Kprobe, "lab_eqs_target+*")),
     at_eqs: true,
-    ..broken("RW001", "lab_eqs_target")
+    ..broken(RuleId::HandlerUnwatched, "lab_eqs_target")
 };
 
 const EXPOSED_IDLE: Finding = Finding {
-    rule: "RW015",
-    severity: "warning",
+    rule: RuleId::ExposedFunction,
+    severity: Severity::Warning,
     function: "arch_cpu_idle",
     handler: None,
     at_eqs: true,
@@ -376,4 +384,4 @@ const EXPOSED_IDLE: Finding = Finding {
 };
 
 const EXPOSED_IDLE_TO_TRACER: Finding =
-    Finding { handler: Some(("ftrace_ops", "function_stack_trace_call")), ..EXPOSED_IDLE };
+    Finding { handler: Some((HandlerKind::FtraceOps, "function_stack_trace_call")), ..EXPOSED_IDLE };

@@ -1,0 +1,84 @@
+//! How commands ended, what they printed, and what files held.
+
+use xtask::wire::Exit;
+
+use super::super::super::console::Output;
+use super::{Evidence, Verdict, ok_or};
+
+pub fn exit(evidence: &Evidence, run: &str, wanted: Exit) -> Verdict {
+    let seen = evidence.command(run)?.exit;
+    ok_or(seen == Some(wanted), || match seen {
+        Some(seen) => format!("it ended with {}, and not with {}", seen.encode(), wanted.encode()),
+        None => "it did not end".to_owned(),
+    })
+}
+
+pub fn unbroken(evidence: &Evidence, run: &'static str) -> Verdict {
+    let unlucky = evidence.stream(run).is_ok_and(|stream| {
+        let reasons = &stream.summary.reasons;
+        !reasons.is_empty() && reasons.iter().all(|reason| reason.contains("recursion guard"))
+    });
+    exit(evidence, run, Exit::Code(if unlucky { 3 } else { 0 }))
+}
+
+pub fn line(evidence: &Evidence, run: &str, has: &[&str]) -> Verdict {
+    let Output { stdout, stderr, .. } = evidence.command(run)?;
+    let text = [stdout.as_slice(), b"\n", stderr.as_slice()].concat();
+    let text = String::from_utf8_lossy(&text).to_lowercase();
+    let holds = |line: &str| has.iter().all(|word| line.contains(&word.to_lowercase()));
+    ok_or(text.lines().any(holds), || format!("no line has all of {has:?}"))
+}
+
+pub fn same_output(evidence: &Evidence, run: &str, other: &str) -> Verdict {
+    let text = |run| evidence.command(run).map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let (printed, expected) = (text(run)?, text(other)?);
+    ok_or(!printed.is_empty() && printed == expected, || {
+        format!("it printed {printed:?}, {other} {expected:?}")
+    })
+}
+
+pub fn without(evidence: &Evidence, file: &str, none_of: &[&str]) -> Verdict {
+    let content = evidence.file(file)?;
+    let found: Vec<&str> =
+        content.lines().filter(|line| none_of.iter().any(|text| line.contains(text))).collect();
+    ok_or(found.is_empty(), || format!("it holds {found:?}"))
+}
+
+pub fn with(evidence: &Evidence, file: &str, text: &str) -> Verdict {
+    let content = evidence.file(file)?;
+    ok_or(content.contains(text), || format!("no {text:?} in {content:?}"))
+}
+
+pub fn same(evidence: &Evidence, file: &str, other: &str) -> Verdict {
+    let (content, expected) = (evidence.file(file)?, evidence.file(other)?);
+    ok_or(content == expected, || format!("it is {content:?}, and {other} is {expected:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rcu_watch_core::report::summary::Summary;
+
+    use super::super::super::super::console::ScenarioRecord;
+    use super::super::super::stream::tests::{stdout, summary};
+    use super::super::{Check, Expect};
+    use super::*;
+
+    #[test]
+    fn only_the_recursion_guard_excuses_an_inconclusive_run() {
+        let ended = |code: i32, reasons: &[&str]| {
+            let reasons = reasons.iter().map(|&reason| reason.to_owned()).collect();
+            let stdout = stdout(&[], Summary { reasons, ..summary() }).into_bytes();
+            let output = Output { stdout, stderr: Vec::new(), exit: Some(Exit::Code(code)) };
+            let mut record = ScenarioRecord::default();
+            record.commands.insert("watch".into(), output);
+            Expect::of("watch", Check::Unbroken).judge(&Evidence::of(&record), "sid").is_ok()
+        };
+        let (skipped, lost) = ("1 run was skipped by the kernel's recursion guard", "2 records were lost");
+        assert!(ended(0, &[]));
+        assert!(ended(3, &[skipped]));
+        assert!(!ended(3, &[]));
+        assert!(!ended(3, &[lost]));
+        assert!(!ended(3, &[skipped, lost]));
+        assert!(!ended(2, &[skipped]));
+    }
+}

@@ -19,5 +19,5 @@ pub mod kernel;
 pub mod recording;
 pub mod session;
 pub mod sink;
-pub mod sys;
+pub(crate) mod sys;
 pub mod top;

@@ -26,7 +26,7 @@ use crate::kernel::read::mount::Tree;
 
 /// What a site needs now.
 #[derive(Clone, Debug)]
-pub enum SiteChange {
+pub(crate) enum SiteChange {
     /// Handlers are on a function that had none.
     Appeared { site: Site, row: PointChoice, planned: Option<PlannedProbe> },
     /// Others than before are on it.
@@ -37,7 +37,7 @@ pub enum SiteChange {
 
 /// Follows the handlers of one run.
 #[derive(Debug)]
-pub struct Follower<K> {
+pub(crate) struct Follower<K> {
     tree: Tree,
     kernel: K,
     facts: Facts,
@@ -51,14 +51,14 @@ pub struct Follower<K> {
 impl<K: Ask> Follower<K> {
     /// Starts from what was found at the start of the run.
     #[must_use]
-    pub fn new(tree: Tree, kernel: K, facts: Facts, request: Request) -> Self {
+    pub(crate) fn new(tree: Tree, kernel: K, facts: Facts, request: Request) -> Self {
         Self { tree, kernel, facts, request, livepatches: Vec::new(), lists: 0, moves: 0, signs: 0 }
     }
 
     /// Looks at everything; `None` where it reads as before. The first time, and after each of our own attachments, this attributes anew and
     /// mostly finds nothing changed. `ours` says what kprobes this process has; it is asked again after
     /// the kernel was, and where it changed meanwhile the kernel is asked anew.
-    pub fn look_around(&mut self, ours: impl Fn() -> OwnKprobes) -> Option<Vec<SiteChange>> {
+    pub(crate) fn look_around(&mut self, ours: impl Fn() -> OwnKprobes) -> Option<Vec<SiteChange>> {
         let livepatches = livepatch::read(&self.tree.path("/sys/kernel/livepatch")).unwrap_or_default();
         // Before the lists: where a probe of ours has left and somebody else's came, they read as before.
         let moves = ours().moves;
@@ -72,7 +72,7 @@ impl<K: Ask> Follower<K> {
 
     /// Whether a program, a kprobe, a tracer or a module has come or gone since this was last asked. That nothing
     /// has proves nothing: an event that was there can be switched on, a program that was loaded be attached.
-    pub fn sees_a_sign(&mut self) -> bool {
+    pub(crate) fn sees_a_sign(&mut self) -> bool {
         let mut hasher = DefaultHasher::new();
         self.kernel.program_ids().hash(&mut hasher);
         let tracefs = self.tree.tracefs();
@@ -173,6 +173,6 @@ fn same(before: &[Handler], now: &[Handler]) -> bool {
 
 /// Whether a probe by this mechanism shows in the kernel's kprobes list.
 #[must_use]
-pub const fn is_kprobe(mechanism: Mechanism) -> bool {
+pub(crate) const fn is_kprobe(mechanism: Mechanism) -> bool {
     matches!(mechanism, Mechanism::KprobeFtrace | Mechanism::KprobeInt3)
 }

@@ -8,20 +8,20 @@
 //!
 //! Each may use those above it, and `read` uses none. So every kernel that was ever captured is a unit test.
 
-pub mod diagnosis;
+pub(crate) mod diagnosis;
 pub mod facts;
-pub mod follow;
+pub(crate) mod follow;
 pub mod plan;
-pub mod read;
+pub(crate) mod read;
 
 #[cfg(test)]
 mod tests;
 
-pub use facts::attribution;
+pub(crate) use facts::attribution;
 pub use facts::{Facts, Questions, feature, layout};
 pub use plan::select::select;
 pub use plan::{AttachPlan, Request, candidate, points};
-pub use read::{cpu, line, livepatch, mount, support, symbol, text};
+pub(crate) use read::{cpu, line, livepatch, mount, support, symbol, text};
 
 use facts::ask::{Ask, RunningKernel};
 use read::mount::Tree;

@@ -17,14 +17,14 @@ const PERF_EVENT_IOC_SET_BPF: libc::c_ulong = 0x4004_2408;
 
 /// A breakpoint on writes of four bytes. Closed when it is dropped.
 #[derive(Debug)]
-pub struct Breakpoint(OwnedFd);
+pub(crate) struct Breakpoint(OwnedFd);
 
 impl Breakpoint {
     /// Opens one for `cpu`, switched off.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn open(cpu: u32, address: u64) -> io::Result<Self> {
+    pub(crate) fn open(cpu: u32, address: u64) -> io::Result<Self> {
         let cpu = libc::c_int::try_from(cpu).map_err(io::Error::other)?;
         // SAFETY: plain integers, for which zero is a value.
         let mut attr: perf_event_attr = unsafe { std::mem::zeroed() };
@@ -61,7 +61,7 @@ impl Breakpoint {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn set_program(&self, program: BorrowedFd<'_>) -> io::Result<()> {
+    pub(crate) fn set_program(&self, program: BorrowedFd<'_>) -> io::Result<()> {
         self.control(PERF_EVENT_IOC_SET_BPF, program.as_raw_fd())
     }
 
@@ -69,7 +69,7 @@ impl Breakpoint {
     ///
     /// # Errors
     /// Where another took the breakpoint meanwhile.
-    pub fn switch(&self, on: bool) -> io::Result<()> {
+    pub(crate) fn switch(&self, on: bool) -> io::Result<()> {
         self.control(if on { PERF_EVENT_IOC_ENABLE } else { PERF_EVENT_IOC_DISABLE }, 0)?;
         // A pinned event that found no room is in an error state: it is enabled without complaint, and reads as
         // the end of a file.
@@ -80,7 +80,7 @@ impl Breakpoint {
     ///
     /// # Errors
     /// Where another took the breakpoint meanwhile.
-    pub fn count(&self) -> io::Result<u64> {
+    pub(crate) fn count(&self) -> io::Result<u64> {
         let mut value = [0_u8; 8];
         // SAFETY: eight bytes of room, as many as are asked for.
         let read = unsafe { libc::read(self.0.as_raw_fd(), value.as_mut_ptr().cast(), value.len()) };

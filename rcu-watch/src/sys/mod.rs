@@ -2,5 +2,5 @@
 //!
 //! Nothing here knows what a call is made for.
 
-pub mod bpf;
-pub mod breakpoint;
+pub(crate) mod bpf;
+pub(crate) mod breakpoint;

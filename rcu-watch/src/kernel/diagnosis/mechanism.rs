@@ -50,7 +50,7 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
 
 /// What `opened` a watchpoint on this process's own memory came to.
 #[must_use]
-pub fn watchpoint(facts: &Facts, opened: Result<(), &str>) -> Check {
+pub(crate) fn watchpoint(facts: &Facts, opened: Result<(), &str>) -> Check {
     let purpose = "idle and irq entry, with --watchpoints";
     let found = match opened {
         _ if facts.machine != "x86_64" => check(

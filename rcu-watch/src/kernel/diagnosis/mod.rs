@@ -13,11 +13,11 @@ use crate::kernel::facts::{Facts, FtraceValidation};
 use crate::kernel::read::support::{Listing, Reason, Support};
 
 pub(super) use configuration::SYMBOLS;
-pub use mechanism::watchpoint;
+pub(crate) use mechanism::watchpoint;
 
 /// All checks, in the order in which they depend on each other.
 #[must_use]
-pub fn diagnose(facts: &Facts) -> Vec<Check> {
+pub(crate) fn diagnose(facts: &Facts) -> Vec<Check> {
     let mut checks = privilege::checks(facts);
     checks.extend(configuration::checks(facts));
     checks.extend(sources(facts));

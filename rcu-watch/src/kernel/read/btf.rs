@@ -44,7 +44,7 @@ mod kind {
 }
 
 #[derive(Debug, Error)]
-pub enum BtfError {
+pub(crate) enum BtfError {
     #[error("the kernel's BTF cannot be read")]
     Read(#[from] io::Error),
     #[error("the kernel's BTF starts with {0:#06x} instead of {MAGIC:#06x}; is this machine big-endian?")]
@@ -143,7 +143,7 @@ impl Type {
 ///
 /// # Errors
 /// Where the BTF cannot be read or is not understood.
-pub fn search<R: Read + Seek>(source: R, query: &Query) -> Result<FoundTypes, BtfError> {
+pub(crate) fn search<R: Read + Seek>(source: R, query: &Query) -> Result<FoundTypes, BtfError> {
     let mut btf = Btf::open(source)?;
     let wanted = query
         .functions
@@ -190,7 +190,7 @@ pub fn search<R: Read + Seek>(source: R, query: &Query) -> Result<FoundTypes, Bt
 ///
 /// # Errors
 /// Where the BTF cannot be read or is not understood.
-pub fn function_names<R: Read + Seek>(
+pub(crate) fn function_names<R: Read + Seek>(
     source: R,
     ids: &BTreeSet<u32>,
 ) -> Result<BTreeMap<u32, String>, BtfError> {

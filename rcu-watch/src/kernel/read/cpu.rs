@@ -19,7 +19,7 @@ pub enum CpuListError {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn parse(text: &str) -> Result<Vec<CpuId>, CpuListError> {
+pub(crate) fn parse(text: &str) -> Result<Vec<CpuId>, CpuListError> {
     let number = |part: &str| match part.parse() {
         Ok(cpu) if cpu < CPU_LIMIT => Ok(cpu),
         _ => Err(CpuListError::NotACpu(part.to_owned())),
@@ -41,7 +41,7 @@ pub fn parse(text: &str) -> Result<Vec<CpuId>, CpuListError> {
 /// The CPUs of a line of a kernel's file. None for what is no list, such as the `(null)` that some kernels have in
 /// `nohz_full`.
 #[must_use]
-pub fn of_line(line: &str) -> Vec<CpuId> {
+pub(crate) fn of_line(line: &str) -> Vec<CpuId> {
     parse(line.trim()).unwrap_or_default()
 }
 

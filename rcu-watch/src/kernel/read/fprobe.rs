@@ -12,7 +12,7 @@ use crate::kernel::read::mount::Tree;
 use crate::kernel::read::symbol::FoundSymbols;
 
 /// First letters of the functions by which ftrace calls fprobes.
-pub const PREFIX: &str = "fprobe_";
+pub(crate) const PREFIX: &str = "fprobe_";
 
 const CHECK: &str = "rcu_is_watching";
 /// Longer than any of these functions.
@@ -22,7 +22,7 @@ const GAP_BYTES: usize = 8;
 
 /// Whether `callback` looks at RCU. False where that cannot be seen: a handler that may run counts as one that does.
 #[must_use]
-pub fn looks_first(tree: &Tree, callback: &str) -> bool {
+pub(crate) fn looks_first(tree: &Tree, callback: &str) -> bool {
     let find = || -> io::Result<bool> {
         let symbols = File::open(tree.path("/proc/kallsyms"))?;
         let symbols = FoundSymbols::read(symbols, |name| name == CHECK || name == callback)?;

@@ -112,7 +112,7 @@ fn symbol(word: &str) -> &str {
 ///
 /// # Errors
 /// That of the read.
-pub fn each_enabled(source: impl Read, mut function: impl FnMut(EnabledFunction)) -> io::Result<()> {
+pub(crate) fn each_enabled(source: impl Read, mut function: impl FnMut(EnabledFunction)) -> io::Result<()> {
     let mut last: Option<EnabledFunction> = None;
     each_line(source, |line| {
         match EnabledFunction::parse(line) {
@@ -137,7 +137,7 @@ pub fn each_enabled(source: impl Read, mut function: impl FnMut(EnabledFunction)
 
 /// What is known of a callback that ftrace calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Callback {
+pub(crate) enum Callback {
     /// Its functions are in sysfs.
     Livepatch,
     /// Its probes are in the kprobes list.
@@ -150,7 +150,7 @@ pub enum Callback {
 
 /// Knows a callback by its name. What is not known is taken to rely on RCU.
 #[must_use]
-pub fn callback(name: &str) -> Callback {
+pub(crate) fn callback(name: &str) -> Callback {
     match name {
         "klp_ftrace_handler" => Callback::Livepatch,
         "kprobe_ftrace_handler" => Callback::Kprobe,

@@ -58,7 +58,7 @@ impl Kprobe {
 ///
 /// # Errors
 /// That of the read.
-pub fn read(source: impl Read) -> io::Result<Vec<Kprobe>> {
+pub(crate) fn read(source: impl Read) -> io::Result<Vec<Kprobe>> {
     let mut kprobes = Vec::new();
     each_line(source, |line| {
         kprobes.extend(Kprobe::parse(line));

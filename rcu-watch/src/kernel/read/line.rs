@@ -12,7 +12,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 ///
 /// # Errors
 /// That of the read.
-pub fn each_line(source: impl Read, mut line: impl FnMut(&str) -> ControlFlow<()>) -> io::Result<()> {
+pub(crate) fn each_line(source: impl Read, mut line: impl FnMut(&str) -> ControlFlow<()>) -> io::Result<()> {
     let mut source = BufReader::with_capacity(BUFFER_BYTES, source);
     let mut bytes = Vec::with_capacity(256);
     loop {
@@ -32,7 +32,7 @@ pub fn each_line(source: impl Read, mut line: impl FnMut(&str) -> ControlFlow<()
 ///
 /// # Errors
 /// Those of opening and reading.
-pub fn each_line_of(path: &Path, line: impl FnMut(&str) -> ControlFlow<()>) -> io::Result<()> {
+pub(crate) fn each_line_of(path: &Path, line: impl FnMut(&str) -> ControlFlow<()>) -> io::Result<()> {
     each_line(File::open(path)?, line)
 }
 
@@ -40,7 +40,7 @@ pub fn each_line_of(path: &Path, line: impl FnMut(&str) -> ControlFlow<()>) -> i
 ///
 /// # Errors
 /// Those of opening and reading.
-pub fn first_line(path: &Path) -> io::Result<String> {
+pub(crate) fn first_line(path: &Path) -> io::Result<String> {
     let mut first = String::new();
     each_line_of(path, |line| {
         first = line.trim().to_owned();

@@ -38,7 +38,7 @@ pub struct Livepatch {
 
 /// One event of one livepatch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LivepatchEvent {
+pub(crate) struct LivepatchEvent {
     pub patch: String,
     pub event: Event,
     /// Of a transition: towards the patched functions.
@@ -49,7 +49,7 @@ pub struct LivepatchEvent {
 
 /// The livepatches as they were last seen.
 #[derive(Debug)]
-pub struct Livepatches {
+pub(crate) struct Livepatches {
     tree: Tree,
     seen: Vec<Tracked>,
 }
@@ -57,14 +57,14 @@ pub struct Livepatches {
 impl Livepatches {
     /// Starts from what is there now.
     #[must_use]
-    pub fn new(tree: Tree) -> Self {
+    pub(crate) fn new(tree: Tree) -> Self {
         let mut livepatches = Self { tree, seen: Vec::new() };
         livepatches.look();
         livepatches
     }
 
     /// What happened since the last look.
-    pub fn look(&mut self) -> Vec<LivepatchEvent> {
+    pub(crate) fn look(&mut self) -> Vec<LivepatchEvent> {
         // Where the directory cannot be read, nothing is known to have happened.
         let now = read(&self.tree.path("/sys/kernel/livepatch"));
         now.map_or_else(|_| Vec::new(), |now| track(&mut self.seen, now))
@@ -152,7 +152,7 @@ impl Tracked {
 ///
 /// # Errors
 /// Where the directory is there but cannot be read.
-pub fn read(sysfs: &Path) -> Result<Vec<Livepatch>, Reason> {
+pub(crate) fn read(sysfs: &Path) -> Result<Vec<Livepatch>, Reason> {
     let patches = match std::fs::read_dir(sysfs) {
         Ok(patches) => patches,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 /// A set of names that tells most other names apart without hashing them.
-pub struct Names<'a> {
+pub(crate) struct Names<'a> {
     /// By first byte: a bit for each length, modulo 64.
     lengths: [u64; 256],
     names: HashSet<&'a str>,
@@ -14,7 +14,7 @@ pub struct Names<'a> {
 
 impl<'a> Names<'a> {
     #[must_use]
-    pub fn contains(&self, name: &str) -> bool {
+    pub(crate) fn contains(&self, name: &str) -> bool {
         let may_be = |first: &u8| self.lengths[usize::from(*first)] & bit(name) != 0;
         name.as_bytes().first().is_some_and(may_be) && self.names.contains(name)
     }

@@ -15,7 +15,7 @@ use crate::sys::bpf::link::{self, HeldKprobe, LinkedTo};
 use crate::sys::bpf::program;
 
 /// First letters of every program of ours, this instance's or another's.
-pub const OUR_PREFIX: &str = "rcuw_";
+pub(crate) const OUR_PREFIX: &str = "rcuw_";
 
 const TRACING: bpf_prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING;
 const KPROBE: bpf_prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE;
@@ -176,7 +176,7 @@ fn processes(tree: &Tree) -> impl Iterator<Item = u32> {
 
 /// Pids of other instances of rcu-watch that hold BPF programs.
 #[must_use]
-pub fn other_instances(tree: &Tree) -> Vec<u32> {
+pub(crate) fn other_instances(tree: &Tree) -> Vec<u32> {
     let own = std::process::id();
     let mut pids: Vec<_> = processes(tree)
         .filter(|&pid| pid != own)

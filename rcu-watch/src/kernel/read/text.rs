@@ -13,7 +13,7 @@ use crate::kernel::read::symbol::{FoundSymbols, SymbolTable};
 const UNINSTRUMENTABLE: &[&str] = &["__noinstr_text", "__cpuidle_text", "__entry_text"];
 
 /// Symbols by which a run without watchpoints knows the text, and the way out of an EQS.
-pub const SYMBOLS: &[&str] = &[
+pub(crate) const SYMBOLS: &[&str] = &[
     "__noinstr_text_start",
     "__noinstr_text_end",
     "__cpuidle_text_start",
@@ -27,7 +27,7 @@ pub const SYMBOLS: &[&str] = &[
 
 /// Text that cannot be hooked.
 #[must_use]
-pub fn uninstrumentable(symbols: &FoundSymbols) -> Vec<TextRange> {
+pub(crate) fn uninstrumentable(symbols: &FoundSymbols) -> Vec<TextRange> {
     let bound = |section: &str, end: &str| symbols.address(&format!("{section}_{end}")).map(Address);
     UNINSTRUMENTABLE
         .iter()
@@ -38,7 +38,7 @@ pub fn uninstrumentable(symbols: &FoundSymbols) -> Vec<TextRange> {
 /// Whether the way out of an EQS calls what can be hooked before N and M count: a tracepoint of RCU_TRACE, or
 /// the function of FAST_NO_HZ, whose call is compiled out where it does nothing.
 #[must_use]
-pub fn eqs_exit_calls_out(symbols: &FoundSymbols) -> bool {
+pub(crate) fn eqs_exit_calls_out(symbols: &FoundSymbols) -> bool {
     ["__tracepoint_rcu_dyntick", "__tracepoint_rcu_watching", "rcu_cleanup_after_idle"]
         .iter()
         .any(|name| symbols.has(name))
@@ -46,7 +46,7 @@ pub fn eqs_exit_calls_out(symbols: &FoundSymbols) -> bool {
 
 /// Where these functions of the kernel image lie, and their parts, as far as `symbols` has them.
 #[must_use]
-pub fn ranges_of(functions: &[&str], symbols: &FoundSymbols) -> Vec<TextRange> {
+pub(crate) fn ranges_of(functions: &[&str], symbols: &FoundSymbols) -> Vec<TextRange> {
     let mut ranges: Vec<TextRange> = symbols
         .symbols
         .iter()
@@ -63,7 +63,7 @@ pub fn ranges_of(functions: &[&str], symbols: &FoundSymbols) -> Vec<TextRange> {
 
 /// A function's name, without what the compiler adds for a part of it.
 #[must_use]
-pub fn base(function: &str) -> &str {
+pub(crate) fn base(function: &str) -> &str {
     function.split('.').next().unwrap_or(function)
 }
 
@@ -125,7 +125,7 @@ const MOMENTARY: &[&str] = &[
 
 /// What the rules and the causes of transitions need to know of RCU's own text.
 #[must_use]
-pub fn find(table: &SymbolTable) -> (TextMap, Writers) {
+pub(crate) fn find(table: &SymbolTable) -> (TextMap, Writers) {
     let mut map = TextMap::default();
     let mut writers = Writers::default();
     let mut bounds = vec![(None, None); UNINSTRUMENTABLE.len()];

@@ -25,14 +25,14 @@ const MULTI_MAX: usize = 4096;
 
 /// A link, as far as attribution needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
+pub(crate) struct Link {
     pub program: u32,
     pub on: LinkedTo,
 }
 
 /// What a link's program sits on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LinkedTo {
+pub(crate) enum LinkedTo {
     /// fentry, fexit, fmod_ret, LSM: 0 on kernels that do not tell.
     Function {
         /// BTF id of the function, among the types of `object`.
@@ -55,7 +55,7 @@ pub enum LinkedTo {
 ///
 /// # Errors
 /// That this process may not ask (CAP_SYS_ADMIN).
-pub fn links() -> io::Result<Vec<Link>> {
+pub(crate) fn links() -> io::Result<Vec<Link>> {
     let mut links = Vec::new();
     for id in ids(bpf_cmd::BPF_LINK_GET_NEXT_ID) {
         let id = match id {
@@ -130,7 +130,7 @@ fn multi_addresses(fd: BorrowedFd<'_>) -> io::Result<Vec<u64>> {
 
 /// A kprobe that some process holds as a perf event with a BPF program on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldKprobe {
+pub(crate) struct HeldKprobe {
     pub program: u32,
     /// Empty for a kprobe by address.
     pub symbol: String,
@@ -143,7 +143,7 @@ pub struct HeldKprobe {
 ///
 /// # Errors
 /// That it holds none, or that this process may not ask.
-pub fn kprobe_of(pid: u32, fd: u32) -> io::Result<HeldKprobe> {
+pub(crate) fn kprobe_of(pid: u32, fd: u32) -> io::Result<HeldKprobe> {
     let mut name = [0_u8; NAME_BYTES];
     let mut attr = zeroed();
     attr.task_fd_query.pid = pid;

@@ -11,7 +11,7 @@ use super::call::{call, raw, zeroed};
 ///
 /// # Errors
 /// The kernel's refusal.
-pub fn set_fd(map: BorrowedFd<'_>, index: u32, fd: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn set_fd(map: BorrowedFd<'_>, index: u32, fd: BorrowedFd<'_>) -> io::Result<()> {
     let value = raw(fd);
     let mut attr = zeroed();
     attr.__bindgen_anon_2.map_fd = raw(map);

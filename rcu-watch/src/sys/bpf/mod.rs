@@ -5,9 +5,9 @@
 //! that is `None`, or 0 where the kernel itself says 0 for "not told".
 
 mod call;
-pub mod link;
-pub mod map;
-pub mod program;
-pub mod trial;
+pub(crate) mod link;
+pub(crate) mod map;
+pub(crate) mod program;
+pub(crate) mod trial;
 
-pub use aya_obj::generated::bpf_prog_type;
+pub(crate) use aya_obj::generated::bpf_prog_type;

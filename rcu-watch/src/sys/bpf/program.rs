@@ -10,7 +10,7 @@ use super::call::{Info as _, call_for_fd, ids, info_of, text_of, zeroed};
 
 /// A loaded program of anybody.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoadedProgram {
+pub(crate) struct LoadedProgram {
     pub id: u32,
     /// A [`bpf_prog_type`], or one that is younger than that list.
     program_type: u32,
@@ -19,14 +19,14 @@ pub struct LoadedProgram {
 
 impl LoadedProgram {
     #[must_use]
-    pub const fn is(&self, program_type: bpf_prog_type) -> bool {
+    pub(crate) const fn is(&self, program_type: bpf_prog_type) -> bool {
         self.program_type == program_type as u32
     }
 }
 
 /// The kernel's own counters of one program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProgramCounters {
+pub(crate) struct ProgramCounters {
     /// Nanoseconds; 0 unless `kernel.bpf_stats_enabled` is set.
     pub run_time_ns: u64,
     /// Runs that the recursion guard skipped. `None` where the kernel does not count them (before 5.12).
@@ -35,7 +35,7 @@ pub struct ProgramCounters {
 
 /// Ids of all loaded programs, as far as this process may ask.
 #[must_use]
-pub fn program_ids() -> Vec<u32> {
+pub(crate) fn program_ids() -> Vec<u32> {
     ids(bpf_cmd::BPF_PROG_GET_NEXT_ID).map_while(Result::ok).collect()
 }
 
@@ -43,7 +43,7 @@ pub fn program_ids() -> Vec<u32> {
 ///
 /// # Errors
 /// That this process may not ask (CAP_BPF and CAP_SYS_ADMIN).
-pub fn programs() -> io::Result<Vec<LoadedProgram>> {
+pub(crate) fn programs() -> io::Result<Vec<LoadedProgram>> {
     let mut programs = Vec::new();
     for id in ids(bpf_cmd::BPF_PROG_GET_NEXT_ID) {
         let id = id?;
@@ -63,7 +63,7 @@ pub fn programs() -> io::Result<Vec<LoadedProgram>> {
 ///
 /// # Errors
 /// The kernel's refusal.
-pub fn counters_of(program: BorrowedFd<'_>) -> io::Result<ProgramCounters> {
+pub(crate) fn counters_of(program: BorrowedFd<'_>) -> io::Result<ProgramCounters> {
     let mut info = bpf_prog_info::zeroed();
     let known_bytes = info_of(program, &mut info)?;
     Ok(counters(&info, known_bytes))

@@ -15,7 +15,7 @@ use super::call::{call_for_fd, zeroed};
 ///
 /// # Errors
 /// The kernel's refusal.
-pub fn ring_buffer() -> io::Result<()> {
+pub(crate) fn ring_buffer() -> io::Result<()> {
     let page = sysconf(SysconfVar::PAGE_SIZE)?.unwrap_or(4096);
     map(bpf_map_type::BPF_MAP_TYPE_RINGBUF, 0, u32::try_from(page).map_err(io::Error::other)?)
 }
@@ -24,7 +24,7 @@ pub fn ring_buffer() -> io::Result<()> {
 ///
 /// # Errors
 /// The kernel's refusal.
-pub fn perf_event_array() -> io::Result<()> {
+pub(crate) fn perf_event_array() -> io::Result<()> {
     map(bpf_map_type::BPF_MAP_TYPE_PERF_EVENT_ARRAY, 4, 1)
 }
 
@@ -42,7 +42,7 @@ fn map(map_type: bpf_map_type, key_and_value_bytes: u32, max_entries: u32) -> io
 ///
 /// # Errors
 /// The kernel's refusal.
-pub fn program(program_type: bpf_prog_type, target: Option<u32>) -> io::Result<()> {
+pub(crate) fn program(program_type: bpf_prog_type, target: Option<u32>) -> io::Result<()> {
     // BPF_MOV64_IMM(r0, 0); BPF_EXIT_INSN()
     let instructions: [u64; 2] = [0x0000_0000_0000_00b7, 0x0000_0000_0000_0095];
     let license = c"GPL";
@@ -60,6 +60,6 @@ pub fn program(program_type: bpf_prog_type, target: Option<u32>) -> io::Result<(
 
 /// Lifts the limit of locked memory, which kernels before 5.11 charge programs and maps to. Without the right
 /// to, the limit stays, and the kernel's refusal will tell.
-pub fn lift_memory_limit() {
+pub(crate) fn lift_memory_limit() {
     let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
 }

@@ -52,7 +52,7 @@ fuzz_target!(|bytes: &[u8]| {
         probe(Point::IdleVictim, Mechanism::KprobeInt3),
         probe(Point::EqsEnter, Mechanism::Watchpoint),
         probe(Point::IrqEnter, Mechanism::Fentry),
-        probe(Point::NmiEnter, Mechanism::PerfEvent),
+        probe(Point::NmiEnter, Mechanism::Fentry),
         probe(Point::EqsEnter, Mechanism::RawTracepoint),
         probe(Point::EqsExit, Mechanism::RawTracepoint),
     ];

@@ -433,7 +433,7 @@ mod tests {
         let range = |start, end| vec![TextRange { start: Address(start), end: Address(end) }];
         let mut kernel = kernel(Generation::G5);
         kernel.text.uninstrumentable = range(1, 2);
-        let sampler = probe(Point::NmiEnter, Mechanism::PerfEvent);
+        let sampler = probe(Point::NmiEnter, Mechanism::Fentry);
         let mut pipeline = Pipeline::new(kernel, vec![sampler]);
         let mut heard = Heard::default();
         for probe_seq in 0..3 {

@@ -85,7 +85,6 @@ pub enum Mechanism {
     Kretprobe,
     RawTracepoint,
     Watchpoint,
-    PerfEvent,
 }
 
 impl Mechanism {
@@ -100,7 +99,6 @@ impl Mechanism {
             Self::Kretprobe => "kretprobe",
             Self::RawTracepoint => "raw_tracepoint",
             Self::Watchpoint => "watchpoint",
-            Self::PerfEvent => "perf_event",
         }
     }
 }
@@ -178,11 +176,10 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Whether the registers of this hit are those of code that an NMI interrupted: a sample of a PMU, or of an
-    /// NMI's handler, which fentry gives none of its own.
+    /// Whether the registers of this hit are those of code that an NMI interrupted: fentry has none of its own, and the
+    /// programs on NMI handlers take those that the handler was given.
     #[must_use]
     pub fn is_sample(&self, snapshot: &Snapshot<'_>) -> bool {
-        let of_handler = self.mechanism == Mechanism::Fentry && self.point == Point::NmiEnter;
-        self.mechanism == Mechanism::PerfEvent || (of_handler && snapshot.regs.is_some())
+        self.mechanism == Mechanism::Fentry && self.point == Point::NmiEnter && snapshot.regs.is_some()
     }
 }

@@ -46,7 +46,6 @@ impl Vantage {
             | Mechanism::Kretprobe
             | Mechanism::RawTracepoint => Self::Direct,
             Mechanism::Watchpoint => Self::Exception(Entry::Ist),
-            Mechanism::PerfEvent => Self::Exception(Entry::Nmi),
             Mechanism::KprobeInt3 => of_int3_kprobe(kernel, &snapshot.rcu),
         }
     }

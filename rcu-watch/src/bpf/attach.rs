@@ -85,9 +85,6 @@ impl OwnPrograms {
             Mechanism::Kretprobe => self.attach_kprobe(KRETPROBES, symbol, offset)?,
             Mechanism::RawTracepoint => self.attach_raw_tracepoint(point, symbol)?,
             Mechanism::Watchpoint => (self.load_watchpoint()?, "rcuw_watch_s".to_owned(), Link::Watchpoint),
-            Mechanism::PerfEvent => {
-                return Err(BpfError::NoProgram { symbol: symbol.to_owned() });
-            }
         };
         let may_be_in_eqs = probe.0 >= slot::FENTRY && point != Point::KlpTransition;
         let symbol = symbol.to_owned();

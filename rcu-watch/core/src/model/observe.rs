@@ -104,7 +104,7 @@ impl Observers {
             nmi_edge: probe(Point::NmiEnter, Mechanism::KprobeFtrace),
             ist: probe(Point::IstEnter, Mechanism::Fentry),
             watchpoint: probe(Point::EqsEnter, Mechanism::Watchpoint),
-            sampler: probe(Point::NmiEnter, Mechanism::PerfEvent),
+            sampler: probe(Point::NmiEnter, Mechanism::Fentry),
         }
     }
 

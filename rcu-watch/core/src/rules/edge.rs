@@ -27,10 +27,8 @@ fn behind(hit: &Hit<'_>) -> Option<Behind> {
     if hit.probe.is_rcu_internal {
         return None;
     }
-    match hit.probe.mechanism {
-        Mechanism::Watchpoint => return Some(Behind::Exception),
-        Mechanism::PerfEvent => return None, // a clock where there is no PMU: an irq
-        _ => {}
+    if hit.probe.mechanism == Mechanism::Watchpoint {
+        return Some(Behind::Exception);
     }
     match hit.probe.point {
         Point::NmiEnter => Some(Behind::Nmi),

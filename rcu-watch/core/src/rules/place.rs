@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_sample_in_hookable_code_of_an_eqs_is_an_error_and_of_a_known_victim_info() {
-        let sampler = probe(Point::NmiEnter, Mechanism::PerfEvent);
+        let sampler = probe(Point::NmiEnter, Mechanism::Fentry);
         let in_eqs = idle(5, 0, 1, NMI);
         assert_eq!(fired(&mapped(), &sampler, &at(0x500, in_eqs)), [("RW014", Severity::Error)]);
         assert_eq!(fired(&mapped(), &sampler, &at(0x300, in_eqs)), [("RW014", Severity::Info)]);

@@ -1,28 +1,12 @@
 //! Any file is a recording that plays to some point, or is refused: no panic, no endless run.
 #![no_main]
 
-use std::io;
-
 use libfuzzer_sys::fuzz_target;
 use rcu_watch_core::model::generation::Generation;
 use rcu_watch_core::model::kernel::{KernelModel, PreemptLayout};
 use rcu_watch_core::pipeline::{Finding, Listener, Pipeline};
 use rcu_watch_core::probe::{Mechanism, Point, Probe};
-use rcu_watch::recording::play::{Terms, play};
-use rcu_watch::sink::Stream;
-use rcu_watch::sink::options::Format;
-use rcu_watch_core::report::{Baseline, Envelope};
-use rcu_watch_core::verdict::FailOn;
-use rcu_watch::session::listener::Filter;
-use rcu_watch::sink::Sink;
-
-struct Silent;
-
-impl Sink for Silent {
-    fn message(&mut self, _envelope: &Envelope) -> io::Result<()> {
-        Ok(())
-    }
-}
+use rcu_watch_core::recording::{Terms, judge};
 
 struct Deaf;
 
@@ -31,8 +15,7 @@ impl Listener for Deaf {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let terms = Terms { fail_on: FailOn::Error, filter: Filter::default(), format: Format::Json };
-    let _ = play(bytes, Stream::new(Box::new(Silent), Baseline::default()), &terms);
+    let _ = judge(bytes, &Terms::default());
 
     // A frame's checksum keeps most inputs from the rules: the pipeline takes the same bytes as records, too.
     let Some((&first, records)) = bytes.split_first() else {

@@ -13,7 +13,7 @@ use rcu_watch_core::decode::{decode, encode};
 use rcu_watch_core::pipeline::Pipeline;
 use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism, Point, Probe, Reliance};
 use rcu_watch_core::recording::frame::{Frame, Frames};
-use rcu_watch_core::recording::part::{End, Planned, Start};
+use rcu_watch_core::recording::part::{End, NumberedProbe, Start};
 use rcu_watch_core::snapshot::{RcuState, Snapshot};
 use rcu_watch_core::units::{Counter, CpuId, Nanos, PreemptCount, ProbeId, StateWord};
 
@@ -54,7 +54,7 @@ impl Corpus {
     /// A pipeline with the recorded plan, and a livepatched function besides.
     pub fn pipeline(&self) -> Pipeline {
         let mut pipeline = Pipeline::new(self.start.model.clone(), Vec::new());
-        for Planned { id, probe } in &self.start.probes {
+        for NumberedProbe { id, probe } in &self.start.probes {
             pipeline.set_probe(*id, probe.clone());
         }
         pipeline.set_probe(PATCHED, patched());

@@ -7,17 +7,16 @@ use std::io::{self, BufReader};
 use anyhow::{Context as _, Result};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
-use rcu_watch::recording::play::{Terms, play};
-use rcu_watch::session::listener::Filter;
+use rcu_watch::recording::play;
 use rcu_watch::sink::Stream;
 use rcu_watch::sink::json::Json;
-use rcu_watch::sink::options::Format;
 use rcu_watch_core::Seen;
 use rcu_watch_core::decode::decode;
 use rcu_watch_core::pipeline::{Finding, Listener};
+use rcu_watch_core::recording::Terms;
 use rcu_watch_core::report::Baseline;
 use rcu_watch_core::rules::Hit;
-use rcu_watch_core::verdict::FailOn;
+use rcu_watch_core::stream::Audience as _;
 
 use crate::stream::{Corpus, Records};
 
@@ -85,7 +84,7 @@ impl Listener for Teller {
 /// Replays a file as `rcu-watch replay -f json` does, and prints the peak of memory.
 pub fn replay(path: &str) -> Result<()> {
     let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
-    let terms = Terms { fail_on: FailOn::Error, filter: Filter::default(), format: Format::Json };
+    let terms = Terms::default();
     let stream = Stream::new(Box::new(Json::new(io::sink())), Baseline::default());
     play(BufReader::new(file), stream, &terms)?;
     let status = fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;

@@ -11,14 +11,15 @@ use anyhow::Result;
 use rcu_watch_common::slot;
 use rcu_watch_core::calibration::Calibrated;
 use rcu_watch_core::finding::{RuleId, Severity};
-use rcu_watch_core::pipeline::{Finding, Listener, Pipeline, RuleCount};
+use rcu_watch_core::pipeline::{Finding, Pipeline, RuleCount};
 use rcu_watch_core::probe::{Mechanism, Point, Probe};
+use rcu_watch_core::report::Message;
 use rcu_watch_core::report::audit::Observed;
 use rcu_watch_core::report::finding::StateReport;
 use rcu_watch_core::report::summary::{Book, FindingTotal, RuleCoverage, RuleStatus, Totals};
-use rcu_watch_core::report::{FindingReport, Message, ProbeError};
 use rcu_watch_core::rules::RULES;
-use rcu_watch_core::units::{CpuId, ProbeId};
+use rcu_watch_core::stream::{Filter, Host, StreamListener};
+use rcu_watch_core::units::{Address, CpuId, Nanos, ProbeId};
 use rcu_watch_core::verdict;
 
 use super::stop::Stop;
@@ -245,13 +246,14 @@ impl Batch {
     fn drain(&mut self, way: &mut Way<'_>) -> Result<usize> {
         let Self { programs, reader, pipeline, states, first_id, .. } = self;
         let Way { stream, symbols, tell, .. } = way;
-        let mut heard = Heard { stream, symbols, states, first_id: *first_id, tell: *tell, error: None };
-        let count = reader.drain(usize::MAX, |record| pipeline.push(record, &mut heard));
+        let filter = Filter { silent: !*tell, ..Filter::default() };
+        let host = SuspectHost { symbols, states };
+        let mut listener = StreamListener::new(*stream, host, &filter).after(*first_id);
+        let count = reader.drain(usize::MAX, |record| pipeline.push(record, &mut listener));
+        let heard = listener.take_error();
         programs.flush_log();
-        match heard.error {
-            Some(error) => Err(error.into()),
-            None => Ok(count),
-        }
+        heard?;
+        Ok(count)
     }
 
     /// Detaches, takes what is on the way, and adds it all up.
@@ -320,43 +322,27 @@ fn first_line(error: &str) -> String {
     line.split(" Verifier output").next().unwrap_or(line).to_owned()
 }
 
-/// Sends findings, and keeps the first state of each probe.
-struct Heard<'a> {
-    stream: &'a mut Stream,
+/// Names addresses, and keeps the first state of each probe.
+struct SuspectHost<'a> {
     symbols: &'a SymbolTable,
     states: &'a mut Vec<(ProbeId, StateReport)>,
-    first_id: u32,
-    tell: bool,
-    error: Option<std::io::Error>,
 }
 
-impl Listener for Heard<'_> {
-    fn finding(&mut self, finding: &Finding<'_>) {
-        let snapshot = finding.hit.snapshot;
-        if finding.verdict.rule.row().tells_unwatched
-            && self.states.iter().all(|(probe, _)| *probe != snapshot.probe)
+impl Host for SuspectHost<'_> {
+    fn name(&mut self, address: Address) -> Option<String> {
+        self.symbols.resolve(address.0).map(|place| place.to_string())
+    }
+
+    fn found(&mut self, finding: &Finding<'_>) {
+        let probe = finding.hit.snapshot.probe;
+        if finding.verdict.rule.row().tells_unwatched && self.states.iter().all(|(known, _)| *known != probe)
         {
-            self.states.push((snapshot.probe, StateReport::new(&finding.hit)));
-        }
-        if !self.tell {
-            return;
-        }
-        let name = |address: rcu_watch_core::units::Address| {
-            self.symbols.resolve(address.0).map(|place| place.to_string())
-        };
-        let mut report = FindingReport::new(finding, name);
-        report.id += self.first_id;
-        if self.error.is_none() {
-            let message = Message::Finding(Box::new(report));
-            self.error = self.stream.send(snapshot.ts, Some(snapshot.cpu), message).err();
+            self.states.push((probe, StateReport::new(&finding.hit)));
         }
     }
 
-    fn undecodable(&mut self, error: &rcu_watch_core::decode::DecodeError) {
-        let message = ProbeError { probe: None, symbol: "EVENTS".to_owned(), error: error.to_string() };
-        if self.error.is_none() {
-            self.error = self.stream.send(clock::now(), None, Message::ProbeError(message)).err();
-        }
+    fn now(&self, _latest: Nanos) -> Nanos {
+        clock::now()
     }
 }
 

@@ -3,6 +3,8 @@
 //! [`super::args`] says how it is written, and everything below the command line has options of its own that know
 //! nothing of that. Here one becomes the other, and nowhere else.
 
+use rcu_watch_core::recording::Terms;
+use rcu_watch_core::stream::Filter;
 use rcu_watch_core::units::CpuId;
 
 use crate::audit::run::AuditOptions;
@@ -13,8 +15,6 @@ use crate::cli::args::{
 };
 use crate::cli::value::CpuList;
 use crate::kernel::Request;
-use crate::recording::play::Terms;
-use crate::session::listener::Filter;
 use crate::session::options::WatchOptions;
 use crate::sink;
 
@@ -70,8 +70,12 @@ impl From<&ReplayArgs> for Terms {
     fn from(args: &ReplayArgs) -> Self {
         Self {
             fail_on: args.verdict.fail_on,
-            filter: Filter { rules: args.rule.clone(), snapshots: args.stream == StreamKind::All },
-            format: args.output.format,
+            filter: Filter {
+                rules: args.rule.clone(),
+                snapshots: args.stream == StreamKind::All,
+                ..Filter::default()
+            },
+            codes: args.output.format.codes(),
         }
     }
 }
@@ -81,7 +85,11 @@ impl From<&WatchArgs> for WatchOptions {
         Self {
             duration: args.duration,
             limit: args.limit,
-            filter: Filter { rules: args.rule.clone(), snapshots: args.stream == StreamKind::All },
+            filter: Filter {
+                rules: args.rule.clone(),
+                snapshots: args.stream == StreamKind::All,
+                ..Filter::default()
+            },
             fail_on: args.verdict.fail_on,
             self_test: args.self_test,
             ring_bytes: args.ring_bytes,

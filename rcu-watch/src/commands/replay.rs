@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 
 use anyhow::{Context as _, Result};
+use rcu_watch_core::recording::Terms;
 use rcu_watch_core::verdict::Exit;
 
 use crate::cli::args::ReplayArgs;
-use crate::recording::play::{Terms, play};
+use crate::recording::play;
 use crate::sink;
 
 pub fn run(args: &ReplayArgs) -> Result<Exit> {

@@ -8,18 +8,16 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use rcu_watch_core::recording::MAGIC;
+use rcu_watch_core::recording::{MAGIC, Terms};
 use rcu_watch_core::report::Baseline;
 use rcu_watch_core::verdict::{Exit, FailOn};
 
 use crate::cli::args::TopArgs;
 use crate::commands::watch;
 use crate::kernel::Request;
-use crate::recording::play::{Terms, play};
-use crate::session::listener::Filter;
+use crate::recording::play;
 use crate::session::options::WatchOptions;
 use crate::sink;
-use crate::sink::options::Format;
 use crate::sink::{Stream, is_closed_pipe};
 use crate::top::screen::Screen;
 use crate::top::sink::Shared;
@@ -43,12 +41,7 @@ fn replayed(path: &Path) -> Result<Exit> {
     let screen = Screen::open(shared.clone()).context("cannot take the terminal")?;
     let played = if is_recording {
         let stream = Stream::new(Box::new(replay::Paced::new(shared.clone())), Baseline::default());
-        play(
-            input,
-            stream,
-            &Terms { fail_on: FailOn::Never, filter: Filter::default(), format: Format::Text },
-        )
-        .map(drop)
+        play(input, stream, &Terms { fail_on: FailOn::Never, ..Terms::default() }).map(drop)
     } else {
         replay::play(input, &shared).map_err(Into::into)
     };

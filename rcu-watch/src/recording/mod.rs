@@ -2,9 +2,10 @@
 //!
 //! What they hold, and how, is in [`rcu_watch_core::recording`].
 
-pub mod play;
+mod play;
 mod source;
 pub mod writer;
 
+pub use play::play;
 pub use source::FileSource;
 pub use writer::Recorder;

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use rcu_watch_core::recording::frame::{Frame, TooLong, append_record, preamble};
-use rcu_watch_core::recording::part::{End, Names, Planned, Said, Start, What};
+use rcu_watch_core::recording::part::{End, Names, NumberedProbe, Said, Start, What};
 use rcu_watch_core::report::Message;
-use rcu_watch_core::report::finding::Frame as StackFrame;
+use rcu_watch_core::report::finding::StackFrame;
 use rcu_watch_core::units::{CpuId, Nanos};
 use serde::Serialize;
 
@@ -53,8 +53,8 @@ impl Recorder {
     }
 
     /// A probe that came, or whose handlers changed.
-    pub fn planned(&mut self, planned: &Planned) {
-        self.json(Frame::Planned, planned);
+    pub fn probe(&mut self, probe: &NumberedProbe) {
+        self.json(Frame::Probe, probe);
     }
 
     /// A message of the stream; those that records make again are left out.

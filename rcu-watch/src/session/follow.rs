@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rcu_watch_core::probe::{Handler, Mechanism, Point};
-use rcu_watch_core::recording::part::Planned;
+use rcu_watch_core::recording::part::NumberedProbe;
 use rcu_watch_core::report::header::{ChosenProbe, PlannedPoint, Proof};
 use rcu_watch_core::report::{LivepatchReport, Message, PlanChange, ProbeError};
 use rcu_watch_core::units::ProbeId;
@@ -213,7 +213,7 @@ impl Session {
         if let Some(running) = self.probes.iter_mut().find(|running| running.id == id) {
             running.probe.handlers = handlers.to_vec();
             if let Some(recorder) = &mut self.recorder {
-                recorder.planned(&Planned { id, probe: running.probe.clone() });
+                recorder.probe(&NumberedProbe { id, probe: running.probe.clone() });
             }
         }
     }
@@ -233,7 +233,7 @@ impl Session {
             Ok(id) => {
                 self.pipeline.set_probe(id, probe.clone());
                 if let Some(recorder) = &mut self.recorder {
-                    recorder.planned(&Planned { id, probe: probe.clone() });
+                    recorder.probe(&NumberedProbe { id, probe: probe.clone() });
                 }
                 let running = RunningProbe { id, probe };
                 let chosen = self.chosen(&running);

@@ -8,7 +8,7 @@ mod budget;
 pub mod child;
 mod duty;
 mod follow;
-pub mod listener;
+mod host;
 pub mod options;
 mod overhead;
 pub mod proof;
@@ -22,11 +22,12 @@ mod watch;
 use anyhow::Result;
 use books::Books;
 use follow::Following;
-use listener::{Filter, Teller};
+use host::LiveHost;
 use overhead::Overhead;
 use rcu_watch_core::pipeline::Pipeline;
 use rcu_watch_core::probe::{Mechanism, Point, Probe};
 use rcu_watch_core::report::{Heartbeat, Message, Repeat};
+use rcu_watch_core::stream::{Filter, StreamListener};
 use rcu_watch_core::units::{CpuId, Nanos, ProbeId};
 use symbols::Symbols;
 use watch::Watch;
@@ -90,24 +91,21 @@ impl Session {
     fn drain(&mut self, most: usize) -> Result<usize> {
         let Self { reader, pipeline, symbols, stream, filter, told, record_bytes, recorder, watch, .. } =
             self;
-        let recorder = recorder.as_mut();
-        let causes = &mut watch.causes;
-        let mut teller = Teller { stream, symbols, filter, told, recorder, causes, error: None };
+        let host = LiveHost { symbols, recorder: recorder.as_mut(), causes: &mut watch.causes };
+        let mut listener = StreamListener::new(stream, host, filter);
         let count = reader.drain(most, |record| {
             *record_bytes += record.len() as u64;
-            pipeline.push(record, &mut teller);
-            if let Some(recorder) = &mut teller.recorder {
+            pipeline.push(record, &mut listener);
+            if let Some(recorder) = &mut listener.host.recorder {
                 recorder.record(record);
             }
         });
+        *told += listener.told();
+        let heard = listener.take_error();
         self.programs.flush_log();
-        match teller.error {
-            Some(error) => Err(error.into()),
-            None => {
-                stream.flush()?;
-                Ok(count)
-            }
-        }
+        heard?;
+        stream.flush()?;
+        Ok(count)
     }
 
     /// Tells what no record makes.

@@ -7,9 +7,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rcu_watch_core::stream::Filter;
 use rcu_watch_core::verdict::FailOn;
 
-use super::listener::Filter;
 use crate::sink;
 
 /// Of each CPU's time, in per cent.

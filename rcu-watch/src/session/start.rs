@@ -7,7 +7,7 @@ use rcu_watch_core::model::generation::Generation;
 use rcu_watch_core::model::kernel::{Calibration, KernelModel, PreemptLayout};
 use rcu_watch_core::pipeline::Pipeline;
 use rcu_watch_core::probe::{Mechanism, Point, Probe};
-use rcu_watch_core::recording::part::{Planned, Start};
+use rcu_watch_core::recording::part::{NumberedProbe, Start};
 use rcu_watch_core::report::header::{self, Clock, HandledSite, Header, Kernel, Proof};
 use rcu_watch_core::report::{Message, ProbeError, SCHEMA};
 use rcu_watch_core::units::{Address, CpuId, ProbeId};
@@ -263,7 +263,8 @@ impl Session {
         self.proven = proven;
         let now = clock::now();
         if let Some(recorder) = &mut self.recorder {
-            let planned = |running: &RunningProbe| Planned { id: running.id, probe: running.probe.clone() };
+            let planned =
+                |running: &RunningProbe| NumberedProbe { id: running.id, probe: running.probe.clone() };
             let probes = self.probes.iter().map(planned).collect();
             recorder.start(&Start::new(now, &header, self.pipeline.kernel(), probes));
         }
@@ -297,7 +298,7 @@ impl Session {
         };
         let id = ProbeId(slot::SELF_TEST);
         if let Some(recorder) = &mut self.recorder {
-            recorder.planned(&Planned { id, probe: probe.clone() });
+            recorder.probe(&NumberedProbe { id, probe: probe.clone() });
         }
         self.pipeline.set_probe(id, probe.clone());
         self.probes.push(RunningProbe { id, probe });

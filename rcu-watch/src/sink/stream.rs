@@ -1,14 +1,15 @@
-//! The stream's head: numbers what is said and hands it to every sink.
+//! The audience of a run: hands what is said to every sink.
 //!
-//! `seq` has no gaps because this is the only place that makes envelopes. Once a sink fails (a closed pipe, a
-//! full disk) the stream is over: the error goes to the caller, who still has to end with the right exit code.
+//! Once a sink fails (a closed pipe, a full disk) the stream is over: the error goes to the caller, who still has to
+//! end with the right exit code.
 
 use std::io;
 
 use rcu_watch_core::Seen;
 use rcu_watch_core::finding::{RuleId, Severity};
-use rcu_watch_core::report::{Baseline, Envelope, Heartbeat, Message};
+use rcu_watch_core::report::{Baseline, Heartbeat, Message};
 use rcu_watch_core::rules::Hit;
+use rcu_watch_core::stream::{Audience, Head};
 use rcu_watch_core::units::{CpuId, Nanos};
 
 use crate::sink::Sink;
@@ -20,17 +21,16 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.downcast_ref().is_some_and(pipe))
 }
 
+/// Everybody who listens to a run.
 pub struct Stream {
-    next_seq: u64,
-    worst: Option<Severity>,
-    baseline: Baseline,
+    head: Head,
     sinks: Vec<Box<dyn Sink>>,
 }
 
 impl Stream {
     #[must_use]
     pub fn new(sink: Box<dyn Sink>, baseline: Baseline) -> Self {
-        Self { next_seq: 0, worst: None, baseline, sinks: vec![sink] }
+        Self { head: Head::new(baseline), sinks: vec![sink] }
     }
 
     /// Adds a sink that gets every message from here on.
@@ -38,46 +38,14 @@ impl Stream {
         self.sinks.push(sink);
     }
 
-    pub fn send(&mut self, ts_ns: Nanos, cpu: Option<CpuId>, mut message: Message) -> io::Result<()> {
-        match &mut message {
-            Message::Finding(finding) => {
-                finding.known = self.baseline.knows(&finding.fingerprint);
-                if !finding.known {
-                    self.worst = self.worst.max(Some(finding.severity));
-                }
-            }
-            Message::Summary(summary) => {
-                for finding in &mut summary.findings {
-                    finding.known = self.baseline.knows(&finding.fingerprint);
-                }
-            }
-            _ => {}
-        }
-        let envelope = Envelope { seq: self.next_seq, ts_ns, cpu, message };
-        self.next_seq += 1;
+    pub fn send(&mut self, ts_ns: Nanos, cpu: Option<CpuId>, message: Message) -> io::Result<()> {
+        let envelope = self.head.envelope(ts_ns, cpu, message);
         self.sinks.iter_mut().try_for_each(|sink| sink.message(&envelope))
-    }
-
-    /// One record in full, as a message of the stream.
-    pub fn snapshot(&mut self, hit: &Hit<'_>, cpu_seq: u64) -> io::Result<()> {
-        let seq = self.next_seq;
-        self.next_seq += 1;
-        self.sinks.iter_mut().try_for_each(|sink| sink.snapshot(seq, hit, cpu_seq))
     }
 
     /// Writes out what sinks may have kept back: nothing more comes at once.
     pub fn flush(&mut self) -> io::Result<()> {
         self.sinks.iter_mut().try_for_each(|sink| sink.flush())
-    }
-
-    /// One record as it came, for whoever draws or counts.
-    pub fn observe(&mut self, seen: &Seen<'_>) -> io::Result<()> {
-        self.sinks.iter_mut().try_for_each(|sink| sink.observe(seen))
-    }
-
-    /// A break of a kind that was told before, at its own time; no part of the stream, which counts repeats.
-    pub fn again(&mut self, rule: RuleId, seen: &Seen<'_>) -> io::Result<()> {
-        self.sinks.iter_mut().try_for_each(|sink| sink.again(rule, seen))
     }
 
     /// Hands the current numbers to sinks with a status line. They are no part of the stream, so callers may do it as
@@ -93,7 +61,32 @@ impl Stream {
     /// The worst finding that was sent and is not in the baseline.
     #[must_use]
     pub const fn worst(&self) -> Option<Severity> {
-        self.worst
+        self.head.worst()
+    }
+}
+
+impl Audience for Stream {
+    type Error = io::Error;
+
+    fn send(&mut self, ts: Nanos, cpu: Option<CpuId>, message: Message) -> io::Result<()> {
+        Self::send(self, ts, cpu, message)
+    }
+
+    fn snapshot(&mut self, hit: &Hit<'_>, cpu_seq: u64) -> io::Result<()> {
+        let seq = self.head.next_seq();
+        self.sinks.iter_mut().try_for_each(|sink| sink.snapshot(seq, hit, cpu_seq))
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>) -> io::Result<()> {
+        self.sinks.iter_mut().try_for_each(|sink| sink.observe(seen))
+    }
+
+    fn again(&mut self, rule: RuleId, seen: &Seen<'_>) -> io::Result<()> {
+        self.sinks.iter_mut().try_for_each(|sink| sink.again(rule, seen))
+    }
+
+    fn worst(&self) -> Option<Severity> {
+        Self::worst(self)
     }
 }
 
@@ -103,7 +96,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use rcu_watch_core::report::ProbeError;
+    use rcu_watch_core::report::{Envelope, ProbeError};
 
     /// Counts what it hears; fails from the given message on.
     struct Listener(Rc<Cell<u32>>, u32);

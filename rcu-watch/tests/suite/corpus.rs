@@ -7,13 +7,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rcu_watch::recording::play::{Terms, play};
-use rcu_watch::session::listener::Filter;
+use rcu_watch::recording::play;
 use rcu_watch::sink::Sink;
 use rcu_watch::sink::Stream;
-use rcu_watch::sink::options::Format;
+use rcu_watch_core::recording::Terms;
 use rcu_watch_core::report::{Baseline, Envelope};
-use rcu_watch_core::verdict::FailOn;
 
 fn corpus() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
@@ -85,7 +83,7 @@ fn a_recording_cut_at_any_frame_or_near_it_never_panics() {
         let near = boundaries(&bytes).into_iter().flat_map(|at| [at.saturating_sub(1), at, at + 1, at + 5]);
         let anywhere = (0..bytes.len()).step_by(bytes.len() / 100 + 1);
         for len in near.chain(anywhere).filter(|&len| len <= bytes.len()) {
-            let terms = Terms { fail_on: FailOn::Error, filter: Filter::default(), format: Format::Json };
+            let terms = Terms::default();
             let stream = Stream::new(Box::new(Silent), Baseline::default());
             let exit = play(&bytes[..len], stream, &terms);
             assert!(len >= 12 || exit.is_err(), "{}: {len} bytes are no recording", file.display());

@@ -4,7 +4,7 @@ use rcu_watch_core::finding::{RuleId, Severity};
 use rcu_watch_core::model::generation::{Base, Context};
 use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism, Point, Reliance};
 use rcu_watch_core::report::finding::{
-    FindingReport, Frame, GuardVerdict, NmiNestingReport, Repeat, StateReport, TaskReport, VantageReport,
+    FindingReport, GuardVerdict, NmiNestingReport, Repeat, StackFrame, StateReport, TaskReport, VantageReport,
 };
 use rcu_watch_core::report::header::{
     BlindSpot, ChosenProbe, Clock, HandledSite, Header, Kernel, Layout, PassedOver, PlannedPoint, Proof,
@@ -172,12 +172,15 @@ pub fn finding() -> FindingReport {
         ],
         task: Some(idle_task()),
         stack: vec![
-            Frame { address: Some(Address(0xffff_ffff_8100_0045)), symbol: Some("arch_cpu_idle+0x5".into()) },
-            Frame {
+            StackFrame {
+                address: Some(Address(0xffff_ffff_8100_0045)),
+                symbol: Some("arch_cpu_idle+0x5".into()),
+            },
+            StackFrame {
                 address: Some(Address(0xffff_ffff_8100_1000)),
                 symbol: Some("default_idle_call+0x3c".into()),
             },
-            Frame { address: Some(Address(0xffff_ffff_c000_0123)), symbol: None },
+            StackFrame { address: Some(Address(0xffff_ffff_c000_0123)), symbol: None },
         ],
         cpu_seq: Some(WideNumber(17)),
         fingerprint: "RW001:arch_cpu_idle:livepatch:lp_idle".into(),

@@ -7,12 +7,14 @@
 //! Pure and total: any bytes in, no panic out, and memory bounded by one splat. The hard thing is that a log
 //! is no format: lines are quoted, wrapped, interleaved and cut, and two splats may stand in each other.
 
-mod frame;
+mod backtrace;
 mod line;
 mod parser;
+mod report;
 mod rule;
 mod splat;
 mod stall;
 
 pub use parser::Parser;
+pub use report::Report;
 pub use splat::{Splat, Task};

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::dmesg::frame::{base, frames, symbol};
+use crate::dmesg::backtrace::{base, frames, symbol};
 use crate::dmesg::line::Line;
 use crate::dmesg::rule::{culprit, rule};
 use crate::dmesg::splat::{Illegal, Kind, Splat, Task, handlers};

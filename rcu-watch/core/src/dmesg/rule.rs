@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use crate::dmesg::frame::base;
+use crate::dmesg::backtrace::base;
 use crate::dmesg::splat::{Illegal, Kind};
 use crate::finding::{RuleId, Severity};
 use crate::probe::{Handler, HandlerKind};

@@ -4,7 +4,7 @@ use alloc::borrow::ToOwned as _;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::dmesg::frame::base;
+use crate::dmesg::backtrace::base;
 use crate::finding::{RuleId, Severity};
 use crate::probe::{Handler, HandlerKind, Reliance};
 use crate::units::{CpuId, Nanos};

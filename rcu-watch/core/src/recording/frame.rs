@@ -24,8 +24,8 @@ pub enum Frame {
     Start(Vec<u8>),
     /// A record as it came out of the ring.
     Record(Vec<u8>),
-    /// JSON of [`super::part::Planned`]: a probe that came or changed.
-    Planned(Vec<u8>),
+    /// JSON of [`super::part::NumberedProbe`]: a probe that came or changed.
+    Probe(Vec<u8>),
     /// JSON of [`super::part::Said`]: a message that no record makes.
     Said(Vec<u8>),
     /// JSON of [`super::part::Names`].
@@ -39,7 +39,7 @@ impl Frame {
         match self {
             Self::Start(_) => 1,
             Self::Record(_) => RECORD,
-            Self::Planned(_) => 3,
+            Self::Probe(_) => 3,
             Self::Said(_) => 4,
             Self::Names(_) => 5,
             Self::End(_) => 6,
@@ -50,7 +50,7 @@ impl Frame {
         Some(match kind {
             1 => Self::Start(payload),
             RECORD => Self::Record(payload),
-            3 => Self::Planned(payload),
+            3 => Self::Probe(payload),
             4 => Self::Said(payload),
             5 => Self::Names(payload),
             6 => Self::End(payload),
@@ -62,7 +62,7 @@ impl Frame {
     pub fn payload(&self) -> &[u8] {
         let (Self::Start(payload)
         | Self::Record(payload)
-        | Self::Planned(payload)
+        | Self::Probe(payload)
         | Self::Said(payload)
         | Self::Names(payload)
         | Self::End(payload)) = self;

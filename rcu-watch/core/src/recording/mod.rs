@@ -5,9 +5,13 @@
 //! The file is framed ([`frame`]), each frame with a checksum: what is readable before a cut or a fault is kept.
 
 pub mod frame;
+mod judge;
 pub mod part;
+mod play;
 
 pub use frame::{Frame, Frames, Part, ReadError, Source, SourceError};
+pub use judge::{Judged, judge};
+pub use play::{PlayError, Terms, play};
 
 /// First bytes of every recording.
 pub const MAGIC: [u8; 8] = *b"rcuwrec\n";

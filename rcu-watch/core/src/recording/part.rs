@@ -30,12 +30,12 @@ pub struct Start {
     pub blind_spots: Vec<BlindSpot>,
     /// The kernel as the rules know it.
     pub model: KernelModel,
-    pub probes: Vec<Planned>,
+    pub probes: Vec<NumberedProbe>,
 }
 
 impl Start {
     #[must_use]
-    pub fn new(ts_ns: Nanos, header: &Header, model: &KernelModel, probes: Vec<Planned>) -> Self {
+    pub fn new(ts_ns: Nanos, header: &Header, model: &KernelModel, probes: Vec<NumberedProbe>) -> Self {
         Self {
             ts_ns,
             host: header.host.clone(),
@@ -78,7 +78,7 @@ impl Start {
 
 /// A probe at its id.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Planned {
+pub struct NumberedProbe {
     pub id: ProbeId,
     pub probe: Probe,
 }

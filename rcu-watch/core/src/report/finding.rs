@@ -41,7 +41,7 @@ pub struct FindingReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskReport>,
     /// Innermost first; empty where none was taken.
-    pub stack: Vec<Frame>,
+    pub stack: Vec<StackFrame>,
     /// The CPU's own number of the snapshot, lost ones counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_seq: Option<WideNumber>,
@@ -143,8 +143,8 @@ pub struct TaskReport {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Frame {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Frame"))]
+pub struct StackFrame {
     /// Absent where a kernel log left it out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<Address>,
@@ -165,7 +165,7 @@ pub struct Repeat {
     pub last_ts_ns: Nanos,
 }
 
-impl Frame {
+impl StackFrame {
     /// The name, or the address where it has none.
     #[must_use]
     pub fn label(&self) -> String {
@@ -180,7 +180,7 @@ impl Frame {
 impl FindingReport {
     /// Writes a finding out; `symbolize` names an address: `function+0x1c`.
     #[must_use]
-    pub fn new(finding: &Finding<'_>, symbolize: impl Fn(Address) -> Option<String>) -> Self {
+    pub fn new(finding: &Finding<'_>, mut symbolize: impl FnMut(Address) -> Option<String>) -> Self {
         let hit = &finding.hit;
         let (frames, _) = hit.snapshot.stack.as_chunks();
         Self {
@@ -199,7 +199,7 @@ impl FindingReport {
             stack: without_our_own(
                 interrupted(hit)
                     .chain(frames.iter().map(|raw| Address(u64::from_le_bytes(*raw))))
-                    .map(|address| Frame { address: Some(address), symbol: symbolize(address) })
+                    .map(|address| StackFrame { address: Some(address), symbol: symbolize(address) })
                     .collect(),
                 hit.probe.mechanism,
             ),
@@ -213,7 +213,7 @@ impl FindingReport {
 
 /// Drops the innermost frames that are the probe itself: its programs, and the trampoline that called them, by
 /// whatever name kallsyms has for that page.
-fn without_our_own(mut stack: Vec<Frame>, mechanism: Mechanism) -> Vec<Frame> {
+fn without_our_own(mut stack: Vec<StackFrame>, mechanism: Mechanism) -> Vec<StackFrame> {
     let is_program = |symbol: &str| symbol.starts_with("bpf_prog_") && symbol.contains("_rcuw_");
     match stack.iter().position(|frame| frame.symbol.as_deref().is_some_and(is_program)) {
         Some(program) => {
@@ -353,14 +353,14 @@ mod tests {
         let stack = |names: &[&str]| {
             names
                 .iter()
-                .map(|&name| Frame { address: Some(Address(1)), symbol: Some(name.to_owned()) })
+                .map(|&name| StackFrame { address: Some(Address(1)), symbol: Some(name.to_owned()) })
                 .collect()
         };
         let names =
-            |stack: Vec<Frame>| stack.into_iter().filter_map(|frame| frame.symbol).collect::<Vec<_>>();
+            |stack: Vec<StackFrame>| stack.into_iter().filter_map(|frame| frame.symbol).collect::<Vec<_>>();
         let story = ["arch_cpu_idle+0x5", "do_idle+0x1"];
         let programs = ["bpf_prog_1_function_by_fentry+0x5", "bpf_prog_2_rcuw_fentry_00+0x1"];
-        let without = |stack: Vec<Frame>, mechanism| names(without_our_own(stack, mechanism));
+        let without = |stack: Vec<StackFrame>, mechanism| names(without_our_own(stack, mechanism));
         let by_fentry = stack(&[&programs[..], &["bpf_trampoline_3+0x9"], &story].concat());
         assert_eq!(without(by_fentry, Mechanism::Fentry), story);
         assert_eq!(without(stack(&programs), Mechanism::Fentry), [""; 0]);

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
-use crate::report::finding::{Frame, StateReport, TaskReport};
+use crate::report::finding::{StackFrame, StateReport, TaskReport};
 
 /// One write to S.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,10 +14,10 @@ pub struct Transition {
     pub cause: Cause,
     /// Behind the instruction that wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub writer: Option<Frame>,
+    pub writer: Option<StackFrame>,
     /// Who called the function that wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub caller: Option<Frame>,
+    pub caller: Option<StackFrame>,
     /// As the watchpoint's own exception has it: it is counted in M and P.
     pub state: StateReport,
     pub task: TaskReport,

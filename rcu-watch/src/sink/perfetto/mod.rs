@@ -135,7 +135,8 @@ impl<W: Write> Perfetto<W> {
             notes.push(note("M", state.nmi_nesting.raw.to_string()));
             notes.push(note("P", state.preempt_count.to_string()));
         }
-        let stack: Vec<_> = finding.stack.iter().map(rcu_watch_core::report::finding::Frame::label).collect();
+        let stack: Vec<_> =
+            finding.stack.iter().map(rcu_watch_core::report::finding::StackFrame::label).collect();
         if !stack.is_empty() {
             notes.push(note("stack", stack.join("\n")));
         }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use rcu_watch_core::report::finding::{Frame, StateReport};
+use rcu_watch_core::report::finding::{StackFrame, StateReport};
 use rcu_watch_core::report::{FindingReport, Repeat, SnapshotReport, Transition};
 
 use crate::sink::text::phrase::{self, At};
@@ -88,7 +88,7 @@ pub(super) fn snapshot(out: &mut Vec<u8>, at: At, snapshot: &SnapshotReport) -> 
 }
 
 pub(super) fn transition(at: At, transition: &Transition) -> String {
-    let by = |frame: &Option<Frame>| frame.as_ref().map_or_else(|| "?".to_owned(), Frame::label);
+    let by = |frame: &Option<StackFrame>| frame.as_ref().map_or_else(|| "?".to_owned(), StackFrame::label);
     format!(
         "{} transition {} S={} by {} from {} {}[{}]",
         phrase::at(at),

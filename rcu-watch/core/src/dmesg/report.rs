@@ -1,0 +1,178 @@
+//! A kernel's log in the shape of a run: each kind of splat once, and the rest counted.
+
+use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use hashbrown::HashMap;
+
+use crate::dmesg::{Parser, Splat, Task};
+use crate::finding::{RuleId, Verdict};
+use crate::fold::fingerprint;
+use crate::probe::{Mechanism, Point, Probe};
+use crate::report::finding::{FindingReport, StackFrame, TaskReport};
+use crate::report::header::{Clock, Header, Kernel};
+use crate::report::summary::{EndedBy, FindingTotal, RuleCoverage, RuleStatus, Summary};
+use crate::report::{Message, Repeat, SCHEMA};
+use crate::stream::Audience;
+use crate::units::{Nanos, RealtimeOffset};
+use crate::verdict::{Codes, Exit, FailOn, judge};
+
+/// Tells an audience what a log says: [`Report::begin`], its lines, [`Report::finish`].
+pub struct Report<'a, A> {
+    audience: &'a mut A,
+    parser: Parser,
+    /// With the time of the last splat of the kind.
+    kinds: Vec<(FindingTotal, Nanos)>,
+    /// By fingerprint: index in `kinds`.
+    ids: HashMap<String, usize>,
+}
+
+impl<'a, A: Audience> Report<'a, A> {
+    /// Begins the stream.
+    ///
+    /// # Errors
+    /// Where the audience does not hear.
+    pub fn begin(audience: &'a mut A) -> Result<Self, A::Error> {
+        audience.send(Nanos(0), None, Message::Header(Box::new(header())))?;
+        Ok(Self { audience, parser: Parser::default(), kinds: Vec::new(), ids: HashMap::new() })
+    }
+
+    /// Takes the next line of the log.
+    ///
+    /// # Errors
+    /// Where the audience does not hear.
+    pub fn line(&mut self, line: &str) -> Result<(), A::Error> {
+        let splats = self.parser.line(line);
+        splats.iter().try_for_each(|splat| self.add(splat))
+    }
+
+    /// Ends the stream with the verdict.
+    ///
+    /// # Errors
+    /// Where the audience does not hear.
+    pub fn finish(mut self, fail_on: FailOn, codes: Codes) -> Result<Exit, A::Error> {
+        if let Some(splat) = self.parser.finish() {
+            self.add(&splat)?;
+        }
+        let end = self.kinds.iter().map(|(_, last)| *last).max().unwrap_or_default();
+        for (total, last) in &self.kinds {
+            if total.count > 1 {
+                let (rule, function) = (total.rule, total.function.clone());
+                let repeat =
+                    Repeat { id: total.id, rule, function, count: total.count - 1, last_ts_ns: *last };
+                self.audience.send(*last, None, Message::Repeat(repeat))?;
+            }
+        }
+        let verdict = judge(self.audience.worst(), fail_on, false);
+        let exit = Exit::of_run(verdict, false).among(codes);
+        let findings: Vec<_> = self.kinds.into_iter().map(|(total, _)| total).collect();
+        let rules = RuleId::ALL.iter().map(|&rule| status(rule, &findings)).collect();
+        let summary = Summary { findings, rules, ..Summary::new(verdict, exit.code(), EndedBy::EndOfFile) };
+        self.audience.send(end, None, Message::Summary(Box::new(summary)))?;
+        Ok(exit)
+    }
+
+    fn add(&mut self, splat: &Splat) -> Result<(), A::Error> {
+        let ts = splat.ts.unwrap_or_default();
+        let print = fingerprint_of(splat);
+        if let Some(&index) = self.ids.get(&print) {
+            let (total, last) = &mut self.kinds[index];
+            total.count += 1;
+            *last = ts;
+            return Ok(());
+        }
+        let id = u32::try_from(self.kinds.len() + 1).unwrap_or(u32::MAX);
+        self.ids.insert(print.clone(), self.kinds.len());
+        let total = FindingTotal {
+            id,
+            rule: splat.rule,
+            severity: splat.severity,
+            function: splat.function.clone(),
+            handlers: splat.handlers.clone(),
+            count: 1,
+            fingerprint: print.clone(),
+            synthetic: false,
+            known: false,
+        };
+        self.kinds.push((total, ts));
+        self.audience.send(ts, splat.cpu, Message::Finding(Box::new(finding(splat, id, print))))
+    }
+}
+
+fn status(rule: RuleId, findings: &[FindingTotal]) -> RuleStatus {
+    let count = findings.iter().filter(|finding| finding.rule == rule).map(|finding| finding.count).sum();
+    let (status, reason) = match count {
+        0 if rule.row().in_logs => (RuleCoverage::NotExercised, Some("the log has no splat of it")),
+        0 => (RuleCoverage::Blind, Some("a kernel log does not show it")),
+        _ => (RuleCoverage::Judged, None),
+    };
+    RuleStatus { rule, name: rule.name().into(), status, reason: reason.map(str::to_owned), count }
+}
+
+fn fingerprint_of(splat: &Splat) -> String {
+    let verdict = Verdict { rule: splat.rule, severity: splat.severity, because: "" };
+    let probe = Probe {
+        point: Point::FtraceFunction,
+        mechanism: Mechanism::KprobeFtrace,
+        symbol: splat.function.clone(),
+        handlers: splat.handlers.clone(),
+        is_rcu_internal: false,
+        ftrace_validates_rcu: false,
+    };
+    fingerprint(&verdict, &probe)
+}
+
+fn finding(splat: &Splat, id: u32, fingerprint: String) -> FindingReport {
+    let task = |task: &Task| TaskReport {
+        pid: task.pid,
+        tgid: task.pid,
+        comm: task.comm.clone(),
+        idle: task.pid == 0,
+    };
+    FindingReport {
+        id,
+        rule: splat.rule,
+        name: splat.rule.name().into(),
+        severity: splat.severity,
+        because: splat.because.clone(),
+        function: splat.function.clone(),
+        point: None,
+        mechanism: None,
+        handlers: splat.handlers.clone(),
+        state: None,
+        guards: Vec::new(),
+        task: splat.task.as_ref().map(task),
+        stack: splat
+            .stack
+            .iter()
+            .map(|frame| StackFrame { address: None, symbol: Some(frame.clone()) })
+            .collect(),
+        cpu_seq: None,
+        fingerprint,
+        synthetic: false,
+        known: false,
+    }
+}
+
+/// A log does not say where it comes from; what it does not say is empty.
+fn header() -> Header {
+    Header {
+        schema: SCHEMA,
+        tool: "rcu-watch".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        command: "dmesg".to_owned(),
+        host: String::new(),
+        boot_id: String::new(),
+        kernel: Kernel { release: String::new(), machine: String::new() },
+        clock: Clock { name: "kernel log".into(), realtime_offset_ns: RealtimeOffset(0) },
+        layout: None,
+        transport: None,
+        cpus: Vec::new(),
+        plan: Vec::new(),
+        handlers: Vec::new(),
+        other_instances: Vec::new(),
+        blind_spots: Vec::new(),
+    }
+}

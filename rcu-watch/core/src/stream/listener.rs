@@ -1,0 +1,189 @@
+//! What the pipeline says, as messages.
+
+use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use crate::cause::Cause;
+use crate::decode::DecodeError;
+use crate::finding::RuleId;
+use crate::pipeline::{Finding, Listener};
+use crate::probe::Point;
+use crate::report::finding::{StackFrame, StateReport, TaskReport};
+use crate::report::{FindingReport, Message, ProbeError, Transition};
+use crate::rules::Hit;
+use crate::seen::Seen;
+use crate::snapshot::Snapshot;
+use crate::stream::{Audience, Filter};
+use crate::units::{Address, CpuId, Nanos};
+
+/// What a listener asks for: all that is in no record.
+pub trait Host {
+    /// The name of an address of the kernel: `function+0x1c`.
+    fn name(&mut self, address: Address) -> Option<String>;
+
+    /// What a record shows to those who draw or count.
+    fn sight(&mut self, _snapshot: &Snapshot<'_>) -> Sight {
+        Sight::Itself
+    }
+
+    /// Hears of each finding ahead of its message, also of those that are not told.
+    fn found(&mut self, _finding: &Finding<'_>) {}
+
+    /// Hears the names that were given for a finding ahead of its message, also of frames that it leaves out.
+    fn named(&mut self, _stack: &[StackFrame]) {}
+
+    /// The time of what has none of its own; `latest` is the time of the last message.
+    fn now(&self, latest: Nanos) -> Nanos {
+        latest
+    }
+}
+
+/// What a record shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// That its point was passed.
+    Itself,
+    /// A write of S, for this reason.
+    Write(Cause),
+    /// A write of S whose reason cannot be known.
+    Nothing,
+}
+
+/// Sends what it hears; keeps the first error of its audience for whoever feeds the pipeline.
+pub struct StreamListener<'a, A: Audience, H> {
+    pub audience: &'a mut A,
+    pub host: H,
+    filter: &'a Filter,
+    /// Added to the ids of findings: a stream of several pipelines numbers through.
+    first_id: u32,
+    told: u64,
+    latest: Nanos,
+    error: Option<A::Error>,
+}
+
+impl<'a, A: Audience, H: Host> StreamListener<'a, A, H> {
+    #[must_use]
+    pub fn new(audience: &'a mut A, host: H, filter: &'a Filter) -> Self {
+        Self { audience, host, filter, first_id: 0, told: 0, latest: Nanos(0), error: None }
+    }
+
+    /// Lets the ids of findings begin after `first_id`.
+    #[must_use]
+    pub fn after(self, first_id: u32) -> Self {
+        Self { first_id, ..self }
+    }
+
+    /// Findings told so far.
+    #[must_use]
+    pub const fn told(&self) -> u64 {
+        self.told
+    }
+
+    /// The time of the latest message.
+    #[must_use]
+    pub const fn latest(&self) -> Nanos {
+        self.latest
+    }
+
+    /// Sends a message that no record makes.
+    pub fn send(&mut self, ts: Nanos, cpu: Option<CpuId>, message: Message) {
+        self.latest = self.latest.max(ts);
+        self.attempt(|audience| audience.send(ts, cpu, message));
+    }
+
+    /// Whether the audience still hears; after an error nothing is sent.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn take_error(&mut self) -> Result<(), A::Error> {
+        self.error.take().map_or(Ok(()), Err)
+    }
+
+    fn attempt(&mut self, say: impl FnOnce(&mut A) -> Result<(), A::Error>) {
+        if self.error.is_none() {
+            self.error = say(self.audience).err();
+        }
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>) {
+        self.attempt(|audience| audience.observe(seen));
+    }
+
+    fn transition(&mut self, hit: &Hit<'_>, cause: Cause) {
+        if !self.filter.snapshots {
+            return;
+        }
+        let host = &mut self.host;
+        let mut frame = |address: Address| StackFrame { address: Some(address), symbol: host.name(address) };
+        let transition = Transition {
+            cause,
+            writer: hit.snapshot.regs.map(|regs| frame(regs.ip)),
+            caller: hit.snapshot.caller.map(frame),
+            state: StateReport::new(hit),
+            task: TaskReport::new(&hit.snapshot.task),
+        };
+        self.send(hit.snapshot.ts, Some(hit.snapshot.cpu), Message::Transition(Box::new(transition)));
+    }
+}
+
+impl<A: Audience, H: Host> Listener for StreamListener<'_, A, H> {
+    fn finding(&mut self, finding: &Finding<'_>) {
+        self.host.found(finding);
+        if !self.filter.tells(finding.verdict.rule) {
+            return;
+        }
+        self.told += 1;
+        let host = &mut self.host;
+        let mut named = Vec::new();
+        let mut report = FindingReport::new(finding, |address: Address| {
+            let symbol = host.name(address);
+            named.push(StackFrame { address: Some(address), symbol: symbol.clone() });
+            symbol
+        });
+        report.id += self.first_id;
+        // By the names of frames that the report leaves out a replay knows to leave them out, too.
+        self.host.named(&named);
+        let snapshot = finding.hit.snapshot;
+        self.send(snapshot.ts, Some(snapshot.cpu), Message::Finding(Box::new(report)));
+    }
+
+    fn again(&mut self, rule: RuleId, hit: &Hit<'_>) {
+        if self.filter.tells(rule) {
+            self.attempt(|audience| audience.again(rule, &Seen::new(hit)));
+        }
+    }
+
+    fn hit(&mut self, hit: &Hit<'_>, cpu_seq: u64) {
+        if self.filter.snapshots {
+            self.latest = self.latest.max(hit.snapshot.ts);
+            self.attempt(|audience| audience.snapshot(hit, cpu_seq));
+        }
+        match self.host.sight(hit.snapshot) {
+            Sight::Itself => self.observe(&Seen::new(hit)),
+            Sight::Nothing => {}
+            Sight::Write(cause) => {
+                let point = match cause {
+                    Cause::IrqEnter => Some(Point::IrqEnter),
+                    Cause::IrqExit => Some(Point::IrqExit),
+                    // Idle is drawn from its tracepoints, which every kernel has.
+                    _ => None,
+                };
+                if let Some(point) = point {
+                    self.observe(&Seen { point, ..Seen::new(hit) });
+                }
+                self.transition(hit, cause);
+            }
+        }
+    }
+
+    // Gaps are told from the programs' own counters, which also see what was lost at the very end.
+
+    fn undecodable(&mut self, error: &DecodeError) {
+        let message = ProbeError { probe: None, symbol: "EVENTS".to_owned(), error: error.to_string() };
+        let now = self.host.now(self.latest);
+        // It is no news of how far the stream has come.
+        self.attempt(|audience| audience.send(now, None, Message::ProbeError(message)));
+    }
+}

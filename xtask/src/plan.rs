@@ -76,7 +76,7 @@ pub enum Step {
     Unhide {
         path: String,
     },
-    /// A command for QEMU's monitor.
+    /// Something that only the host can do to the machine: `nmi`.
     Monitor {
         command: String,
     },

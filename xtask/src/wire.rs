@@ -23,7 +23,7 @@ pub enum Kind {
     File,
     /// A step of the plan could not be done. Payload: why.
     Failed,
-    /// Something that only the host can do to the machine. Payload: a monitor command.
+    /// Something that only the host can do to the machine; the label says what: `nmi`.
     Monitor,
     /// The plan is at its end.
     Done,

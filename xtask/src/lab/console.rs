@@ -4,7 +4,7 @@
 //! define, so the only limit here is the sum of the plan's own limits and the time to boot.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use xtask::wire::{Decoder, Exit, Frame, Kind};
 
+use super::monitor::Monitor;
 use super::qemu::Qemu;
 
 const PANIC: &str = "Kernel panic - not syncing";
@@ -83,7 +84,6 @@ pub fn follow(mut qemu: Qemu, limit: Duration, mut show: impl FnMut(&Event)) -> 
     let (sender, messages) = channel();
     read_console(&mut qemu, sender.clone())?;
     read_frames(qemu.frames.try_clone()?, sender);
-    drain(qemu.monitor.try_clone()?);
     let mut session = Session::new();
     let outcome = session.run(&messages, limit, &mut qemu.monitor, &mut show);
     let _ = qemu.child.kill();
@@ -108,7 +108,7 @@ impl Session {
         &mut self,
         messages: &Receiver<Message>,
         limit: Duration,
-        monitor: &mut UnixStream,
+        monitor: &mut Monitor,
         show: &mut impl FnMut(&Event),
     ) -> Result<()> {
         let mut end = self.start + limit;
@@ -128,7 +128,7 @@ impl Session {
                 Ok(Message::Frame(frame)) => {
                     show(&Event::Frame(&frame));
                     if frame.kind == Kind::Monitor {
-                        writeln!(monitor, "{}", frame.label)?;
+                        monitor.play(&frame.label)?;
                     }
                     self.take(frame);
                 }
@@ -237,13 +237,6 @@ fn read_frames(mut stream: UnixStream, sender: Sender<Message>) {
             }
         }
         let _ = sender.send(Message::Closed);
-    });
-}
-
-/// The monitor's answers are of no use, but a full socket would stop QEMU.
-fn drain(mut stream: UnixStream) {
-    thread::spawn(move || {
-        let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
 }
 

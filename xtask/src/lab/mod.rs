@@ -17,6 +17,7 @@ mod legacy;
 pub mod matrix;
 mod mirror;
 mod module;
+mod monitor;
 mod qemu;
 mod results;
 mod scenario;

@@ -1,7 +1,7 @@
-//! QEMU's command line, and its monitor.
+//! QEMU's command line, and its start.
 //!
-//! The kernel's console is the first serial port (QEMU's standard output), PID 1's frames the second, the monitor a
-//! socket; we listen and QEMU connects, so nothing has to be waited for.
+//! The kernel's console is the first serial port (QEMU's standard output), PID 1's frames the second, the monitor (see
+//! `monitor`) a socket; we listen and QEMU connects, so nothing has to be waited for.
 
 use std::ffi::OsString;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::QEMU;
 use super::accel::Accel;
+use super::monitor::Monitor;
 use crate::process::on_path;
 
 const FRAMES_SOCKET: &str = "frames";
@@ -71,7 +72,7 @@ impl Machine {
             format!("chardev:{FRAMES_SOCKET}"),
         ])
         .chain(["-chardev".into(), socket(MONITOR_SOCKET)])
-        .chain(["-mon".into(), format!("chardev={MONITOR_SOCKET},mode=readline")])
+        .chain(["-mon".into(), format!("chardev={MONITOR_SOCKET},mode=control")])
         .chain(["-append".into(), command_line])
         .collect();
         let files = ["-kernel".into(), kernel.clone().into(), "-initrd".into(), initramfs.clone().into()];
@@ -84,7 +85,7 @@ impl Machine {
 pub struct Qemu {
     pub child: Child,
     pub frames: UnixStream,
-    pub monitor: UnixStream,
+    pub monitor: Monitor,
 }
 
 impl Qemu {
@@ -105,16 +106,16 @@ impl Qemu {
             .stderr(Stdio::inherit())
             .spawn()
             .with_context(|| format!("cannot run {QEMU}"))?;
-        let mut connect = |listener: &UnixListener| match accept(listener, &mut child) {
-            Ok(stream) => Ok(stream),
+        let connected = accept(&frames, &mut child)
+            .and_then(|frames| Ok((frames, Monitor::open(accept(&monitor, &mut child)?)?)));
+        match connected {
+            Ok((frames, monitor)) => Ok(Self { child, frames, monitor }),
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();
                 Err(error)
             }
-        };
-        let (frames, monitor) = (connect(&frames)?, connect(&monitor)?);
-        Ok(Self { child, frames, monitor })
+        }
     }
 }
 

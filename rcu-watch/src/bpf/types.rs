@@ -1,7 +1,7 @@
 //! The kernel's types, as little of them as aya needs.
 //!
 //! aya wants all types of `/sys/kernel/btf/vmlinux`: the loader to relocate programs by them, which ours do not ask
-//! for, and fentry to find its function's id, which `kernel::btf` has found already. Parsing them is half of
+//! for, and fentry to find its function's id, which `kernel::read::btf` has found already. Parsing them is half of
 //! what a start would cost, and 10 to 20 MiB. So the loader gets none, and fentry a list in which the functions
 //! that are to be probed have the ids that the kernel gave them, and nothing else has a name.
 

@@ -64,7 +64,7 @@ pub(crate) fn plan_of(facts: &Facts, cpus: Vec<CpuId>) -> AttachPlan {
 /// Runs `audit`.
 ///
 /// # Errors
-/// [`Unsupported`] where this kernel or these privileges do not allow it.
+/// [`verdict::Unsupported`] where this kernel or these privileges do not allow it.
 pub fn run(options: &AuditOptions) -> Result<Exit> {
     let tree = Tree::live();
     let mut facts = kernel::probe();

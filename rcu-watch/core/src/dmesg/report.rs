@@ -176,3 +176,67 @@ fn header() -> Header {
         blind_spots: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::Severity;
+    use crate::rules::Hit;
+    use crate::stream::Head;
+    use crate::units::CpuId;
+
+    /// Keeps what it hears, up to a number of messages.
+    struct Ear(Head, Vec<Message>, usize);
+
+    impl Audience for Ear {
+        type Error = ();
+
+        fn send(&mut self, ts: Nanos, cpu: Option<CpuId>, message: Message) -> Result<(), ()> {
+            if self.1.len() == self.2 {
+                return Err(());
+            }
+            self.1.push(self.0.envelope(ts, cpu, message).message);
+            Ok(())
+        }
+
+        fn snapshot(&mut self, _hit: &Hit<'_>, _cpu_seq: u64) -> Result<(), ()> {
+            Ok(())
+        }
+
+        fn worst(&self) -> Option<Severity> {
+            self.0.worst()
+        }
+    }
+
+    const LOG: [&str; 2] =
+        ["[    1.000000] RCU not on for: f+0x0/0x20", "[    2.000000] RCU not on for: f+0x0/0x20"];
+
+    fn read(ear: &mut Ear) -> Result<Exit, ()> {
+        let mut report = Report::begin(ear)?;
+        LOG.iter().try_for_each(|line| report.line(line))?;
+        report.finish(FailOn::Warning, Codes::All)
+    }
+
+    #[test]
+    fn a_splat_that_comes_again_is_told_once_and_counted() {
+        let mut ear = Ear(Head::default(), Vec::new(), usize::MAX);
+        assert_eq!(read(&mut ear), Ok(Exit::Findings));
+        let [Message::Header(_), Message::Finding(first), Message::Repeat(again), Message::Summary(summary)] =
+            &ear.1[..]
+        else {
+            panic!("{:?}", ear.1);
+        };
+        assert_eq!((first.id, &first.function[..]), (1, "f"));
+        assert_eq!((again.id, again.count, again.last_ts_ns), (1, 1, Nanos(2_000_000_000)));
+        assert_eq!(summary.findings[0].count, 2);
+        let judged = |status: &&RuleStatus| status.status == RuleCoverage::Judged;
+        assert_eq!(summary.rules.iter().filter(judged).count(), 1);
+    }
+
+    #[test]
+    fn an_audience_that_left_ends_the_report() {
+        for heard in 0..4 {
+            assert_eq!(read(&mut Ear(Head::default(), Vec::new(), heard)), Err(()), "{heard}");
+        }
+    }
+}

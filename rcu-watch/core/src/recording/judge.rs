@@ -68,3 +68,66 @@ impl Audience for Heard {
         self.head.worst()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+    use crate::report::Envelope;
+    use crate::report::summary::RunVerdict;
+    use crate::stream::Filter;
+    use crate::verdict::FailOn;
+
+    fn corpus() -> impl Iterator<Item = PathBuf> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/corpus");
+        let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "rec"))
+    }
+
+    #[test]
+    fn a_recording_of_the_corpus_comes_to_what_its_stream_says() {
+        let mut judged = 0;
+        for recording in corpus() {
+            let stream = fs::read_to_string(recording.with_extension("ndjson")).unwrap();
+            let (mut findings, mut summary) = (Vec::new(), None);
+            for line in stream.lines() {
+                match Envelope::read(line).unwrap().unwrap().message {
+                    Message::Finding(finding) => findings.push(serde_json::to_value(finding).unwrap()),
+                    Message::Summary(told) => summary = Some(*told),
+                    _ => {}
+                }
+            }
+            let told = judge(&fs::read(&recording).unwrap(), &Terms::default()).unwrap();
+            let found: Vec<_> = told.findings.iter().map(|f| serde_json::to_value(f).unwrap()).collect();
+            assert_eq!(found, findings, "{}", recording.display());
+            let summary = summary.unwrap();
+            assert_eq!(told.exit.code(), summary.exit_code);
+            assert_eq!(serde_json::to_value(told.summary).unwrap(), serde_json::to_value(summary).unwrap());
+            judged += 1;
+        }
+        assert_eq!(judged, 4);
+    }
+
+    #[test]
+    fn what_is_not_told_does_not_count() {
+        let terms = Terms { filter: Filter { silent: true, ..Filter::default() }, ..Terms::default() };
+        for recording in corpus() {
+            let told = judge(&fs::read(recording).unwrap(), &terms).unwrap();
+            assert!(told.findings.is_empty() && told.summary.findings.is_empty());
+            assert_ne!(told.summary.verdict, RunVerdict::Findings);
+        }
+    }
+
+    #[test]
+    fn a_recording_without_its_end_is_inconclusive_where_nothing_counts() {
+        let terms = Terms { fail_on: FailOn::Never, ..Terms::default() };
+        for recording in corpus() {
+            let bytes = fs::read(recording).unwrap();
+            let told = judge(&bytes[..bytes.len() - 1], &terms).unwrap();
+            assert_eq!(told.exit, Exit::Inconclusive);
+            assert!(told.summary.reasons[0].contains("is cut off"), "{:?}", told.summary.reasons);
+        }
+    }
+}

@@ -187,3 +187,114 @@ impl<A: Audience, H: Host> Listener for StreamListener<'_, A, H> {
         self.attempt(|audience| audience.send(now, None, Message::ProbeError(message)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::encode;
+    use crate::finding::Severity;
+    use crate::model::generation::Generation;
+    use crate::pipeline::Pipeline;
+    use crate::probe::{HandlerKind, Mechanism, Reliance};
+    use crate::rules::tests::{handler, idle, kernel, probe};
+    use crate::stream::Head;
+
+    /// Notes what it hears by a word each, up to a number of words.
+    struct Ear(Head, Vec<&'static str>, usize);
+
+    impl Ear {
+        fn new(words: usize) -> Self {
+            Self(Head::default(), Vec::new(), words)
+        }
+
+        fn note(&mut self, word: &'static str) -> Result<(), usize> {
+            if self.1.len() == self.2 {
+                return Err(self.2);
+            }
+            self.1.push(word);
+            Ok(())
+        }
+    }
+
+    impl Audience for Ear {
+        type Error = usize;
+
+        fn send(&mut self, ts: Nanos, cpu: Option<CpuId>, message: Message) -> Result<(), usize> {
+            match self.0.envelope(ts, cpu, message).message {
+                Message::Finding(finding) => self.note(if finding.id == 8 { "finding 8" } else { "finding" }),
+                Message::Transition(_) => self.note("transition"),
+                Message::ProbeError(_) => self.note("undecodable"),
+                _ => self.note("other"),
+            }
+        }
+
+        fn snapshot(&mut self, _hit: &Hit<'_>, _cpu_seq: u64) -> Result<(), usize> {
+            self.note("snapshot")
+        }
+
+        fn observe(&mut self, seen: &Seen<'_>) -> Result<(), usize> {
+            self.note(if seen.point == Point::IrqExit { "seen irq_exit" } else { "seen" })
+        }
+
+        fn again(&mut self, _rule: RuleId, _seen: &Seen<'_>) -> Result<(), usize> {
+            self.note("again")
+        }
+
+        fn worst(&self) -> Option<Severity> {
+            self.0.worst()
+        }
+    }
+
+    struct Nobody(Sight);
+
+    impl Host for Nobody {
+        fn name(&mut self, _address: Address) -> Option<String> {
+            None
+        }
+
+        fn sight(&mut self, _snapshot: &Snapshot<'_>) -> Sight {
+            self.0
+        }
+    }
+
+    /// What an audience hears of a broken record, the same again, and bytes that are none.
+    fn heard(words: usize, sight: Sight, filter: &Filter) -> (Vec<&'static str>, Result<(), usize>) {
+        let mut patched = probe(Point::PatchedFunction, Mechanism::Fentry);
+        patched.handlers.push(handler(HandlerKind::Livepatch, Reliance::Relies));
+        let mut pipeline = Pipeline::new(kernel(Generation::G5), vec![patched]);
+        let mut ear = Ear::new(words);
+        let mut listener = StreamListener::new(&mut ear, Nobody(sight), filter).after(7);
+        for record in [encode(&idle(1, 0, 0, 0)), encode(&idle(1, 0, 0, 0)), vec![1, 2, 3]] {
+            pipeline.push(&record, &mut listener);
+        }
+        let error = listener.take_error();
+        (ear.1, error)
+    }
+
+    #[test]
+    fn a_finding_is_told_once_and_each_record_is_seen() {
+        let (heard, error) = heard(99, Sight::Itself, &Filter::default());
+        assert_eq!(heard, ["seen", "finding 8", "seen", "again", "undecodable"]);
+        assert_eq!(error, Ok(()));
+    }
+
+    #[test]
+    fn with_snapshots_each_record_and_each_write_of_s_is_a_message() {
+        let filter = Filter { snapshots: true, silent: true, ..Filter::default() };
+        let (heard, _) = heard(3, Sight::Write(Cause::IrqExit), &filter);
+        assert_eq!(heard, ["snapshot", "seen irq_exit", "transition"]);
+    }
+
+    #[test]
+    fn a_write_of_s_that_nobody_can_explain_is_not_drawn() {
+        let filter = Filter { silent: true, ..Filter::default() };
+        assert_eq!(heard(99, Sight::Nothing, &filter).0, ["undecodable"]);
+        assert_eq!(heard(99, Sight::Write(Cause::IdleEnter), &filter).0, ["undecodable"]);
+    }
+
+    #[test]
+    fn after_its_first_error_an_audience_is_told_nothing_more() {
+        let (heard, error) = heard(1, Sight::Itself, &Filter::default());
+        assert_eq!((heard, error), (vec!["seen"], Err(1)));
+    }
+}

@@ -16,11 +16,37 @@ pub mod transport;
 mod types;
 pub mod watchpoint;
 
-pub use object::{OwnPrograms, StreamOptions};
+pub use object::StreamOptions;
 pub use reader::Reader;
 pub use stats::ProbeCounters;
 
+use attach::AttachedProgram;
+use aya::Ebpf;
+use calibrate::Reads;
+use grace::Grace;
+use log::Log;
+use rcu_watch_common::config::StateLayout;
 use rcu_watch_core::units::CpuId;
+use types::Functions;
+use watchpoint::Watchpoints;
+
+/// Our own programs and maps, loaded for one run. Dropping them detaches what is attached, and waits for what may
+/// still be running.
+pub struct OwnPrograms {
+    bpf: Ebpf,
+    functions: Functions,
+    attached: Vec<AttachedProgram>,
+    layout: StateLayout,
+    /// Where each CPU's per-CPU data starts, as far as calibration read it.
+    cpu_offsets: Vec<(CpuId, u64)>,
+    watchpoints: Watchpoints,
+    grace: Grace,
+    log: Log,
+    /// Whether calibration reads at checkpoints, or by programs that it runs itself.
+    reads: Reads,
+    /// While hits count.
+    mode: u32,
+}
 
 /// What went wrong between us and the kernel's BPF.
 #[derive(Debug, thiserror::Error)]

@@ -1,12 +1,9 @@
 //! The loaded BPF object: maps made, globals set, no program verified or attached yet.
 
-use aya::Ebpf;
 use rcu_watch_common::config::{StateLayout, StreamConfig, mode};
 use rcu_watch_core::report::header::Transport;
 use rcu_watch_core::units::CpuId;
 
-use super::BpfError;
-use super::attach::AttachedProgram;
 use super::calibrate::Reads;
 use super::grace::Grace;
 use super::log::Log;
@@ -15,6 +12,7 @@ use super::reader::Reader;
 use super::transport;
 use super::types::{self, Functions};
 use super::watchpoint::Watchpoints;
+use super::{BpfError, OwnPrograms};
 
 /// How the stream from the programs is to run.
 #[derive(Clone, Copy, Debug)]
@@ -32,24 +30,6 @@ impl Default for StreamOptions {
     fn default() -> Self {
         Self { transport: Transport::default(), ring_bytes: 1 << 20, emit_at_rest: false, logs: false }
     }
-}
-
-/// Our own programs and maps, loaded for one run. Dropping them detaches what is attached, and waits for what may
-/// still be running.
-pub struct OwnPrograms {
-    pub(super) bpf: Ebpf,
-    pub(super) functions: Functions,
-    pub(super) attached: Vec<AttachedProgram>,
-    pub(super) layout: StateLayout,
-    /// Where each CPU's per-CPU data starts, as far as calibration read it.
-    pub(super) cpu_offsets: Vec<(CpuId, u64)>,
-    pub(super) watchpoints: Watchpoints,
-    pub(super) grace: Grace,
-    pub(super) log: Log,
-    /// Whether calibration reads at checkpoints, or by programs that it runs itself.
-    pub(super) reads: Reads,
-    /// While hits count.
-    mode: u32,
 }
 
 impl OwnPrograms {

@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use super::model::generation::{Base, Context, Generation};
 use super::model::kernel::TextRange;
@@ -14,9 +15,11 @@ use super::snapshot::Snapshot;
 use super::units::Address;
 
 /// What wrote S.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Cause {
     IdleEnter,
     IdleExit,
@@ -32,30 +35,12 @@ pub enum Cause {
 }
 
 impl Cause {
-    pub const ALL: [Self; 8] = [
-        Self::IdleEnter,
-        Self::IdleExit,
-        Self::IrqEnter,
-        Self::IrqExit,
-        Self::UserEnter,
-        Self::UserExit,
-        Self::Momentary,
-        Self::Unknown,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// As it is written in the stream.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::IdleEnter => "idle_enter",
-            Self::IdleExit => "idle_exit",
-            Self::IrqEnter => "irq_enter",
-            Self::IrqExit => "irq_exit",
-            Self::UserEnter => "user_enter",
-            Self::UserExit => "user_exit",
-            Self::Momentary => "momentary",
-            Self::Unknown => "unknown",
-        }
+        self.into_str()
     }
 }
 

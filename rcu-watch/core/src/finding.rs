@@ -1,15 +1,16 @@
 //! Severities and verdicts.
 
-use core::fmt;
-
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 pub use super::rules::table::RuleId;
 
 /// How bad a finding is; ordered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Serialize, Deserialize, strum::Display, VariantArray)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing; nothing is wrong.
     Info,
@@ -19,14 +20,9 @@ pub enum Severity {
     Error,
 }
 
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        })
-    }
+impl Severity {
+    /// From the least to the worst.
+    pub const ALL: &[Self] = Self::VARIANTS;
 }
 
 /// A rule that fired on one snapshot.

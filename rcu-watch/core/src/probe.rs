@@ -4,13 +4,16 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use super::snapshot::Snapshot;
 
 /// What a probe is there to see, whatever mechanism carries it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Point {
     EqsEnter,
     EqsExit,
@@ -30,49 +33,21 @@ pub enum Point {
 
 impl Point {
     /// Every point, in the order in which plans list them.
-    pub const ALL: &[Self] = &[
-        Self::EqsEnter,
-        Self::EqsExit,
-        Self::IrqEnter,
-        Self::IrqExit,
-        Self::NmiEnter,
-        Self::NmiExit,
-        Self::IstEnter,
-        Self::IstExit,
-        Self::PatchedFunction,
-        Self::KlpTransition,
-        Self::FtraceFunction,
-        Self::IdleVictim,
-        Self::Checkpoint,
-        Self::CpuOffline,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// As it is written in the stream.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::EqsEnter => "eqs_enter",
-            Self::EqsExit => "eqs_exit",
-            Self::IrqEnter => "irq_enter",
-            Self::IrqExit => "irq_exit",
-            Self::NmiEnter => "nmi_enter",
-            Self::NmiExit => "nmi_exit",
-            Self::IstEnter => "ist_enter",
-            Self::IstExit => "ist_exit",
-            Self::PatchedFunction => "patched_function",
-            Self::KlpTransition => "klp_transition",
-            Self::FtraceFunction => "ftrace_function",
-            Self::IdleVictim => "idle_victim",
-            Self::Checkpoint => "checkpoint",
-            Self::CpuOffline => "cpu_offline",
-        }
+        self.into_str()
     }
 }
 
 /// How a probe is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Mechanism {
     Fentry,
     /// At the function's end.
@@ -91,22 +66,16 @@ impl Mechanism {
     /// As it is written in the stream.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Fentry => "fentry",
-            Self::Fexit => "fexit",
-            Self::KprobeFtrace => "kprobe_ftrace",
-            Self::KprobeInt3 => "kprobe_int3",
-            Self::Kretprobe => "kretprobe",
-            Self::RawTracepoint => "raw_tracepoint",
-            Self::Watchpoint => "watchpoint",
-        }
+        self.into_str()
     }
 }
 
 /// Whose handler it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum HandlerKind {
     Livepatch,
     FtraceOps,
@@ -118,12 +87,7 @@ impl HandlerKind {
     /// As it is written in the stream.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Livepatch => "livepatch",
-            Self::FtraceOps => "ftrace_ops",
-            Self::Kprobe => "kprobe",
-            Self::Bpf => "bpf",
-        }
+        self.into_str()
     }
 }
 

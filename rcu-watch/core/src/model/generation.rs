@@ -5,6 +5,7 @@
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::units::{Counter, StateWord};
 
@@ -173,9 +174,11 @@ impl fmt::Display for Generation {
 }
 
 /// `CONTEXT_*` / `CT_STATE_*`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Context {
     Kernel,
     Idle,
@@ -186,19 +189,16 @@ pub enum Context {
 impl Context {
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Kernel => "kernel",
-            Self::Idle => "idle",
-            Self::User => "user",
-            Self::Guest => "guest",
-        }
+        self.into_str()
     }
 }
 
 /// What the outermost counted context interrupted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Base {
     Kernel,
     Eqs,
@@ -209,11 +209,7 @@ pub enum Base {
 impl Base {
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Kernel => "kernel",
-            Self::Eqs => "eqs",
-            Self::Window => "window",
-        }
+        self.into_str()
     }
 }
 

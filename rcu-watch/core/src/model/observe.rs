@@ -229,7 +229,7 @@ fn interrupt_flag(words: &Words) -> u64 {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub views: u64,
-    counts: [[u64; 3]; RuleId::ALL.len()],
+    counts: [[u64; Severity::ALL.len()]; RuleId::ALL.len()],
 }
 
 impl Tally {
@@ -248,9 +248,9 @@ impl Tally {
     /// Rules that fired, with severity and count.
     pub fn iter(&self) -> impl Iterator<Item = (RuleId, Severity, u64)> {
         RuleId::ALL.iter().flat_map(move |&rule| {
-            [Severity::Info, Severity::Warning, Severity::Error]
-                .into_iter()
-                .map(move |severity| (rule, severity, self.counts[rule as usize][severity as usize]))
+            Severity::ALL
+                .iter()
+                .map(move |&severity| (rule, severity, self.counts[rule as usize][severity as usize]))
                 .filter(|&(.., count)| count > 0)
         })
     }

@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::probe::{Handler, Mechanism};
 use crate::report::finding::StateReport;
@@ -28,9 +29,11 @@ pub struct AuditedFunction {
     pub reason: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum AuditVerdict {
     /// A direct probe read the state: it ran with RCU off.
     Exposed,
@@ -48,13 +51,7 @@ impl AuditVerdict {
     /// As it is written in the stream.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Exposed => "exposed",
-            Self::RcuInternal => "rcu_internal",
-            Self::NotProbed => "not_probed",
-            Self::NotSeen => "not_seen",
-            Self::Watched => "watched",
-        }
+        self.into_str()
     }
 }
 

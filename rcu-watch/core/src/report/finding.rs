@@ -5,6 +5,7 @@ use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::finding::{RuleId, Severity};
 use crate::fold::Repeats;
@@ -80,9 +81,11 @@ pub struct StateReport {
 }
 
 /// From where the words were read, without the kind of the exception.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum VantageReport {
     /// In the context that the probe is about.
     Direct,
@@ -96,11 +99,7 @@ impl VantageReport {
     /// As it is written in the stream.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Exception => "exception",
-            Self::Ambiguous => "ambiguous",
-        }
+        self.into_str()
     }
 }
 

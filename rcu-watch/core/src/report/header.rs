@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::probe::{Handler, Mechanism, Point};
 use crate::units::{Address, CpuId, ProbeId, RealtimeOffset};
@@ -38,9 +39,11 @@ pub struct Header {
 }
 
 /// How records leave the kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Transport {
     /// One BPF ring buffer.
     #[default]
@@ -53,10 +56,7 @@ impl Transport {
     /// As it is written in the stream.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::RingBuffer => "ring_buffer",
-            Self::PerfEventArray => "perf_event_array",
-        }
+        self.into_str()
     }
 }
 

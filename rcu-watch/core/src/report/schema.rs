@@ -9,9 +9,19 @@ use std::{env, fs};
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use strum::VariantArray;
 
-use crate::finding::RuleId;
+use crate::cause::Cause;
+use crate::finding::{RuleId, Severity};
+use crate::model::generation::{Base, Context};
+use crate::probe::{HandlerKind, Mechanism, Point};
 use crate::report::Envelope;
+use crate::report::audit::AuditVerdict;
+use crate::report::finding::VantageReport;
+use crate::report::header::Transport;
+use crate::report::summary::EndedBy;
+use crate::report::transition::BalanceKind;
+use crate::rules::guard::Guard;
 use crate::units::{Address, Counter, Nanos, PreemptCount, RealtimeOffset, StateWord, WideNumber};
 
 macro_rules! string_of {
@@ -53,4 +63,27 @@ fn the_checked_in_schema_is_that_of_the_types() {
     }
     let checked_in = fs::read_to_string(&path).unwrap_or_default();
     assert!(checked_in == schema, "docs/schema.json is out of date; run the tests with RCU_WATCH_BLESS=1");
+}
+
+#[test]
+fn the_name_of_a_word_is_what_the_stream_writes() {
+    fn check<Word: VariantArray + Copy + serde::Serialize>(name: impl Fn(Word) -> String) {
+        for &word in Word::VARIANTS {
+            assert_eq!(serde_json::to_value(word).unwrap(), name(word));
+        }
+    }
+    check(|word: Point| word.name().to_owned());
+    check(|word: Mechanism| word.name().to_owned());
+    check(|word: HandlerKind| word.name().to_owned());
+    check(|word: Severity| word.to_string());
+    check(|word: RuleId| word.code().to_owned());
+    check(|word: Cause| word.name().to_owned());
+    check(|word: Guard| word.name().to_owned());
+    check(|word: Context| word.name().to_owned());
+    check(|word: Base| word.name().to_owned());
+    check(|word: VantageReport| word.name().to_owned());
+    check(|word: Transport| word.name().to_owned());
+    check(|word: AuditVerdict| word.name().to_owned());
+    check(|word: EndedBy| word.name().to_owned());
+    check(|word: BalanceKind| word.name().to_owned());
 }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::finding::{RuleId, Severity};
 use crate::probe::{Handler, Point};
@@ -66,9 +67,11 @@ impl Summary {
 }
 
 /// Why a stream has come to its summary. A stream without one was cut short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum EndedBy {
     /// `watch`, `record`, `top`: the time of `--duration` is over.
     Duration,
@@ -98,19 +101,7 @@ impl EndedBy {
     /// As it is written in the stream.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Duration => "duration",
-            Self::Limit => "limit",
-            Self::Signal => "signal",
-            Self::Command => "command",
-            Self::ClosedPipe => "closed_pipe",
-            Self::EndOfFile => "end_of_file",
-            Self::EndOfAudit => "end_of_audit",
-            Self::EndOfCheck => "end_of_check",
-            Self::Refusal => "refusal",
-            Self::Diagnosis => "diagnosis",
-            Self::Plan => "plan",
-        }
+        self.into_str()
     }
 }
 

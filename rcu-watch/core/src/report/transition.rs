@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::cause::Cause;
 use crate::report::finding::{StackFrame, StateReport, TaskReport};
@@ -51,9 +52,11 @@ pub struct Balance {
 }
 
 /// What is entered and left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum BalanceKind {
     Idle,
     Irq,
@@ -64,11 +67,7 @@ impl BalanceKind {
     /// As it is written in the stream.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Irq => "irq",
-            Self::User => "user",
-        }
+        self.into_str()
     }
 }
 

@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use crate::model::call;
 use crate::model::kernel::KernelModel;
@@ -13,35 +14,41 @@ use crate::model::step::{Machine, Step, Test, Words};
 use crate::units::StateWord;
 use crate::vantage::Underlying;
 
-/// What a handler can do before it uses RCU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub enum Guard {
-    #[serde(rename = "none")]
-    None,
-    #[serde(rename = "rcu_irq_enter()")]
-    IrqEnter,
-    #[serde(rename = "in_nmi() ? rcu_nmi_enter() : rcu_irq_enter()")]
-    InNmi,
-    #[serde(rename = "rcu_nmi_enter()")]
-    NmiEnter,
-    #[serde(rename = "skip unless rcu_is_watching()")]
-    SkipUnlessWatching,
+/// The name is written once, for the stream and for people.
+macro_rules! guards {
+    ($($guard:ident = $name:literal,)*) => {
+        /// What a handler can do before it uses RCU.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Serialize, Deserialize, EnumCount, IntoStaticStr, VariantArray)]
+        #[cfg_attr(test, derive(schemars::JsonSchema))]
+        #[strum(const_into_str)]
+        pub enum Guard {
+            $(
+                #[serde(rename = $name)]
+                #[strum(serialize = $name)]
+                $guard,
+            )*
+        }
+
+        impl Guard {
+            /// Every guard, as the thread came to them.
+            pub const ALL: [Self; Self::COUNT] = [$(Self::$guard),*];
+        }
+    };
+}
+
+guards! {
+    None = "none",
+    IrqEnter = "rcu_irq_enter()",
+    InNmi = "in_nmi() ? rcu_nmi_enter() : rcu_irq_enter()",
+    NmiEnter = "rcu_nmi_enter()",
+    SkipUnlessWatching = "skip unless rcu_is_watching()",
 }
 
 impl Guard {
-    pub const ALL: [Self; 5] =
-        [Self::None, Self::IrqEnter, Self::InNmi, Self::NmiEnter, Self::SkipUnlessWatching];
-
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::IrqEnter => "rcu_irq_enter()",
-            Self::InNmi => "in_nmi() ? rcu_nmi_enter() : rcu_irq_enter()",
-            Self::NmiEnter => "rcu_nmi_enter()",
-            Self::SkipUnlessWatching => "skip unless rcu_is_watching()",
-        }
+        self.into_str()
     }
 }
 

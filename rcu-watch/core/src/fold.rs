@@ -17,7 +17,7 @@ use super::units::{Nanos, ProbeId};
 
 /// What makes two breaks the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Kind {
+pub struct FindingKind {
     verdict: Verdict,
     probe: ProbeId,
     /// Counts changes of the handlers on the probe's function.
@@ -31,7 +31,7 @@ pub struct Kind {
     synthetic: bool,
 }
 
-impl Kind {
+impl FindingKind {
     #[must_use]
     pub fn of(verdict: Verdict, hit: &Hit<'_>, revision: u32) -> Self {
         Self {
@@ -76,15 +76,15 @@ pub struct Repeats {
 /// All kinds that were seen.
 #[derive(Clone, Debug, Default)]
 pub struct Fold {
-    kinds: HashMap<Kind, usize>,
+    kinds: HashMap<FindingKind, usize>,
     totals: Vec<Total>,
     /// The kind that came last: breaks come in runs.
-    last: Option<(Kind, usize)>,
+    last: Option<(FindingKind, usize)>,
 }
 
 impl Fold {
     /// Counts one break; `Some` with its new total when it is the first of its kind.
-    pub fn add(&mut self, kind: Kind, probe: &Probe, ts: Nanos) -> Option<&Total> {
+    pub fn add(&mut self, kind: FindingKind, probe: &Probe, ts: Nanos) -> Option<&Total> {
         let known = match self.last {
             Some((last, at)) if last == kind => Some(at),
             _ => self.kinds.get(&kind).copied(),
@@ -183,10 +183,10 @@ mod tests {
     const VERDICT: Verdict =
         Verdict { rule: RuleId::HandlerUnwatched, severity: Severity::Error, because: "test" };
 
-    fn kind(state: u32, m: i64) -> Kind {
+    fn kind(state: u32, m: i64) -> FindingKind {
         let kernel = kernel(Generation::G5);
         let probe = probe(Point::IdleVictim, Mechanism::Fentry);
-        Kind::of(VERDICT, &Hit::new(&kernel, &probe, &idle(state, 0, m, 0)), 0)
+        FindingKind::of(VERDICT, &Hit::new(&kernel, &probe, &idle(state, 0, m, 0)), 0)
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct Gap {
 
 /// Where a record lies in its CPU's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct StreamPosition {
     /// The CPU's own number, lost records counted.
     pub cpu_seq: u64,
     pub gap: Option<Gap>,
@@ -36,7 +36,6 @@ struct Lane {
 struct ProbeLane {
     next_seq: u64,
     delivered: u64,
-    missing: u64,
 }
 
 /// The streams of all CPUs.
@@ -47,7 +46,7 @@ pub struct Order {
 
 impl Order {
     /// Takes the next record as it was delivered. Allocates only for the first of a CPU or probe.
-    pub fn place(&mut self, snapshot: &Snapshot<'_>) -> Place {
+    pub fn place(&mut self, snapshot: &Snapshot<'_>) -> StreamPosition {
         let cpu = snapshot.cpu.0 as usize;
         let probe = snapshot.probe.0 as usize;
         if cpu >= self.lanes.len() {
@@ -62,24 +61,16 @@ impl Order {
         // A number from behind (a restarted counter) is no loss.
         let missing = snapshot.probe_seq.saturating_sub(counts.next_seq);
         counts.next_seq = snapshot.probe_seq.wrapping_add(1).max(counts.next_seq);
-        counts.missing = counts.missing.saturating_add(missing);
         let cpu_seq = lane.next_cpu_seq.saturating_add(missing);
         lane.next_cpu_seq = cpu_seq.saturating_add(1);
         let gap = (missing > 0).then_some(Gap { cpu: snapshot.cpu, probe: snapshot.probe, missing });
-        Place { cpu_seq, gap }
+        StreamPosition { cpu_seq, gap }
     }
 
     /// Records of `probe` that were delivered from `cpu`.
     #[must_use]
     pub fn delivered(&self, cpu: CpuId, probe: ProbeId) -> u64 {
         self.lane(cpu, probe).map_or(0, |counts| counts.delivered)
-    }
-
-    /// Numbers of `probe` on `cpu` that a later record showed to be missing; loss at the very end shows only in
-    /// the kernel's counters.
-    #[must_use]
-    pub fn missing(&self, cpu: CpuId, probe: ProbeId) -> u64 {
-        self.lane(cpu, probe).map_or(0, |counts| counts.missing)
     }
 
     fn lane(&self, cpu: CpuId, probe: ProbeId) -> Option<&ProbeLane> {
@@ -112,7 +103,6 @@ mod tests {
         let place = order.place(&record(0, 0, 4));
         assert_eq!(place.cpu_seq, 4);
         assert_eq!(place.gap, Some(Gap { cpu: CpuId(0), probe: ProbeId(0), missing: 3 }));
-        assert_eq!(order.missing(CpuId(0), ProbeId(0)), 3);
         assert_eq!(order.place(&record(0, 0, 5)).gap, None);
     }
 

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::decode::{DecodeError, decode};
 use super::finding::{RuleId, Severity, Verdict};
-use super::fold::{Fold, Kind, Repeats, Total};
+use super::fold::{FindingKind, Fold, Repeats, Total};
 use super::model::kernel::KernelModel;
 use super::order::{Gap, Order};
 use super::probe::{Handler, Point, Probe};
@@ -66,7 +66,7 @@ pub struct GuardCount {
 
 /// A probe of the plan, and how often its handlers changed.
 #[derive(Clone, Debug)]
-struct Revised {
+struct RevisedProbe {
     probe: Probe,
     revision: u32,
 }
@@ -77,7 +77,7 @@ pub struct Pipeline {
     kernel: KernelModel,
     guards: Guards,
     /// By id; the programs' ids are not contiguous.
-    plan: Vec<Option<Revised>>,
+    plan: Vec<Option<RevisedProbe>>,
     order: Order,
     fold: Fold,
     rule_counts: [RuleCount; RuleId::ALL.len()],
@@ -125,7 +125,7 @@ impl Pipeline {
             self.plan.resize(index + 1, None);
         }
         let revision = self.plan[index].as_ref().map_or(0, |planned| planned.revision + 1);
-        self.plan[index] = Some(Revised { probe, revision });
+        self.plan[index] = Some(RevisedProbe { probe, revision });
     }
 
     /// Notes that other handlers sit on a probe's function now. A break with the new ones is a new finding.
@@ -213,7 +213,7 @@ impl Pipeline {
             if !snapshot.synthetic {
                 self.rule_counts[verdict.rule as usize].fired += 1;
             }
-            let kind = Kind::of(verdict, &hit, planned.revision);
+            let kind = FindingKind::of(verdict, &hit, planned.revision);
             if let Some(total) = self.fold.add(kind, &planned.probe, snapshot.ts) {
                 let guards = outcomes.as_ref().filter(|_| verdict.rule.row().asks_guards);
                 let guards = guards.map_or(&[][..], |outcomes| &outcomes[..]);
@@ -307,7 +307,7 @@ impl Pipeline {
         self.undecodable
     }
 
-    fn planned_mut(&mut self, id: ProbeId) -> Option<&mut Revised> {
+    fn planned_mut(&mut self, id: ProbeId) -> Option<&mut RevisedProbe> {
         self.plan.get_mut(id.0 as usize)?.as_mut()
     }
 }

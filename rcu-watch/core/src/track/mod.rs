@@ -29,14 +29,14 @@ pub enum Known {
 
 /// What a hit says about its CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Passage {
     Enters,
     Leaves,
     /// A task switches.
     Switches,
 }
 
-impl Step {
+impl Passage {
     /// `None` where the hit says nothing, as a write to S that leaves W as it was.
     #[must_use]
     pub fn of(hit: &Hit<'_>) -> Option<Self> {
@@ -118,7 +118,7 @@ impl Tracks {
 
 impl Track {
     fn follow(&mut self, hit: &Hit<'_>) -> Option<Verdict> {
-        let step = Step::of(hit)?;
+        let step = Passage::of(hit)?;
         if hit.probe.mechanism == Mechanism::Watchpoint {
             let because = self.write_that_cannot_be(step, hit);
             self.written = next(self.written, step);
@@ -126,13 +126,13 @@ impl Track {
             return because.map(told);
         }
         let because = match (self.declared, step) {
-            (Known::Eqs, Step::Enters) => {
+            (Known::Eqs, Passage::Enters) => {
                 Some("the CPU said twice in a row that it goes idle: only an exit could come")
             }
-            (Known::Watched, Step::Leaves) => {
+            (Known::Watched, Passage::Leaves) => {
                 Some("the CPU said twice in a row that it leaves idle: only an entry could come")
             }
-            (Known::Eqs, Step::Switches) => Some(
+            (Known::Eqs, Passage::Switches) => Some(
                 "a task runs on a CPU that went idle and did not say that it left: only an exit could come",
             ),
             _ => None,
@@ -143,14 +143,14 @@ impl Track {
 
     /// Two writes the same way in a row are one that was not seen, as S then shows: a watchpoint may be off in
     /// between. Where S did not move, there was none.
-    fn write_that_cannot_be(&self, step: Step, hit: &Hit<'_>) -> Option<&'static str> {
+    fn write_that_cannot_be(&self, step: Passage, hit: &Hit<'_>) -> Option<&'static str> {
         let moved = hit.snapshot.rcu.state.0.wrapping_sub(self.written_state.0);
         match (self.written, step) {
             // Out of the first trap and into the second: S moved by those two alone.
-            (Known::Eqs, Step::Enters) if moved == 2 * hit.kernel.generation.layout().step => {
+            (Known::Eqs, Passage::Enters) if moved == 2 * hit.kernel.generation.layout().step => {
                 Some("S was written in an EQS, and the CPU is in it as before: only an exit could come")
             }
-            (Known::Watched, Step::Leaves) if moved == 0 => {
+            (Known::Watched, Passage::Leaves) if moved == 0 => {
                 Some("S was written on the way out of an EQS, and is as before: only an entry could come")
             }
             _ => None,
@@ -162,13 +162,13 @@ const fn told(because: &'static str) -> Verdict {
     Verdict { rule: RuleId::UncountedContext, severity: Severity::Info, because }
 }
 
-const fn next(before: Known, step: Step) -> Known {
+const fn next(before: Known, step: Passage) -> Known {
     match step {
-        Step::Enters => Known::Eqs,
-        Step::Leaves => Known::Watched,
+        Passage::Enters => Known::Eqs,
+        Passage::Leaves => Known::Watched,
         // It has left, unseen. Before the first transition nothing is known, whatever runs.
-        Step::Switches if matches!(before, Known::Eqs) => Known::Nothing,
-        Step::Switches => before,
+        Passage::Switches if matches!(before, Known::Eqs) => Known::Nothing,
+        Passage::Switches => before,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::model::call;
 use crate::model::explore::{Explorer, State, fingerprint};
 use crate::model::generation::Generation;
 use crate::model::kernel::KernelModel;
-use crate::model::step::{Machine, Site, Step as ModelStep};
+use crate::model::step::{Machine, Site, Step};
 use crate::model::transition::{Activity, NMI as NMI_PROGRAM, Programs};
 use crate::model::variant::Variant;
 use crate::probe::Probe;
@@ -144,12 +144,10 @@ type Followed = (State, Track);
 fn heard(explorer: &Explorer<'_>, before: &State, after: &State) -> Option<(Mechanism, Point, State)> {
     match explorer.next_step(before)? {
         // DR7 is off in an NMI.
-        ModelStep::AddState(n) if n != 0 && !is_in_nmi(before) => {
+        Step::AddState(n) if n != 0 && !is_in_nmi(before) => {
             Some((Mechanism::Watchpoint, Point::EqsEnter, *after))
         }
-        ModelStep::Hookable(Site::ContextSwitch) => {
-            Some((Mechanism::RawTracepoint, Point::Checkpoint, *before))
-        }
+        Step::Hookable(Site::ContextSwitch) => Some((Mechanism::RawTracepoint, Point::Checkpoint, *before)),
         _ => None,
     }
 }
@@ -188,8 +186,8 @@ fn follow_every_run(variant: Variant, activity: Activity) -> (usize, u64) {
                 let hit = Hit::new(&kernel, &probe, &snapshot);
                 if mechanism == Mechanism::Watchpoint {
                     let repeats = matches!(
-                        (track.written, Step::of(&hit)),
-                        (Known::Eqs, Some(Step::Enters)) | (Known::Watched, Some(Step::Leaves))
+                        (track.written, Passage::of(&hit)),
+                        (Known::Eqs, Some(Passage::Enters)) | (Known::Watched, Some(Passage::Leaves))
                     );
                     assert!(!repeats, "{} {}: {state:x?}", variant.name, activity.name());
                 }
@@ -228,7 +226,7 @@ fn every_write_of_a_transition_turns_what_is_known() {
     let mut turns = [0; 2];
     Explorer::new(&programs, 2).explore(|explorer, state| {
         let written = explorer.step_before(state.top());
-        if let Some(ModelStep::AddState(_)) = written
+        if let Some(Step::AddState(_)) = written
             && !is_in_nmi(state)
         {
             let watching = variant.generation.watches(StateWord(state.words.state));
@@ -236,14 +234,14 @@ fn every_write_of_a_transition_turns_what_is_known() {
             machine.run(&call::nmi_enter(variant.generation), &mut words);
             let probe = probe(Point::EqsEnter, Mechanism::Watchpoint);
             let snapshot = Snapshot { rcu: words.to_rcu(), ..Snapshot::default() };
-            let step = Step::of(&Hit::new(&kernel, &probe, &snapshot));
+            let step = Passage::of(&Hit::new(&kernel, &probe, &snapshot));
             // After the write that turns W on, M is still what an EQS leaves: 0.
             if !watching {
                 turns[0] += 1;
-                return if step == Some(Step::Enters) { Ok(()) } else { Err(format!("{step:?}")) };
+                return if step == Some(Passage::Enters) { Ok(()) } else { Err(format!("{step:?}")) };
             } else if state.words.nmi_nesting == 0 {
                 turns[1] += 1;
-                return if step == Some(Step::Leaves) { Ok(()) } else { Err(format!("{step:?}")) };
+                return if step == Some(Passage::Leaves) { Ok(()) } else { Err(format!("{step:?}")) };
             }
         }
         Ok(())

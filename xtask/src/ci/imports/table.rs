@@ -1,7 +1,7 @@
 //! Who may name whom: the table of docs/architecture.md, top to bottom.
 //!
-//! A row's module may name itself, what its row lists, and nothing else of the crate. Since a row may only list rows
-//! below it, the table cannot allow an arrow up.
+//! A row's module may name itself, what the row's second cell lists, and nothing else of the crate. Since a row may only
+//! list rows below it, the table cannot allow an arrow up. Further cells are for the reader.
 
 use super::tree::{Module, Tree, shown};
 
@@ -100,6 +100,12 @@ mod tests {
         assert!(table.breaches(&tree(&files("use core::fmt;"))).is_empty());
         let breaches = table.breaches(&tree(&files("\nfn f(_: &crate::upper::U) {}")));
         assert_eq!(breaches, ["src/lower.rs:2: lower names upper"]);
+    }
+
+    #[test]
+    fn what_else_the_page_says_of_a_module_is_passed_over() {
+        let page = "| module | may name | does |\n| --- | --- | --- |\n| `upper` | `lower` | as `lower` does |\n| `lower` | | |\n";
+        assert_eq!(Table::read(page), Table::read(&self::page("| `upper` | `lower` |\n| `lower` | |\n")));
     }
 
     #[test]

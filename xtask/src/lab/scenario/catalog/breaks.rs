@@ -129,7 +129,7 @@ pub static SCENARIOS: &[Scenario] = &[
 ];
 
 /// Only our probe is on it: a warning to whoever else would hook it.
-const EXPOSED_IDLE: Finding = Finding {
+pub(super) const EXPOSED_IDLE: Finding = Finding {
     rule: RuleId::ExposedFunction,
     severity: Severity::Warning,
     function: "arch_cpu_idle",

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use rcu_watch_core::finding::{RuleId, Severity};
 use rcu_watch_core::probe::{Mechanism, Point};
 use rcu_watch_core::report::audit::{AuditVerdict, CheckAnswer};
 use xtask::plan::Step;
 
 use super::super::Scenario;
 use super::super::expect::{Check, Expect, Finding};
+use super::breaks::EXPOSED_IDLE;
 use super::steps::{
     ALL, ENABLED, EXPOSED, IDLE_IS_NOINSTR, LIMIT, SIGCONT, SIGKILL, SIGSTOP, await_text, read, run, signal,
     sleep, spawn, wait,
@@ -35,15 +35,6 @@ fn checked(label: &str, line: &str) -> Vec<Step> {
     steps.push(wait(label));
     steps
 }
-
-const EXPOSED_IDLE: Finding = Finding {
-    rule: RuleId::ExposedFunction,
-    severity: Severity::Warning,
-    function: "arch_cpu_idle",
-    handler: None,
-    at_eqs: true,
-    mechanism: None,
-};
 
 pub static SCENARIOS: &[Scenario] = &[
     Scenario {

@@ -11,6 +11,7 @@ use xtask::plan::Step;
 
 use super::super::Scenario;
 use super::super::expect::{Check, Expect, Finding};
+use super::breaks::EXPOSED_IDLE;
 use super::steps::{
     ALL, EXPOSED, IDLE_IS_NOINSTR, KPROBE_ENABLE, KPROBE_EVENTS, SIGINT, SIGKILL, await_text, load, read,
     run, signal, spawn, unload, until, wait, write,
@@ -372,15 +373,6 @@ const IN_A_REAL_EQS: Finding = Finding {
     handler: Some((HandlerKind::Kprobe, "lab_eqs_target+*")),
     at_eqs: true,
     ..broken(RuleId::HandlerUnwatched, "lab_eqs_target")
-};
-
-const EXPOSED_IDLE: Finding = Finding {
-    rule: RuleId::ExposedFunction,
-    severity: Severity::Warning,
-    function: "arch_cpu_idle",
-    handler: None,
-    at_eqs: true,
-    mechanism: None,
 };
 
 const EXPOSED_IDLE_TO_TRACER: Finding =

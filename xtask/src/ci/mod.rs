@@ -19,8 +19,9 @@ use crate::tally::Tally;
 type Check = fn() -> Result<()>;
 
 /// In the order in which a failure is cheapest to find.
-const CHECKS: [(&str, Check); 7] = [
+const CHECKS: [(&str, Check); 8] = [
     ("format", || run(cargo().args(["fmt", "--all", "--check"]))),
+    ("imports", imports::check),
     ("file lengths", source::files_are_short),
     ("dependencies", dependencies::check),
     ("lints", || {
@@ -31,13 +32,10 @@ const CHECKS: [(&str, Check); 7] = [
     ("xtask's guest half", guest_half),
 ];
 
-/// Run only where it is named.
-const ON_REQUEST: [(&str, Check); 1] = [("imports", imports::check)];
-
 #[derive(Debug, Args)]
 pub struct Ci {
     /// Only these checks, by name
-    #[arg(value_name = "CHECK", value_parser = CHECKS.iter().chain(&ON_REQUEST).map(|(name, _)| *name).collect::<Vec<_>>())]
+    #[arg(value_name = "CHECK", value_parser = CHECKS.map(|(name, _)| name))]
     only: Vec<String>,
 }
 
@@ -49,13 +47,8 @@ pub fn check_all() -> Result<Tally> {
 fn check(Ci { only }: &Ci) -> Result<Tally> {
     setup::ensure(&[For::Build, For::Checks])?;
     let mut tally = Tally::default();
-    let named = |(name, _): &(&str, Check)| only.iter().any(|only| only == name);
-    let checks: Vec<_> = if only.is_empty() {
-        CHECKS.to_vec()
-    } else {
-        CHECKS.into_iter().chain(ON_REQUEST).filter(named).collect()
-    };
-    for (name, check) in checks {
+    let is_wanted = |name: &str| only.is_empty() || only.iter().any(|only| only == name);
+    for (name, check) in CHECKS.into_iter().filter(|(name, _)| is_wanted(name)) {
         let start = Instant::now();
         let outcome = check();
         let took = start.elapsed().as_secs_f64();

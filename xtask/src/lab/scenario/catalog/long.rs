@@ -155,7 +155,7 @@ pub static SCENARIOS: &[Scenario] = &[
         steps: || {
             let mut steps = vec![
                 load("lab_eqs"),
-                spawn("watch", "rcu-watch --allow-fentry -f json"),
+                spawn("watch", "rcu-watch --allow-fentry --require RW014 -f json"),
                 await_text("watch", "\"header\""),
                 spawn("spin", &format!("lab-write {EQS_ACT} spin 40")),
             ];
@@ -168,6 +168,8 @@ pub static SCENARIOS: &[Scenario] = &[
             Expect::of("watch", Check::Exit(2)),
             Expect::of("watch", Check::Stream),
             Expect::of("watch", Check::Fired { rule: RuleId::SampledInEqs, severity: Severity::Error }),
+            Expect::of("watch", Check::Judged(RuleId::SampledInEqs)),
+            Expect::of("watch", Check::Line(&["\"summary\"", "\"reasons\":[]"])),
         ],
         ..Scenario::USUAL
     },

@@ -94,7 +94,7 @@ pub static SCENARIOS: &[Scenario] = &[
                 load("lab_eqs"),
                 write(DYNAMIC_EVENTS, "f:lab/dropped lab_eqs_target"),
                 write(DROPPED, "1"),
-                spawn("watch", "rcu-watch -f json"),
+                spawn("watch", "rcu-watch --require RW013 -f json"),
                 await_text("watch", "\"header\""),
                 write(EQS_ACT, "call"),
                 await_text("watch", "\"RW013\""),
@@ -110,7 +110,9 @@ pub static SCENARIOS: &[Scenario] = &[
             ]
         },
         expect: &[
+            Expect::of("watch", Check::Unbroken),
             Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::Judged(RuleId::HandlerDropped)),
             Expect::of("watch", Check::Finding(DROPPED_FPROBE)),
             Expect::of("watch", Check::NoneOf(Severity::Error)),
             Expect::of("trace", Check::Without(&["dropped:"])),

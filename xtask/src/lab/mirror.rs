@@ -1,8 +1,9 @@
 //! Where Debian's archives are: the mirrors of the system that we run on.
 //!
-//! apt itself says what it would fetch, so that one-line lists, deb822 sources, and those that are switched off are read
-//! as apt reads them, and before any list was ever fetched. A suite that the system does not name (an older release, unstable) is fetched from the same mirror. A system
-//! of another distribution has no mirror of Debian, and must be told of one.
+//! apt itself lists its sources, so that one-line lists, deb822 sources, and those that are switched off are read as
+//! apt reads them, and before any list was ever fetched. The hard thing is a source of somebody else whose address ends
+//! in `debian`, too. A suite that the system does not name (an older release, unstable) is fetched from the same mirror.
+//! A system of another distribution has no mirror of Debian, and must be told of one.
 
 use std::env;
 use std::ffi::OsStr;
@@ -29,7 +30,7 @@ impl Mirrors {
         if let Some(mirror) = env::var_os(VARIABLE).filter(|mirror| !mirror.is_empty()) {
             return named(&mirror);
         }
-        of_addresses(&apt_addresses(&[])?)
+        of_sources(&apt_sources(&[])?)
     }
 
     pub fn of(&self, archive: Archive) -> &str {
@@ -41,7 +42,7 @@ impl Mirrors {
 
     #[cfg(test)]
     pub fn example() -> Self {
-        of_addresses("'https://mirror.example/debian/dists/bookworm/InRelease' mirror 0\n").unwrap()
+        of_sources("https://mirror.example/debian/ bookworm\n").unwrap()
     }
 }
 
@@ -54,19 +55,31 @@ fn named(mirror: &OsStr) -> Result<Mirrors> {
     Ok(Mirrors { main: main.to_owned(), security: beside(main) })
 }
 
-/// What apt would fetch to read its sources, one quoted address a line: `'MIRROR/dists/SUITE/InRelease' FILE SIZE`.
-fn apt_addresses(options: &[String]) -> Result<String> {
+/// The system's sources in their order, a line for each suite or more: `MIRROR/ SUITE`.
+fn apt_sources(options: &[String]) -> Result<String> {
     let mut command = Command::new("apt-get");
     command.args(options.iter().flat_map(|option| ["-o", option.as_str()]));
-    output(command.args(["update", "--print-uris"]).env("LC_ALL", "C"))
-        .context("cannot read the system's package sources")
+    // Without the archives' own word on what they hold, which is not here before lists were fetched.
+    let listing = ["indextargets", "--no-release-info", "--format", "$(REPO_URI) $(RELEASE)"];
+    output(command.args(listing).env("LC_ALL", "C")).with_context(|| {
+        format!(
+            "cannot read the system's package sources; mend them, or set {VARIABLE} to a mirror of Debian"
+        )
+    })
 }
 
-fn of_addresses(addresses: &str) -> Result<Mirrors> {
-    let mirror = |line| Some(str::strip_prefix(line, '\'')?.split_once("/dists/")?.0);
+fn of_sources(sources: &str) -> Result<Mirrors> {
+    let sources: Vec<(&str, &str)> = sources
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(mirror, suite)| (mirror.trim_end_matches('/'), suite))
+        .collect();
     let first = |archive: Archive| {
-        let mut mirrors = addresses.lines().filter_map(mirror);
-        mirrors.find(|mirror| is_of(mirror, archive)).map(str::to_owned)
+        let mirrors = || sources.iter().filter(|(mirror, _)| is_of(mirror, archive));
+        // Only Debian has a suite of updates beside a release. A system of unstable names none: the first will do there.
+        let (mirror, _) =
+            mirrors().find(|(_, suite)| suite.ends_with("-updates")).or_else(|| mirrors().next())?;
+        Some((*mirror).to_owned())
     };
     let main = first(Archive::Main).with_context(|| {
         format!(
@@ -103,12 +116,12 @@ mod tests {
     /// What apt makes of sources in a directory: `sources.list` and all that is in `sources.list.d`.
     fn read_by_apt(etc: &Path) -> Result<Mirrors> {
         let own = |item: &str, path: &str| format!("{item}={}", etc.join(path).display());
-        let addresses = apt_addresses(&[
+        let sources = apt_sources(&[
             own("Dir::Etc::sourcelist", "sources.list"),
             own("Dir::Etc::sourceparts", "sources.list.d"),
             own("Dir::State::lists", "lists"),
         ])?;
-        of_addresses(&addresses)
+        of_sources(&sources)
     }
 
     fn etc(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -129,6 +142,7 @@ mod tests {
             return;
         }
         let list = "deb [arch=amd64] https://mirror.example/debian bookworm main\n\
+                    deb https://mirror.example/debian bookworm-updates main\n\
                     deb https://safe.example/pub/debian-security bookworm-security main\n\
                     deb https://other.example/apt stable main\n";
         let deb822 = "Types: deb\nURIs: https://off.example/debian\nSuites: bookworm\nComponents: main\n\
@@ -136,21 +150,27 @@ mod tests {
                       Suites: bookworm bookworm-updates\nComponents: main\n\n\
                       Types: deb\nURIs: https://safe.example/pub/debian-security/\n\
                       Suites: bookworm-security\nComponents: main\n";
+        let theirs = "deb https://else.example/linux/debian bookworm stable\n";
         for (file, text) in [
             ("sources.list", list),
             ("sources.list.d/debian.list", list),
             ("sources.list.d/debian.sources", deb822),
         ] {
-            let mirrors = read_by_apt(etc(&[(file, text)]).path()).unwrap();
-            assert_eq!(mirrors.of(Archive::Main), "https://mirror.example/debian", "{file}");
-            assert_eq!(mirrors.of(Archive::Security), "https://safe.example/pub/debian-security", "{file}");
+            for other in ["sources.list.d/before.list", "sources.list.d/else.list"] {
+                let mirrors = read_by_apt(etc(&[(file, text), (other, theirs)]).path()).unwrap();
+                let seen = (mirrors.of(Archive::Main), mirrors.of(Archive::Security));
+                let own = ("https://mirror.example/debian", "https://safe.example/pub/debian-security");
+                assert_eq!(seen, own, "{file} and {other}");
+            }
         }
     }
 
     #[test]
     fn a_system_without_a_mirror_of_debian_is_told_what_to_set() {
-        for addresses in ["", "'https://archive.example/ubuntu/dists/noble/InRelease' archive 0\n"] {
-            let error = of_addresses(addresses).unwrap_err().to_string();
+        for sources in
+            ["", "https://archive.example/ubuntu/ noble\nhttps://archive.example/ubuntu/ noble-updates\n"]
+        {
+            let error = of_sources(sources).unwrap_err().to_string();
             assert!(error.contains("; set RCU_WATCH_DEBIAN_MIRROR to"), "{error}");
         }
     }
@@ -161,7 +181,7 @@ mod tests {
             ("https://mirror.example/debian", "https://mirror.example/debian-security"),
             ("mirror+file:/etc/apt/mirrors/debian.list", "mirror+file:/etc/apt/mirrors/debian-security.list"),
         ] {
-            let mirrors = of_addresses(&format!("'{main}/dists/bookworm/InRelease' mirror 0\n")).unwrap();
+            let mirrors = of_sources(&format!("{main}/ sid\n")).unwrap();
             assert_eq!((mirrors.of(Archive::Main), mirrors.of(Archive::Security)), (main, security));
         }
     }

@@ -10,14 +10,20 @@ use super::pipeline::Pipeline;
 use super::report::summary::{RuleCoverage, RuleStatus};
 use super::rules::{RULES, Rule};
 
+/// Why a rule does not judge where its probes are.
+const NOT_HERE: &str = "what it goes by does not hold on this kernel, or could not be learnt";
+
 /// One line a rule, in the order of the ids.
 #[must_use]
 pub fn coverage(pipeline: &Pipeline) -> Vec<RuleStatus> {
     let of_rule = |rule: &Rule| {
         let count = pipeline.rule_count(rule.id);
+        let is_seen = pipeline.probes().any(|(_, probe)| rule.sees(probe));
         let (status, reason) = if count.judged > 0 {
             (RuleCoverage::Judged, None)
-        } else if pipeline.probes().any(|(_, probe)| rule.sees(probe)) {
+        } else if is_seen && !(rule.applies_to)(pipeline.kernel()) {
+            (RuleCoverage::Blind, Some(NOT_HERE))
+        } else if is_seen {
             (RuleCoverage::NotExercised, Some("nothing that it judges happened"))
         } else if rule.tells_unwatched {
             (RuleCoverage::NotExercised, Some(rule.blind_reason))
@@ -36,9 +42,11 @@ mod tests {
     use crate::decode::encode;
     use crate::finding::RuleId;
     use crate::model::generation::Generation;
+    use crate::model::kernel::TextRange;
     use crate::pipeline::{Finding, Listener};
     use crate::probe::{HandlerKind, Mechanism, Point, Probe, Reliance};
     use crate::rules::tests::{handler, idle, kernel, probe};
+    use crate::units::Address;
 
     struct Deaf;
 
@@ -86,8 +94,23 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_that_does_not_judge_on_this_kernel_is_blind_whatever_is_attached() {
+        let status = |sets_nmi_bits| {
+            let mut kernel = kernel(Generation::G5);
+            kernel.ist_sets_nmi_bits = sets_nmi_bits;
+            let pipeline = Pipeline::new(kernel, vec![probe(Point::IstEnter, Mechanism::Fentry)]);
+            status(&pipeline, RuleId::ExceptionNotNmi)
+        };
+        assert_eq!(status(true), (RuleCoverage::Blind, Some(NOT_HERE.to_owned()), 0));
+        assert_eq!(status(false).0, RuleCoverage::NotExercised);
+    }
+
+    #[test]
     fn a_watchpoint_is_seen_by_the_rules_that_it_lets_judge_and_by_no_other() {
-        let pipeline = pipeline(probe(Point::IrqEnter, Mechanism::Watchpoint));
+        let mut kernel = kernel(Generation::G4);
+        kernel.ist_sets_nmi_bits = false;
+        kernel.text.writers = vec![TextRange { start: Address(1), end: Address(2) }];
+        let pipeline = Pipeline::new(kernel, vec![probe(Point::IrqEnter, Mechanism::Watchpoint)]);
         for rule in RULES {
             let is_blind = status(&pipeline, rule.id).0 == RuleCoverage::Blind;
             assert_eq!(is_blind, !rule.by_watchpoint && !rule.tells_unwatched, "{}", rule.code);

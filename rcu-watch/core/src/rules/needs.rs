@@ -3,7 +3,8 @@
 //! A probe of a point is put on the sites of that point's code only, and is given what the programs of its mechanism
 //! read there; the table must have exactly the points where the condition then judges. Two things it does not say:
 //! that only a fentry program judges RW014 at the NMI's handler, and that int3, which is an exception itself, lets RW003
-//! and RW004 judge wherever it sits. No plan asks for either.
+//! and RW004 judge wherever it sits. No plan asks for either. The same hits on kernels of which less is known hold the
+//! table to the kernels that a condition judges on.
 
 use std::collections::BTreeSet;
 
@@ -18,6 +19,16 @@ use crate::model::variant::Variant;
 use crate::probe::{Handler, HandlerKind, Mechanism, Point, Probe, Reliance};
 use crate::snapshot::{Regs, Snapshot, Task};
 use crate::units::Address;
+
+/// What may be otherwise on a kernel, or not known of it.
+const CHANGES: [fn(&mut KernelModel); 6] = [
+    |kernel| kernel.calibration.eqs = false,
+    |kernel| kernel.calibration.hardirq_bits = false,
+    |kernel| kernel.calibration.nmi_bits = false,
+    |kernel| kernel.ist_sets_nmi_bits = !kernel.ist_sets_nmi_bits,
+    |kernel| kernel.text.writers.clear(),
+    |kernel| kernel.text.uninstrumentable.clear(),
+];
 
 const WRITER: u64 = 0x1100;
 const DEPTH: usize = 2;
@@ -95,28 +106,52 @@ fn snapshot(state: &State, activity: Activity, point: Point, mechanism: Mechanis
     }
 }
 
-/// By point and mechanism, the rules that judged.
-type Judged = Vec<((Point, Mechanism), RuleSet)>;
+/// The rules that judged.
+#[derive(Default)]
+struct Judged {
+    by_probe: Vec<((Point, Mechanism), RuleSet)>,
+    /// On a kernel as it is, and by each of [`CHANGES`].
+    by_kernel: [RuleSet; CHANGES.len() + 1],
+}
 
-fn note(judged: &mut Judged, kernel: &KernelModel, probe: &Probe, snapshot: &Snapshot<'_>) {
+fn note(judged: &mut Judged, kernels: &[KernelModel], probe: &Probe, snapshot: &Snapshot<'_>) {
     let mut verdicts = Verdicts::default();
-    judge(kernel, probe, snapshot, &mut verdicts);
+    for (kernel, of_kernel) in kernels.iter().zip(&mut judged.by_kernel).rev() {
+        judge(kernel, probe, snapshot, &mut verdicts);
+        for rule in verdicts.judged().iter() {
+            assert!((rule.row().applies_to)(kernel), "{rule} judges on {kernel:?}");
+            of_kernel.insert(rule);
+        }
+    }
+    let by_probe = &mut judged.by_probe;
     let key = (probe.point, probe.mechanism);
-    let at = judged.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
-        judged.push((key, RuleSet::default()));
-        judged.len() - 1
+    let at = by_probe.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+        by_probe.push((key, RuleSet::default()));
+        by_probe.len() - 1
     });
     for rule in verdicts.judged().iter() {
-        judged[at].1.insert(rule);
+        by_probe[at].1.insert(rule);
     }
 }
 
 fn judged() -> Judged {
-    let mut judged = Judged::new();
+    let mut judged = Judged::default();
+    let mut applicable = [RuleSet::default(); CHANGES.len() + 1];
     for variant in Variant::ALL {
         let range = vec![TextRange { start: Address(0x1000), end: Address(0x2000) }];
         let text = TextMap { uninstrumentable: range.clone(), known_victims: Vec::new(), writers: range };
         let kernel = KernelModel { text, ..variant.kernel() };
+        let changed = CHANGES.map(|change| {
+            let mut changed = kernel.clone();
+            change(&mut changed);
+            changed
+        });
+        // As it is first, and the others after it.
+        let kernels = [&[kernel][..], &changed].concat();
+        for (kernel, of_kernel) in kernels.iter().zip(&mut applicable) {
+            let rules = RULES.iter().filter(|rule| (rule.applies_to)(kernel));
+            rules.for_each(|rule| of_kernel.insert(rule.id));
+        }
         for activity in Activity::ALL {
             let programs = Programs::new(variant, activity);
             let explored = Explorer::new(&programs, DEPTH).explore(|explorer, state| {
@@ -130,9 +165,9 @@ fn judged() -> Judged {
                         let snapshot = snapshot(state, activity, point, mechanism);
                         let is_rcu_internal = site == Site::RcuInternal;
                         let mut probe = Probe { is_rcu_internal, ..probe(point, mechanism) };
-                        note(&mut judged, &kernel, &probe, &snapshot);
+                        note(&mut judged, &kernels, &probe, &snapshot);
                         probe.handlers = handlers(point);
-                        note(&mut judged, &kernel, &probe, &snapshot);
+                        note(&mut judged, &kernels, &probe, &snapshot);
                     }
                 }
                 let [.., below, top] = state.frames() else { return Ok(()) };
@@ -145,7 +180,7 @@ fn judged() -> Judged {
                     let probe = probe(Point::IrqEnter, Mechanism::Watchpoint);
                     note(
                         &mut judged,
-                        &kernel,
+                        &kernels,
                         &probe,
                         &snapshot(state, activity, probe.point, probe.mechanism),
                     );
@@ -155,6 +190,7 @@ fn judged() -> Judged {
             assert!(explored.violations.is_empty());
         }
     }
+    assert_eq!(judged.by_kernel, applicable, "a rule applies to a kernel where it never judges");
     judged
 }
 
@@ -162,7 +198,7 @@ fn judged() -> Judged {
 fn a_rules_points_are_those_where_its_condition_can_judge() {
     let judged = judged();
     let points_of = |rule: RuleId, is: &dyn Fn(Mechanism) -> bool| -> BTreeSet<Point> {
-        let of_rule = judged.iter().filter(|((_, by), rules)| is(*by) && rules.contains(rule));
+        let of_rule = judged.by_probe.iter().filter(|((_, by), rules)| is(*by) && rules.contains(rule));
         of_rule.map(|((point, _), _)| *point).collect()
     };
     let mut wrong = Vec::new();

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use strum::{EnumCount, VariantArray};
 
 use super::pages::{self, Page};
+use crate::model::kernel::KernelModel;
 use crate::probe::{Mechanism, Point, Probe};
 
 /// What is known of a rule.
@@ -23,6 +24,8 @@ pub struct Rule {
     pub name: &'static str,
     /// How bad a finding is, and where that depends on something, on what.
     pub severity: &'static str,
+    /// Whether the condition judges on this kernel at all, by what is known of it.
+    pub applies_to: fn(&KernelModel) -> bool,
     /// Points whose probes let the rule judge, watchpoints aside.
     pub needs: &'static [Point],
     /// A tracepoint at one of them does too, and not only a probe on a function.
@@ -102,6 +105,14 @@ const FUNCTIONS: &[Point] = &[
     Point::CpuOffline,
 ];
 
+const fn always(_: &KernelModel) -> bool {
+    true
+}
+
+const fn eqs_is_known(kernel: &KernelModel) -> bool {
+    kernel.calibration.eqs
+}
+
 const NOBODY: &str = "nobody has a handler on a kernel function";
 const NO_PROBE: &str = "this kernel lets no probe of this plan see it";
 const NO_WATCHPOINT: &str = "seen by a watchpoint on the state word only; --watchpoints sample";
@@ -112,6 +123,7 @@ rules![
         code: "RW001",
         name: "handler-unwatched",
         severity: "error",
+        applies_to: eqs_is_known,
         needs: HANDLED,
         by_tracepoint: false,
         by_watchpoint: false,
@@ -126,6 +138,7 @@ rules![
         code: "RW002",
         name: "irq-enter-no-effect",
         severity: "error",
+        applies_to: eqs_is_known,
         needs: &[Point::IrqEnter],
         by_tracepoint: false,
         by_watchpoint: false,
@@ -140,6 +153,7 @@ rules![
         code: "RW003",
         name: "nmi-edge",
         severity: "error where the kernel sets NMI bits on exception entry, else info",
+        applies_to: |kernel| kernel.calibration.nmi_bits,
         needs: &[Point::NmiEnter, Point::IstEnter],
         by_tracepoint: true,
         by_watchpoint: true,
@@ -154,6 +168,7 @@ rules![
         code: "RW004",
         name: "exception-not-nmi",
         severity: "info",
+        applies_to: |kernel| kernel.calibration.nmi_bits && !kernel.ist_sets_nmi_bits,
         needs: &[Point::IstEnter],
         by_tracepoint: false,
         by_watchpoint: true,
@@ -168,6 +183,7 @@ rules![
         code: "RW005",
         name: "irqs-on-in-section",
         severity: "error",
+        applies_to: always,
         needs: INTERRUPTS,
         by_tracepoint: false,
         by_watchpoint: true,
@@ -182,6 +198,7 @@ rules![
         code: "RW006",
         name: "nesting-imbalance",
         severity: "error",
+        applies_to: always,
         needs: Point::ALL,
         by_tracepoint: true,
         by_watchpoint: true,
@@ -196,6 +213,7 @@ rules![
         code: "RW007",
         name: "state-disagrees",
         severity: "error",
+        applies_to: eqs_is_known,
         needs: Point::ALL,
         by_tracepoint: true,
         by_watchpoint: true,
@@ -210,6 +228,7 @@ rules![
         code: "RW008",
         name: "livepatch-bypassed",
         severity: "error",
+        applies_to: eqs_is_known,
         needs: HANDLED,
         by_tracepoint: false,
         by_watchpoint: false,
@@ -224,6 +243,7 @@ rules![
         code: "RW009",
         name: "eqs-window-hit",
         severity: "info",
+        applies_to: always,
         needs: INTERRUPTS,
         by_tracepoint: true,
         by_watchpoint: false,
@@ -238,6 +258,7 @@ rules![
         code: "RW010",
         name: "uncounted-context",
         severity: "error",
+        applies_to: |kernel| kernel.calibration.nmi_bits && kernel.calibration.hardirq_bits,
         needs: INTERRUPTS,
         by_tracepoint: true,
         by_watchpoint: false,
@@ -252,6 +273,7 @@ rules![
         code: "RW011",
         name: "rcu-offline",
         severity: "error with somebody's handler on it, else warning",
+        applies_to: always,
         needs: FUNCTIONS,
         by_tracepoint: false,
         by_watchpoint: false,
@@ -266,6 +288,7 @@ rules![
         code: "RW012",
         name: "unknown-writer",
         severity: "error",
+        applies_to: |kernel| !kernel.text.writers.is_empty(),
         needs: &[],
         by_tracepoint: false,
         by_watchpoint: true,
@@ -280,6 +303,7 @@ rules![
         code: "RW013",
         name: "handler-dropped",
         severity: "warning",
+        applies_to: eqs_is_known,
         needs: HANDLED,
         by_tracepoint: false,
         by_watchpoint: false,
@@ -294,6 +318,7 @@ rules![
         code: "RW014",
         name: "sampled-in-eqs",
         severity: "error; info for functions that this kernel is known to run there",
+        applies_to: |kernel| !kernel.text.uninstrumentable.is_empty(),
         needs: &[Point::NmiEnter],
         by_tracepoint: false,
         by_watchpoint: false,
@@ -308,6 +333,7 @@ rules![
         code: "RW015",
         name: "exposed-function",
         severity: "warning",
+        applies_to: eqs_is_known,
         needs: EXPOSABLE,
         by_tracepoint: true,
         by_watchpoint: false,

@@ -22,7 +22,7 @@ use crate::transport;
 
 /// What a probe takes for the normal state of its CPU.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Rest {
+pub(crate) enum Rest {
     /// Kernel code of a task: W=1, N=1, M at rest.
     Task,
     /// As `Task`, or an irq or NMI that was counted as one; on a CPU that RCU takes for online.
@@ -39,7 +39,7 @@ pub enum Rest {
 
 /// What the hook adds to the words.
 #[derive(Clone, Copy, Default)]
-pub struct Hook {
+pub(crate) struct Hook {
     pub flags: u32,
     pub ip: u64,
     pub sp: u64,
@@ -55,7 +55,7 @@ pub struct Hook {
 
 /// Takes a hit of `probe` from the snapshot to the ring buffer.
 #[inline(always)]
-pub fn hit(ctx: *mut c_void, probe: u32, rest: Rest, hook: &Hook) {
+pub(crate) fn hit(ctx: *mut c_void, probe: u32, rest: Rest, hook: &Hook) {
     let Some((state, block)) = watched(probe) else { return };
     let mut copy = Block::uninit();
     if read::copy(block, &mut copy) {
@@ -68,7 +68,7 @@ pub fn hit(ctx: *mut c_void, probe: u32, rest: Rest, hook: &Hook) {
 /// As [`hit`], where tasks at rest are expected. Nearly all hits are of those, so their way is what rcu-watch costs: it
 /// is all in this function, and every other hit turns aside.
 #[inline(always)]
-pub fn hit_of_task(ctx: *mut c_void, probe: u32, arg: u64) {
+pub(crate) fn hit_of_task(ctx: *mut c_void, probe: u32, arg: u64) {
     let Some((state, block)) = watched(probe) else { return };
     let mut copy = Block::uninit();
     if !read::copy(block, &mut copy) {

@@ -13,26 +13,26 @@ use rcu_watch_common::slot;
 
 /// The books, by probe id.
 #[map]
-pub static LOSS: PerCpuArray<ProbeState> = PerCpuArray::with_max_entries(slot::COUNT, 0);
+pub(crate) static LOSS: PerCpuArray<ProbeState> = PerCpuArray::with_max_entries(slot::COUNT, 0);
 
 /// Not 0: the next record of this probe takes a kernel stack along. The program clears it.
 #[map]
-pub static WANT_STACK: Array<u32> = Array::with_max_entries(slot::COUNT, 0);
+pub(crate) static WANT_STACK: Array<u32> = Array::with_max_entries(slot::COUNT, 0);
 
 /// By CPU: not 0 where that CPU is not watched. Each probe asks once.
 #[map]
-pub static UNWATCHED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static UNWATCHED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// What `rcuw_cal_read` read last.
 #[map]
-pub static CALIBRATION: Array<CalibrationSample> = Array::with_max_entries(1, 0);
+pub(crate) static CALIBRATION: Array<CalibrationSample> = Array::with_max_entries(1, 0);
 
 /// Per CPU, the last interrupt that hit its idle task out of an EQS.
 #[map]
-pub static CALIBRATION_IRQ: PerCpuArray<CalibrationSample> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static CALIBRATION_IRQ: PerCpuArray<CalibrationSample> = PerCpuArray::with_max_entries(1, 0);
 
 #[unsafe(no_mangle)]
-pub static LAYOUT: StateLayout = StateLayout {
+pub(crate) static LAYOUT: StateLayout = StateLayout {
     per_cpu_offset: 0,
     block: 0,
     preempt_count: 0,
@@ -52,11 +52,11 @@ pub static LAYOUT: StateLayout = StateLayout {
 };
 
 #[unsafe(no_mangle)]
-pub static STREAM: StreamConfig = StreamConfig { wake_bytes: 0 };
+pub(crate) static STREAM: StreamConfig = StreamConfig { wake_bytes: 0 };
 
 /// One of `mode`. The only global that is not frozen: user space changes it while programs run.
 #[unsafe(no_mangle)]
-pub static mut MODE: u32 = mode::STOPPED;
+pub(crate) static mut MODE: u32 = mode::STOPPED;
 
 /// One field of a global: a load by itself, and where it is frozen a constant to the verifier. A whole struct would be
 /// copied to the stack first.
@@ -69,13 +69,13 @@ pub(crate) use global;
 
 /// What is to be done with hits.
 #[inline(always)]
-pub fn mode() -> u32 {
+pub(crate) fn mode() -> u32 {
     read(&raw const MODE)
 }
 
 /// What [`global`] expands to: one load.
 #[inline(always)]
-pub fn read<T: Copy>(field: *const T) -> T {
+pub(crate) fn read<T: Copy>(field: *const T) -> T {
     // SAFETY: all of a static or a field of it; volatile because user space sets the bytes.
     unsafe { ptr::read_volatile(field) }
 }

@@ -16,14 +16,14 @@ use crate::maps::{self, global};
 use crate::transport::read_kernel;
 
 /// M at rest: `DYNTICK_IRQ_NONIDLE`, since 6.0 `CT_NESTING_IRQ_NONIDLE`, LONG_MAX/2 + 1.
-pub const NMI_NESTING_REST: u64 = 1 << 62;
+pub(crate) const NMI_NESTING_REST: u64 = 1 << 62;
 
 /// P where it could not be read; no kernel counts that deep.
-pub const UNREAD: u64 = u64::MAX;
+pub(crate) const UNREAD: u64 = u64::MAX;
 
 /// S, N and M of one CPU.
 #[derive(Clone, Copy, Default)]
-pub struct Words {
+pub(crate) struct Words {
     pub state: u32,
     pub nesting: u64,
     pub nmi_nesting: u64,
@@ -44,7 +44,7 @@ fn read<T: Copy>(address: u64, value: &mut T) -> bool {
 /// Finds where the running CPU has its block, and keeps the address for the probe's next hit. It is [`UNKNOWN`] or
 /// [`UNWATCHED`] where hits do not count.
 #[inline(never)]
-pub fn find_block(state: &mut ProbeState) -> u64 {
+pub(crate) fn find_block(state: &mut ProbeState) -> u64 {
     if state.block == UNKNOWN && maps::mode() != mode::STOPPED {
         // SAFETY: no arguments, no side effects.
         state.block = if is_watched() { block_of(unsafe { bpf_get_smp_processor_id() }) } else { UNWATCHED };
@@ -65,7 +65,7 @@ fn is_watched() -> bool {
 /// `rcu_data.mynode->qsmaskinitnext & rcu_data.grpmask`, kernel/rcu/tree.c:rcu_lockdep_current_cpu_online. Where
 /// the word lies and which bit it is never change after boot.
 #[inline(always)]
-pub fn rcu_online(state: &mut ProbeState, words: &Words) -> u32 {
+pub(crate) fn rcu_online(state: &mut ProbeState, words: &Words) -> u32 {
     if global!(LAYOUT.rcu_data) == 0 {
         return 0;
     }
@@ -100,11 +100,11 @@ fn block_of(cpu: u32) -> u64 {
 
 /// A block as it was read. It has a word more than is copied: the compiler does not know the offsets in it, and the
 /// masks that bound them ([`take`]) reach that far.
-pub type Block = MaybeUninit<[u64; STATE_BLOCK_BYTES / 8 + 1]>;
+pub(crate) type Block = MaybeUninit<[u64; STATE_BLOCK_BYTES / 8 + 1]>;
 
 /// Copies a block; false where it cannot be read.
 #[inline(always)]
-pub fn copy(block: u64, copy: &mut Block) -> bool {
+pub(crate) fn copy(block: u64, copy: &mut Block) -> bool {
     // SAFETY: the helper writes as many bytes as it is told, of which there are more, or fails.
     unsafe { read_kernel(copy.as_mut_ptr().cast(), STATE_BLOCK_BYTES as u32, block as *const _) == 0 }
 }
@@ -112,7 +112,7 @@ pub fn copy(block: u64, copy: &mut Block) -> bool {
 /// Whether the words, where their layout is the usual one, are those of a task in the kernel. The compiler knows all
 /// offsets and values here, so this is half as long as [`take`].
 #[inline(always)]
-pub fn is_usual_task(copy: &Block) -> bool {
+pub(crate) fn is_usual_task(copy: &Block) -> bool {
     let bytes = copy.as_ptr().cast::<u8>();
     // SAFETY: aligned places within the part of the copy that was written.
     let (state, nesting, nmi_nesting) = unsafe {
@@ -127,7 +127,7 @@ pub fn is_usual_task(copy: &Block) -> bool {
 
 /// The words of a block that was copied.
 #[inline(always)]
-pub fn take(block: u64, copy: &Block) -> Words {
+pub(crate) fn take(block: u64, copy: &Block) -> Words {
     let bytes = copy.as_ptr().cast::<u8>();
     // SAFETY: the loader only sets offsets within the block, aligned; for the verifier they are constants of
     // a frozen map, and the masks keep them within the copy all the same.
@@ -143,7 +143,7 @@ pub fn take(block: u64, copy: &Block) -> Words {
 
 /// The words of another CPU: for calibration and statistics only, since nothing holds it still.
 #[inline(always)]
-pub fn remote_words(cpu: u32, remote: &mut Words) -> bool {
+pub(crate) fn remote_words(cpu: u32, remote: &mut Words) -> bool {
     let block = block_of(cpu);
     let mut read = Block::uninit();
     if block == UNKNOWN || !copy(block, &mut read) {
@@ -155,7 +155,7 @@ pub fn remote_words(cpu: u32, remote: &mut Words) -> bool {
 
 /// Whether S is still what it was.
 #[inline(always)]
-pub fn is_stable(words: &Words) -> bool {
+pub(crate) fn is_stable(words: &Words) -> bool {
     let address = words.block.wrapping_add(u64::from(global!(LAYOUT.state_offset)));
     let mut state = 0u32;
     read(address, &mut state) && state == words.state
@@ -163,13 +163,13 @@ pub fn is_stable(words: &Words) -> bool {
 
 /// `__per_cpu_offset` of the CPU that `words` were read from.
 #[inline(always)]
-pub fn cpu_offset(words: &Words) -> u64 {
+pub(crate) fn cpu_offset(words: &Words) -> u64 {
     words.block.wrapping_sub(global!(LAYOUT.block))
 }
 
 /// P of the CPU that `words` were read from, or [`UNREAD`].
 #[inline(always)]
-pub fn preempt_count(words: &Words) -> u64 {
+pub(crate) fn preempt_count(words: &Words) -> u64 {
     let address = global!(LAYOUT.preempt_count).wrapping_add(cpu_offset(words));
     if global!(LAYOUT.preempt_count_bytes) == 8 {
         let mut count = 0u64;
@@ -182,7 +182,7 @@ pub fn preempt_count(words: &Words) -> u64 {
 
 /// A word of kernel memory, 0 where it cannot be read.
 #[inline(always)]
-pub fn kernel_word(address: u64) -> u64 {
+pub(crate) fn kernel_word(address: u64) -> u64 {
     let mut word = 0u64;
     if read(address, &mut word) { word } else { 0 }
 }

@@ -15,13 +15,13 @@ fn read(clock: ClockId) -> Nanos {
 
 /// `CLOCK_MONOTONIC`, as `bpf_ktime_get_ns` reads it.
 #[must_use]
-pub fn now() -> Nanos {
+pub(crate) fn now() -> Nanos {
     read(ClockId::CLOCK_MONOTONIC)
 }
 
 /// What to add to [`now`] to have nanoseconds since 1970.
 #[must_use]
-pub fn realtime_offset() -> RealtimeOffset {
+pub(crate) fn realtime_offset() -> RealtimeOffset {
     let monotonic = now();
     // Either clock has 292 years before its nanoseconds leave 63 bits.
     RealtimeOffset(read(ClockId::CLOCK_REALTIME).0.wrapping_sub(monotonic.0).cast_signed())
@@ -29,7 +29,7 @@ pub fn realtime_offset() -> RealtimeOffset {
 
 /// What this process has cost up to now.
 #[derive(Clone, Copy, Debug)]
-pub struct OwnCost {
+pub(crate) struct OwnCost {
     /// User and system.
     pub cpu_seconds: f64,
     pub resident_bytes: u64,
@@ -38,7 +38,7 @@ pub struct OwnCost {
 
 /// # Errors
 /// Where the kernel does not tell.
-pub fn own_cost() -> io::Result<OwnCost> {
+pub(crate) fn own_cost() -> io::Result<OwnCost> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     let max_resident_bytes = u64::try_from(usage.max_rss()).unwrap_or(0) * 1024;
     Ok(OwnCost {
@@ -52,7 +52,7 @@ pub fn own_cost() -> io::Result<OwnCost> {
 ///
 /// # Errors
 /// Where the kernel does not tell.
-pub fn cpu_seconds() -> io::Result<f64> {
+pub(crate) fn cpu_seconds() -> io::Result<f64> {
     Ok(cpu_seconds_of(&getrusage(UsageWho::RUSAGE_SELF)?))
 }
 

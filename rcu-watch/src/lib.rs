@@ -8,16 +8,18 @@
 //! [`kernel`] and [`bpf`] deal with the kernel, and [`session`] runs them; `rcu_watch_core` judges and is pure;
 //! [`sink`] prints; [`cli`] holds what a person typed, and [`commands`] does it. docs/architecture.md says which module
 //! may use which.
+//!
+//! A program without a command line starts at [`kernel::probe`] and [`session::start`]; see `examples/embed.rs`.
 
-pub mod audit;
-pub mod bpf;
-pub mod check;
+mod audit;
+mod bpf;
+mod check;
 pub mod cli;
-pub mod clock;
+mod clock;
 pub mod commands;
 pub mod kernel;
 pub mod recording;
 pub mod session;
 pub mod sink;
-pub(crate) mod sys;
+mod sys;
 pub mod top;

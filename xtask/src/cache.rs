@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use tempfile::{Builder, TempDir};
 
 /// `$XDG_CACHE_HOME/rcu-watch`; `rcu-watch/build.rs` looks for bpf-linker in the same place.
-pub fn root() -> Result<PathBuf> {
+pub(crate) fn root() -> Result<PathBuf> {
     let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let base = match base {
         Some(base) => base,
@@ -19,18 +19,18 @@ pub fn root() -> Result<PathBuf> {
 }
 
 /// A directory in the cache, made if it is not there.
-pub fn dir(name: &str) -> Result<PathBuf> {
+pub(crate) fn dir(name: &str) -> Result<PathBuf> {
     let path = root()?.join(name);
     create_dir(&path)?;
     Ok(path)
 }
 
-pub fn create_dir(path: &Path) -> Result<()> {
+pub(crate) fn create_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).with_context(|| format!("cannot make {}; check its owner", path.display()))
 }
 
 /// An empty directory beside a place in the cache, to fill before it takes that place; gone when it is dropped.
-pub fn scratch(beside: &Path) -> Result<TempDir> {
+pub(crate) fn scratch(beside: &Path) -> Result<TempDir> {
     let parent = beside.parent().unwrap_or(beside);
     create_dir(parent)?;
     let mut name = beside.file_name().unwrap_or_default().to_owned();
@@ -40,13 +40,13 @@ pub fn scratch(beside: &Path) -> Result<TempDir> {
 }
 
 /// The checkout that this xtask belongs to.
-pub fn workspace() -> &'static Path {
+pub(crate) fn workspace() -> &'static Path {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest)
 }
 
 /// Cargo's target directory, as cargo itself would choose it.
-pub fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| workspace().join("target"), |target| workspace().join(target))
 }

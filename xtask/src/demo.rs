@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// What makes a line the one that the demo is about.
 const FINDING: [&str; 3] = ["RW001", "arch_cpu_idle", MODULE];
 
-pub fn demo() -> ExitCode {
+pub(crate) fn demo() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => lab::failure(&error),

@@ -19,7 +19,7 @@ const STATIC: &str = "-C target-feature=+crt-static -C relocation-model=static";
 const SIZE_MAX_BYTES: u64 = 8 << 20;
 
 /// `target/dist/rcu-watch`, built and checked.
-pub fn binary() -> Result<PathBuf> {
+pub(crate) fn binary() -> Result<PathBuf> {
     setup::ensure(&[For::Build])?;
     say("building the static rcu-watch (and its BPF programs)");
     let built = build(&["--package", "rcu-watch", "--bin", "rcu-watch"], "rcu-watch")?;
@@ -34,12 +34,12 @@ pub fn binary() -> Result<PathBuf> {
 }
 
 /// The lab's PID 1. Not shipped.
-pub fn lab_init() -> Result<PathBuf> {
+pub(crate) fn lab_init() -> Result<PathBuf> {
     build(&["--package", "xtask", "--no-default-features", "--bin", "lab_init"], "lab_init")
 }
 
 /// `cargo xtask dist`: the binary, what belongs to it, all of it in one archive, and the sums.
-pub fn dist() -> Result<()> {
+pub(crate) fn dist() -> Result<()> {
     let binary = binary()?;
     let size_bytes = fs::metadata(&binary)?.len();
     let dist = cache::target().join("dist");

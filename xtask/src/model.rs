@@ -13,7 +13,7 @@ use rcu_watch_core::rules::explain;
 use crate::cache;
 
 #[derive(Debug, Args)]
-pub struct Model {
+pub(crate) struct Model {
     /// Only the kernels of this generation: G0a, G0b, G1 .. G5
     #[arg(long, value_parser = generation)]
     generation: Option<Generation>,
@@ -42,7 +42,7 @@ fn depth(text: &str) -> Result<usize, String> {
     }
 }
 
-pub fn model(args: &Model) -> Result<()> {
+pub(crate) fn model(args: &Model) -> Result<()> {
     if args.docs {
         return write_pages(cache::workspace());
     }

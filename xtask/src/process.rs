@@ -7,17 +7,17 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 /// Says what happens now; standard output belongs to the guest's commands.
-pub fn say(what: &str) {
+pub(crate) fn say(what: &str) {
     eprintln!("xtask: {what}");
 }
 
 /// Whether a line may be rewritten in place.
-pub fn on_terminal() -> bool {
+pub(crate) fn on_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
 /// Runs to the end; what it prints goes to our standard error.
-pub fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command
         .stdin(Stdio::null())
         .stdout(io::stderr())
@@ -30,7 +30,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 }
 
 /// Runs to the end and gives its standard output; its standard error is part of the error.
-pub fn output(command: &mut Command) -> Result<String> {
+pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output =
         command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {}", shown(command)))?;
     if !output.status.success() {
@@ -41,13 +41,13 @@ pub fn output(command: &mut Command) -> Result<String> {
 }
 
 /// Whether a program of this name is on PATH.
-pub fn on_path(program: &str) -> bool {
+pub(crate) fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
 /// The cargo that runs us: the one on PATH may be another.
-pub fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(crate::cache::workspace());

@@ -6,7 +6,7 @@ use crate::process::say;
 
 /// The sum of a run so far.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     pub passed: usize,
     pub skipped: usize,
     failed: usize,
@@ -17,27 +17,27 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub fn fail(&mut self, what: String) {
+    pub(crate) fn fail(&mut self, what: String) {
         self.fail_all(1, what);
     }
 
     /// So many, for one reason.
-    pub fn fail_all(&mut self, count: usize, what: String) {
+    pub(crate) fn fail_all(&mut self, count: usize, what: String) {
         self.failed += count;
         self.failures.push(what);
     }
 
     /// Counts as passed, and is told.
-    pub fn pass_unsteadily(&mut self, what: String) {
+    pub(crate) fn pass_unsteadily(&mut self, what: String) {
         self.passed += 1;
         self.unsteady.push(what);
     }
 
-    pub const fn failed(&self) -> usize {
+    pub(crate) const fn failed(&self) -> usize {
         self.failed
     }
 
-    pub fn add(&mut self, more: Self) {
+    pub(crate) fn add(&mut self, more: Self) {
         self.passed += more.passed;
         self.skipped += more.skipped;
         self.failed += more.failed;
@@ -45,7 +45,7 @@ impl Tally {
         self.unsteady.extend(more.unsteady);
     }
 
-    pub fn say(&self) {
+    pub(crate) fn say(&self) {
         for what in &self.unsteady {
             say(&format!("passed at the second try: {what}"));
         }

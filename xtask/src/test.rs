@@ -15,7 +15,7 @@ use crate::tally::Tally;
 type Stage = Box<dyn Fn(&mut Tally) -> Result<()>>;
 
 /// With the long scenarios too, or without; what they came to recorded, or not.
-pub fn test(all: bool, record: bool) -> ExitCode {
+pub(crate) fn test(all: bool, record: bool) -> ExitCode {
     let start = Instant::now();
     let mut tally = Tally::default();
     let guests = move |tally: &mut Tally| guests(tally, all, record);

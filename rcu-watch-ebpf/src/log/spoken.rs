@@ -7,7 +7,7 @@ use aya_log_ebpf::debug;
 
 /// S moved while the words were read, or they could not be read.
 #[inline(never)]
-pub fn unstable(probe: u32, block: u64) {
+pub(crate) fn unstable(probe: u32, block: u64) {
     // SAFETY: no arguments, no side effects.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     debug!((), "probe {} on CPU {}: S at {:x} moved while it was read, or cannot be read", probe, cpu, block);
@@ -15,7 +15,7 @@ pub fn unstable(probe: u32, block: u64) {
 
 /// The transport had no room.
 #[inline(never)]
-pub fn lost(probe: u32, probe_seq: u64) {
+pub(crate) fn lost(probe: u32, probe_seq: u64) {
     // SAFETY: no arguments, no side effects.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     debug!((), "probe {} on CPU {}: no room for record {}", probe, cpu, probe_seq);

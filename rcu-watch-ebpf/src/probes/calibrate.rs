@@ -12,7 +12,7 @@ use crate::read::{self, UNREAD, Words};
 /// Hook: none; user space runs it by `BPF_PROG_TEST_RUN` with a CPU's number as first argument.
 /// Leaves that CPU's words in `CALIBRATION`; returns 0 where they could be read.
 #[raw_tracepoint]
-pub fn rcuw_cal_read(ctx: RawTracePointContext) -> i32 {
+pub(crate) fn rcuw_cal_read(ctx: RawTracePointContext) -> i32 {
     let cpu: u64 = ctx.arg(0);
     i32::from(!sample(cpu as u32))
 }
@@ -21,7 +21,7 @@ pub fn rcuw_cal_read(ctx: RawTracePointContext) -> i32 {
 /// Context: the scheduler, of a task: at rest. Answers the question that user space left in `CALIBRATION`: a count of 0
 /// asks for the words of `cpu`, or with `ANY_CPU` of this one. Where they cannot be read the question stays open.
 #[raw_tracepoint(tracepoint = "sched_switch")]
-pub fn rcuw_cal_switch(_ctx: RawTracePointContext) -> i32 {
+pub(crate) fn rcuw_cal_switch(_ctx: RawTracePointContext) -> i32 {
     let Some(question) = CALIBRATION.get_ptr_mut(0) else { return 0 };
     // SAFETY: a map value. Two CPUs that answer at once both tell the truth, of the same CPU or of their own.
     let (asked, cpu) = unsafe { ((*question).count == 0, (*question).cpu) };
@@ -66,7 +66,7 @@ fn sample(cpu: u32) -> bool {
 /// Context: hard irq. Leaves in `CALIBRATION_IRQ` the words of an irq that hit the idle task,
 /// of one out of an EQS if there was one.
 #[raw_tracepoint(tracepoint = "local_timer_entry")]
-pub fn rcuw_cal_irq(_ctx: RawTracePointContext) -> i32 {
+pub(crate) fn rcuw_cal_irq(_ctx: RawTracePointContext) -> i32 {
     if bpf_get_current_pid_tgid() as u32 != 0 {
         return 0;
     }

@@ -12,7 +12,7 @@ use crate::emit::hit_of_task;
 /// Sends: snapshots that are not W=1, N=1, M at rest. Cost: one read of the state block.
 /// Misses: nothing on the CPUs that switch; a CPU that never switches is never checked.
 #[raw_tracepoint(tracepoint = "sched_switch")]
-pub fn rcuw_checkpoint(ctx: RawTracePointContext) -> i32 {
+pub(crate) fn rcuw_checkpoint(ctx: RawTracePointContext) -> i32 {
     hit_of_task(ctx.as_ptr(), slot::CHECKPOINT, 0);
     0
 }

@@ -22,7 +22,7 @@ fn nmi(ctx: &FEntryContext, probe: u32) {
 /// Sends: NMIs that were not counted, and those out of an EQS, with what they interrupted.
 /// Cost: one read of the state block, of P and of the registers. Misses: NMIs that another handler took before.
 #[fentry]
-pub fn rcuw_nmi_perf(ctx: FEntryContext) -> i32 {
+pub(crate) fn rcuw_nmi_perf(ctx: FEntryContext) -> i32 {
     nmi(&ctx, slot::NMI_PERF);
     0
 }
@@ -31,7 +31,7 @@ pub fn rcuw_nmi_perf(ctx: FEntryContext) -> i32 {
 /// Context: NMI, of any source: it is asked about each; does not nest.
 /// Sends, cost, misses: as `rcuw_nmi_perf`.
 #[fentry]
-pub fn rcuw_nmi_backtrace(ctx: FEntryContext) -> i32 {
+pub(crate) fn rcuw_nmi_backtrace(ctx: FEntryContext) -> i32 {
     nmi(&ctx, slot::NMI_BACKTRACE);
     0
 }
@@ -41,7 +41,7 @@ pub fn rcuw_nmi_backtrace(ctx: FEntryContext) -> i32 {
 /// Sends: what was not counted as NMI-like. Cost: one read of the state block, one of P.
 /// Misses: int3 of text patching, which is taken before, and what hits while this runs.
 #[fentry]
-pub fn rcuw_int3(ctx: FEntryContext) -> i32 {
+pub(crate) fn rcuw_int3(ctx: FEntryContext) -> i32 {
     hit(ctx.as_ptr(), slot::BREAKPOINT, Rest::Counted, &Hook::default());
     0
 }
@@ -50,7 +50,7 @@ pub fn rcuw_int3(ctx: FEntryContext) -> i32 {
 /// Context: #DB, NMI-like where it came from the kernel, a task's where from user mode.
 /// Sends, cost, misses: as `rcuw_int3`.
 #[fentry]
-pub fn rcuw_debug(ctx: FEntryContext) -> i32 {
+pub(crate) fn rcuw_debug(ctx: FEntryContext) -> i32 {
     hit(ctx.as_ptr(), slot::DEBUG, Rest::Counted, &Hook::default());
     0
 }

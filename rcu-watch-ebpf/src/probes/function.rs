@@ -37,7 +37,7 @@ macro_rules! fentry_programs {
         /// Hook: any function. Context: the function's own. Sends: snapshots that are neither a task's nor of a
         /// counted irq or NMI. Misses: what the kernel's recursion guard drops (counted by the kernel).
         #[fentry]
-        pub fn $name(ctx: FEntryContext) -> i32 {
+        pub(crate) fn $name(ctx: FEntryContext) -> i32 {
             function_by_fentry(ctx.as_ptr(), slot::FENTRY + $slot);
             0
         }
@@ -50,7 +50,7 @@ macro_rules! kprobe_programs {
         /// once optimised, the function's. Sends: as fentry, with registers. Misses: hits while another kprobe,
         /// tracepoint or perf program runs on this CPU (`bpf_prog_active`).
         #[kprobe]
-        pub fn $name(ctx: ProbeContext) -> u32 {
+        pub(crate) fn $name(ctx: ProbeContext) -> u32 {
             function_by_kprobe(ctx.as_ptr(), slot::KPROBE + $slot);
             0
         }
@@ -62,7 +62,7 @@ macro_rules! fexit_programs {
         /// Hook: the end of a function that told RCU of an irq or NMI. Sends: snapshots where RCU does not watch
         /// all the same. Misses: as fentry.
         #[fexit]
-        pub fn $name(ctx: FExitContext) -> i32 {
+        pub(crate) fn $name(ctx: FExitContext) -> i32 {
             end_of_function(ctx.as_ptr(), slot::FEXIT + $slot);
             0
         }
@@ -74,7 +74,7 @@ macro_rules! kretprobe_programs {
         /// Hook: as fexit, where that is not to be had. Misses: as kprobe; and since 5.19 whatever is entered while
         /// RCU does not watch (c0f3bb4054ef, "rethook: Reject getting a rethook if RCU is not watching").
         #[kretprobe]
-        pub fn $name(ctx: RetProbeContext) -> u32 {
+        pub(crate) fn $name(ctx: RetProbeContext) -> u32 {
             end_of_function(ctx.as_ptr(), slot::KRETPROBE + $slot);
             0
         }

@@ -16,7 +16,7 @@ const EXIT: u32 = u32::MAX;
 /// Sends: snapshots that are not W=1, N=1, M at rest. Cost: one read of the state block.
 /// Misses: the EQS itself, which lies between the two.
 #[raw_tracepoint(tracepoint = "cpu_idle")]
-pub fn rcuw_cpu_idle(ctx: RawTracePointContext) -> i32 {
+pub(crate) fn rcuw_cpu_idle(ctx: RawTracePointContext) -> i32 {
     let state: u64 = ctx.arg(0);
     let probe = if state as u32 == EXIT { slot::EQS_EXIT } else { slot::EQS_ENTER };
     hit_of_task(ctx.as_ptr(), probe, u64::from(state as u32));

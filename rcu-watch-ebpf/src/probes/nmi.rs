@@ -12,7 +12,7 @@ use crate::emit::{Hook, Rest, hit};
 /// Sends: NMIs that the counters do not show as one. Cost: one read of the state block, one of P.
 /// Misses: NMIs before their first and after their last handler.
 #[raw_tracepoint(tracepoint = "nmi_handler")]
-pub fn rcuw_nmi(ctx: RawTracePointContext) -> i32 {
+pub(crate) fn rcuw_nmi(ctx: RawTracePointContext) -> i32 {
     let handler: u64 = ctx.arg(0);
     hit(ctx.as_ptr(), slot::NMI, Rest::Counted, &Hook { arg: handler, ..Hook::default() });
     0

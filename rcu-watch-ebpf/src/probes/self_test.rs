@@ -11,7 +11,7 @@ use crate::emit::{Hook, Rest, hit};
 /// Hook: none; user space runs it by `BPF_PROG_TEST_RUN`.
 /// Sends: one snapshot of this CPU, marked synthetic.
 #[raw_tracepoint]
-pub fn rcuw_self_test(ctx: RawTracePointContext) -> i32 {
+pub(crate) fn rcuw_self_test(ctx: RawTracePointContext) -> i32 {
     hit(ctx.as_ptr(), slot::SELF_TEST, Rest::Never, &Hook { flags: flag::SYNTHETIC, ..Hook::default() });
     0
 }

@@ -14,7 +14,7 @@ use crate::emit::{Hook, Rest, hit};
 /// Misses: what NMIs, #MC and #DB write (DR7 is off from their first instructions), and writes while another
 /// kprobe, tracepoint or perf program runs on this CPU (`bpf_prog_active`): the event's own count tells.
 #[perf_event]
-pub fn rcuw_watch_s(ctx: PerfEventContext) -> u32 {
+pub(crate) fn rcuw_watch_s(ctx: PerfEventContext) -> u32 {
     let hook = Hook { tracks: true, keeps: true, ..registers(ctx.as_ptr()) };
     hit(ctx.as_ptr(), slot::WATCH_STATE, Rest::Never, &hook);
     0

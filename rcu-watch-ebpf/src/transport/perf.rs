@@ -8,7 +8,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::BPF_F_CURRENT_CPU;
 use aya_ebpf::helpers::generated::bpf_perf_event_output;
-pub use aya_ebpf::helpers::generated::bpf_probe_read as read_kernel;
+pub(crate) use aya_ebpf::helpers::generated::bpf_probe_read as read_kernel;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{PerCpuArray, PerfEventByteArray};
 use rcu_watch_common::record::{SnapshotRecord, StackRecord};
@@ -16,7 +16,7 @@ use rcu_watch_common::slot;
 
 /// Records on their way to user space, by CPU.
 #[map]
-pub static EVENTS: PerfEventByteArray = PerfEventByteArray::new(0);
+pub(crate) static EVENTS: PerfEventByteArray = PerfEventByteArray::new(0);
 
 /// Where each probe puts its record together.
 #[map]
@@ -25,13 +25,13 @@ static SCRATCH: PerCpuArray<StackRecord> = PerCpuArray::with_max_entries(slot::C
 /// There is never anything to send: nothing is kept here. Each CPU has a buffer of its own, so a record that finds no
 /// room now would find none later.
 #[inline(always)]
-pub fn send_kept() -> bool {
+pub(crate) fn send_kept() -> bool {
     true
 }
 
 /// Keeps nothing, for the reason that [`send_kept`] gives.
 #[inline(always)]
-pub fn keep(_fill: impl FnOnce(*mut SnapshotRecord)) -> bool {
+pub(crate) fn keep(_fill: impl FnOnce(*mut SnapshotRecord)) -> bool {
     false
 }
 
@@ -39,7 +39,7 @@ pub fn keep(_fill: impl FnOnce(*mut SnapshotRecord)) -> bool {
 ///
 /// `T` is a [`StackRecord`] or something smaller.
 #[inline(always)]
-pub fn send<T: 'static>(ctx: *mut c_void, probe: u32, fill: impl FnOnce(*mut T)) -> bool {
+pub(crate) fn send<T: 'static>(ctx: *mut c_void, probe: u32, fill: impl FnOnce(*mut T)) -> bool {
     const { assert!(size_of::<T>() <= size_of::<StackRecord>()) };
     let Some(scratch) = SCRATCH.get_ptr_mut(probe) else { return false };
     fill(scratch.cast::<T>());

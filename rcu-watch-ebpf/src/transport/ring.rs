@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
-pub use aya_ebpf::helpers::generated::bpf_probe_read_kernel as read_kernel;
+pub(crate) use aya_ebpf::helpers::generated::bpf_probe_read_kernel as read_kernel;
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{PerCpuArray, RingBuf};
@@ -13,7 +13,7 @@ use crate::maps::global;
 
 /// Records on their way to user space. The loader sets the size.
 #[map]
-pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
 /// Records that did not get the ring's lock. What runs like an NMI, as a watchpoint's program does, does not wait for a
 /// lock that another CPU has (kernel/bpf/ringbuf.c:__bpf_ringbuf_reserve). For the programs that track only: none of them
@@ -23,7 +23,7 @@ static KEPT: PerCpuArray<KeptRecords> = PerCpuArray::with_max_entries(1, 0);
 
 /// Sends what this CPU kept; false where something of it still waits.
 #[inline(always)]
-pub fn send_kept() -> bool {
+pub(crate) fn send_kept() -> bool {
     let Some(kept) = KEPT.get_ptr_mut(0) else { return true };
     // SAFETY: this CPU's map value, and an index that is within the array.
     unsafe {
@@ -53,7 +53,7 @@ pub fn send_kept() -> bool {
 
 /// Keeps one record, which `fill` must write completely, until this CPU sends again; false where there is no room.
 #[inline(always)]
-pub fn keep(fill: impl FnOnce(*mut SnapshotRecord)) -> bool {
+pub(crate) fn keep(fill: impl FnOnce(*mut SnapshotRecord)) -> bool {
     let Some(kept) = KEPT.get_ptr_mut(0) else { return false };
     // SAFETY: as in `send_kept`.
     unsafe {
@@ -69,7 +69,7 @@ pub fn keep(fill: impl FnOnce(*mut SnapshotRecord)) -> bool {
 
 /// Sends one record, which `fill` must write completely; false where there is no room.
 #[inline(always)]
-pub fn send<T: 'static>(_ctx: *mut c_void, _probe: u32, fill: impl FnOnce(*mut T)) -> bool {
+pub(crate) fn send<T: 'static>(_ctx: *mut c_void, _probe: u32, fill: impl FnOnce(*mut T)) -> bool {
     let Some(mut entry) = EVENTS.reserve::<T>(0) else { return false };
     fill(entry.as_mut_ptr());
     entry.submit(wake_flags());

@@ -24,14 +24,14 @@ const PROBES: u32 = slot::COUNT;
 const TRACKING: [u32; 4] = [slot::CHECKPOINT, slot::EQS_ENTER, slot::EQS_EXIT, slot::WATCH_STATE];
 
 /// A recording of a stock kernel.
-pub struct Corpus {
+pub(crate) struct Corpus {
     start: Start,
     /// Those without a stack: a stack comes with the first hit of a function only.
     records: Vec<Vec<u8>>,
 }
 
 impl Corpus {
-    pub fn read() -> Result<Self> {
+    pub(crate) fn read() -> Result<Self> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/6.1.rec");
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         let mut start = None;
@@ -52,7 +52,7 @@ impl Corpus {
     }
 
     /// A pipeline with the recorded plan, and a livepatched function besides.
-    pub fn pipeline(&self) -> Pipeline {
+    pub(crate) fn pipeline(&self) -> Pipeline {
         let mut pipeline = Pipeline::new(self.start.model.clone(), Vec::new());
         for NumberedProbe { id, probe } in &self.start.probes {
             pipeline.set_probe(*id, probe.clone());
@@ -62,7 +62,7 @@ impl Corpus {
     }
 
     /// Writes a recording of `count` records.
-    pub fn record(&self, path: &Path, mut records: Records, count: u64) -> Result<()> {
+    pub(crate) fn record(&self, path: &Path, mut records: Records, count: u64) -> Result<()> {
         let mut recorder = Recorder::create(path)?;
         recorder.start(&self.start);
         for _ in 0..count {
@@ -99,7 +99,7 @@ fn patched() -> Probe {
 const RING: usize = 4096;
 
 /// Records whose numbers and times go on for ever.
-pub struct Records {
+pub(crate) struct Records {
     ring: Vec<Vec<u8>>,
     /// For each record of the ring, which of the counts below are its own.
     slots: Vec<(usize, Option<usize>)>,
@@ -113,14 +113,14 @@ pub struct Records {
 
 impl Records {
     /// What a kernel that nothing is wrong with sends, all of it, on as many CPUs.
-    pub fn quiet(corpus: &Corpus, cpus: u32) -> Self {
+    pub(crate) fn quiet(corpus: &Corpus, cpus: u32) -> Self {
         let of_one: Vec<_> = corpus.records.iter().filter_map(|bytes| decode(bytes, PROBES).ok()).collect();
         let of_one: Vec<_> = of_one.iter().filter(|snapshot| snapshot.cpu == of_one[0].cpu).collect();
         Self::on(cpus, |at| *of_one[at % of_one.len()])
     }
 
     /// Nothing but hits of a livepatched function in an EQS.
-    pub fn broken(cpus: u32) -> Self {
+    pub(crate) fn broken(cpus: u32) -> Self {
         Self::on(cpus, |at| Snapshot {
             probe: PATCHED,
             rcu: RcuState {
@@ -156,7 +156,7 @@ impl Records {
     }
 
     /// The next record.
-    pub fn next(&mut self) -> &[u8] {
+    pub(crate) fn next(&mut self) -> &[u8] {
         let (sequence, track) = self.slots[self.at];
         let bytes = &mut self.ring[self.at];
         self.at = if self.at + 1 == self.slots.len() { 0 } else { self.at + 1 };

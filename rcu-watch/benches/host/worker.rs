@@ -21,14 +21,14 @@ use rcu_watch_core::stream::Audience as _;
 use crate::stream::{Corpus, Records};
 
 /// User and system seconds of this process, or of its children.
-pub fn cpu_seconds(of: UsageWho) -> f64 {
+pub(crate) fn cpu_seconds(of: UsageWho) -> f64 {
     let usage = getrusage(of).expect("every kernel tells what a process cost");
     let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     seconds(usage.user_time()) + seconds(usage.system_time())
 }
 
 /// Seconds that it takes to decode `count` records.
-pub fn decode_all(mut records: Records, count: u64) -> f64 {
+pub(crate) fn decode_all(mut records: Records, count: u64) -> f64 {
     let before = cpu_seconds(UsageWho::RUSAGE_SELF);
     for _ in 0..count {
         let _ = black_box(decode(records.next(), 256));
@@ -37,7 +37,7 @@ pub fn decode_all(mut records: Records, count: u64) -> f64 {
 }
 
 /// Seconds that it takes to judge `count` records and tell a listener.
-pub fn judge(corpus: &Corpus, mut records: Records, count: u64, listener: &mut impl Listener) -> f64 {
+pub(crate) fn judge(corpus: &Corpus, mut records: Records, count: u64, listener: &mut impl Listener) -> f64 {
     let mut pipeline = corpus.pipeline();
     let before = cpu_seconds(UsageWho::RUSAGE_SELF);
     for _ in 0..count {
@@ -50,20 +50,20 @@ pub fn judge(corpus: &Corpus, mut records: Records, count: u64, listener: &mut i
 }
 
 /// Hears nothing.
-pub struct Deaf;
+pub(crate) struct Deaf;
 
 impl Listener for Deaf {
     fn finding(&mut self, _finding: &Finding<'_>) {}
 }
 
 /// Tells a stream every record, as a run with `--stream all` does, or only shows it.
-pub struct Teller {
+pub(crate) struct Teller {
     stream: Stream,
     tells: bool,
 }
 
 impl Teller {
-    pub fn new(stream: Stream, tells: bool) -> Self {
+    pub(crate) fn new(stream: Stream, tells: bool) -> Self {
         Self { stream, tells }
     }
 }
@@ -82,7 +82,7 @@ impl Listener for Teller {
 }
 
 /// Replays a file as `rcu-watch replay -f json` does, and prints the peak of memory.
-pub fn replay(path: &str) -> Result<()> {
+pub(crate) fn replay(path: &str) -> Result<()> {
     let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
     let terms = Terms::default();
     let stream = Stream::new(Box::new(Json::new(io::sink())), Baseline::default());

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 ///
 /// # Errors
 /// Where nobody can be asked and nobody said yes before.
-pub fn ask(cost: &[String], yes: bool) -> Result<bool> {
+pub(crate) fn ask(cost: &[String], yes: bool) -> Result<bool> {
     let mut err = io::stderr().lock();
     for line in cost {
         writeln!(err, "{line}")?;

@@ -9,7 +9,7 @@
 
 /// A number within an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field {
+pub(crate) struct Field {
     pub offset: usize,
     pub size: usize,
 }
@@ -17,7 +17,7 @@ pub struct Field {
 impl Field {
     /// Its value, little endian as on every machine that this runs on; `None` where the entry is too short.
     #[must_use]
-    pub fn read(self, entry: &[u8]) -> Option<u64> {
+    pub(crate) fn read(self, entry: &[u8]) -> Option<u64> {
         let bytes = entry.get(self.offset..self.offset.checked_add(self.size)?)?;
         let mut word = [0; 8];
         word.get_mut(..self.size)?.copy_from_slice(bytes);
@@ -27,7 +27,7 @@ impl Field {
 
 /// One event's format.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Format {
+pub(crate) struct Format {
     pub id: u64,
     fields: Vec<(String, Field)>,
 }
@@ -35,7 +35,7 @@ pub struct Format {
 impl Format {
     /// Reads the text of a `format` file; a `header_page` has no id.
     #[must_use]
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut format = Self { id: 0, fields: Vec::new() };
         for line in text.lines() {
             if let Some(id) = line.strip_prefix("ID:") {
@@ -48,7 +48,7 @@ impl Format {
     }
 
     #[must_use]
-    pub fn field(&self, name: &str) -> Option<Field> {
+    pub(crate) fn field(&self, name: &str) -> Option<Field> {
         self.fields.iter().find(|(known, _)| known == name).map(|(_, field)| *field)
     }
 }
@@ -71,7 +71,7 @@ fn parse_field(line: &str) -> Option<(String, Field)> {
 
 /// Formats of everything that an audit reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Formats {
+pub(crate) struct Formats {
     /// Bytes of a page of the ring buffer that come before its entries.
     pub page_data: usize,
     /// Bytes that a read of a page may give.
@@ -85,7 +85,7 @@ pub struct Formats {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FunctionFormat {
+pub(crate) struct FunctionFormat {
     pub id: u64,
     pub kind: Field,
     pub flags: Field,
@@ -94,7 +94,7 @@ pub struct FunctionFormat {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StateFormat {
+pub(crate) struct StateFormat {
     pub id: u64,
     pub state: Field,
 }
@@ -102,7 +102,7 @@ pub struct StateFormat {
 impl Formats {
     /// From the texts of the files; `None` where one has not what is needed.
     #[must_use]
-    pub fn parse(
+    pub(crate) fn parse(
         header_page: &str,
         function: &str,
         cpu_idle: &str,

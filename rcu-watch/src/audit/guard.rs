@@ -17,7 +17,7 @@ const IGNORED: [Signal; 5] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGPIPE];
 
 /// The child, from the parent's side.
-pub struct Guard {
+pub(crate) struct Guard {
     /// Closing it ends the child.
     pipe: Option<PipeWriter>,
     child: Pid,
@@ -29,7 +29,7 @@ impl Guard {
     ///
     /// # Errors
     /// Where there can be no further process or descriptor.
-    pub fn start(clean_up: impl FnOnce() -> bool) -> io::Result<Self> {
+    pub(crate) fn start(clean_up: impl FnOnce() -> bool) -> io::Result<Self> {
         let (read, write) = io::pipe()?;
         // SAFETY: this process has one thread, so the child's memory is whole and none of its locks is held.
         match unsafe { fork() }? {
@@ -42,7 +42,7 @@ impl Guard {
     }
 
     /// Tells it that there is nothing left to do, and waits for its end.
-    pub fn dismiss(&mut self) {
+    pub(crate) fn dismiss(&mut self) {
         self.pipe = None;
         // Our own child, whose status nobody asks for.
         let _ = waitpid(self.child, None);

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// What is to be traced.
 #[derive(Clone, Copy, Debug)]
-pub struct Scope<'a> {
+pub(crate) struct Scope<'a> {
     /// All functions where empty.
     pub functions: &'a [Glob],
     /// Not the idle tasks alone: CPUs with an EQS in user space run them in anybody's context.
@@ -33,7 +33,7 @@ pub struct Scope<'a> {
 }
 
 /// The instance while it is there.
-pub struct Instance {
+pub(crate) struct Instance {
     path: PathBuf,
     cpus: Vec<(CpuId, File)>,
     guard: Guard,
@@ -46,7 +46,7 @@ impl Instance {
     ///
     /// # Errors
     /// Where tracefs refuses.
-    pub fn create(tracefs: &Path, cpus: &[CpuId], scope: &Scope<'_>) -> Result<Self> {
+    pub(crate) fn create(tracefs: &Path, cpus: &[CpuId], scope: &Scope<'_>) -> Result<Self> {
         let instances = tracefs.join("instances");
         let all = lock(&instances).context("another audit is starting; try again")?;
         remove_dead(&instances);
@@ -104,7 +104,7 @@ impl Instance {
     ///
     /// # Errors
     /// Where the kernel refuses.
-    pub fn record(&self, on: bool) -> Result<()> {
+    pub(crate) fn record(&self, on: bool) -> Result<()> {
         self.write("tracing_on", if on { "1" } else { "0" })
     }
 
@@ -112,7 +112,7 @@ impl Instance {
     ///
     /// # Errors
     /// That of a read.
-    pub fn drain(&mut self, formats: &Formats, mut take: impl FnMut(CpuId, &[u8])) -> io::Result<()> {
+    pub(crate) fn drain(&mut self, formats: &Formats, mut take: impl FnMut(CpuId, &[u8])) -> io::Result<()> {
         let mut page = vec![0; formats.page_bytes.max(4096)];
         for (cpu, pipe) in &mut self.cpus {
             loop {
@@ -132,7 +132,7 @@ impl Instance {
     ///
     /// # Errors
     /// Where the kernel does not let go of it.
-    pub fn remove(mut self) -> Result<()> {
+    pub(crate) fn remove(mut self) -> Result<()> {
         self.cpus.clear();
         remove(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))?;
         self.guard.dismiss();

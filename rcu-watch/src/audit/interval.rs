@@ -19,14 +19,14 @@ enum Place {
 
 /// One function called by another, within intervals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Call {
+pub(crate) struct Call {
     pub ip: u64,
     pub parent_ip: u64,
 }
 
 /// What the traces of all CPUs came to.
 #[derive(Clone, Debug, Default)]
-pub struct Intervals {
+pub(crate) struct Intervals {
     cpus: HashMap<u32, Place>,
     calls: HashMap<Call, u64>,
     /// Intervals whose begin was seen.
@@ -39,7 +39,7 @@ pub struct Intervals {
 
 impl Intervals {
     /// Takes the next entry of a CPU.
-    pub fn add(&mut self, cpu: u32, entry: Entry) {
+    pub(crate) fn add(&mut self, cpu: u32, entry: Entry) {
         let place = self.cpus.entry(cpu).or_default();
         match entry {
             Entry::Missed => {
@@ -63,12 +63,12 @@ impl Intervals {
     }
 
     /// Tracing was off meanwhile: nothing is known of any CPU.
-    pub fn interrupt(&mut self) {
+    pub(crate) fn interrupt(&mut self) {
         self.cpus.clear();
     }
 
     /// Every call within an interval, with its count.
-    pub fn calls(&self) -> impl Iterator<Item = (Call, u64)> {
+    pub(crate) fn calls(&self) -> impl Iterator<Item = (Call, u64)> {
         self.calls.iter().map(|(&call, &count)| (call, count))
     }
 }

@@ -8,16 +8,16 @@
 //! uses it too. [`format`], [`page`], [`interval`] and [`suspect`] are pure. The hard part is to leave nothing
 //! behind: see [`instance`] and [`guard`].
 
-pub mod consent;
-pub mod format;
-pub mod guard;
-pub mod instance;
-pub mod interval;
-pub mod page;
-pub mod prober;
-pub mod progress;
-pub mod resume;
-pub mod run;
-pub mod stop;
-pub mod suspect;
-pub mod trace;
+pub(crate) mod consent;
+pub(crate) mod format;
+pub(crate) mod guard;
+pub(crate) mod instance;
+pub(crate) mod interval;
+pub(crate) mod page;
+pub(crate) mod prober;
+pub(crate) mod progress;
+pub(crate) mod resume;
+pub(crate) mod run;
+pub(crate) mod stop;
+pub(crate) mod suspect;
+pub(crate) mod trace;

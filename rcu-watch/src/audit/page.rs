@@ -8,10 +8,10 @@
 use super::format::Formats;
 
 /// Bits of `common_flags` (include/linux/trace_events.h:trace_flag_type).
-pub mod flag {
-    pub const HARDIRQ: u64 = 0x08;
-    pub const SOFTIRQ: u64 = 0x10;
-    pub const NMI: u64 = 0x40;
+pub(crate) mod flag {
+    pub(crate) const HARDIRQ: u64 = 0x08;
+    pub(crate) const SOFTIRQ: u64 = 0x10;
+    pub(crate) const NMI: u64 = 0x40;
 }
 
 /// Bits of the page's `commit` that are no length (kernel/trace/ring_buffer.c: RB_MISSED_EVENTS and _STORED).
@@ -25,7 +25,7 @@ const TIME_STAMP: u32 = 31;
 
 /// What an audit takes from a trace, in the order of one CPU's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub(crate) enum Entry {
     /// Entries were overwritten before this page.
     Missed,
     Function {
@@ -43,11 +43,11 @@ pub enum Entry {
 }
 
 /// `PWR_EVENT_EXIT` of include/trace/events/power.h.
-pub const IDLE_EXIT: u32 = u32::MAX;
+pub(crate) const IDLE_EXIT: u32 = u32::MAX;
 
 /// Calls `take` with each entry of `page`. False where the page is not of the shape that it should have; what
 /// came before was taken.
-pub fn entries(page: &[u8], formats: &Formats, mut take: impl FnMut(Entry)) -> bool {
+pub(crate) fn entries(page: &[u8], formats: &Formats, mut take: impl FnMut(Entry)) -> bool {
     let Some(commit) = word(page, 8) else { return page.is_empty() };
     if commit & MISSED_EVENTS != 0 {
         take(Entry::Missed);

@@ -45,7 +45,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const RING_BYTES: u32 = 4 << 20;
 
 /// Functions that are probed at a time. On a kernel where one of them needs a kprobe all may.
-pub const BATCH: usize = if slot::FENTRY_COUNT < slot::KPROBE_COUNT {
+pub(crate) const BATCH: usize = if slot::FENTRY_COUNT < slot::KPROBE_COUNT {
     slot::FENTRY_COUNT as usize
 } else {
     slot::KPROBE_COUNT as usize
@@ -53,7 +53,7 @@ pub const BATCH: usize = if slot::FENTRY_COUNT < slot::KPROBE_COUNT {
 
 /// What became of one function of a batch.
 #[derive(Clone, Debug)]
-pub enum Probed {
+pub(crate) enum Probed {
     Observed(Observed),
     /// Why none is to sit on it.
     No(String),
@@ -71,7 +71,7 @@ enum NoProbe {
 
 /// What the batches came to.
 #[derive(Clone, Debug, Default)]
-pub struct Sums {
+pub(crate) struct Sums {
     pub totals: Totals,
     pub books: Vec<Book>,
     pub findings: Vec<FindingTotal>,
@@ -83,7 +83,7 @@ pub struct Sums {
 }
 
 /// Attaches, watches and detaches batch after batch.
-pub struct Prober {
+pub(crate) struct Prober {
     layout: Layout,
     calibration: Calibrated,
     options: StreamOptions,
@@ -98,7 +98,7 @@ impl Prober {
     ///
     /// # Errors
     /// Where this kernel does not let us, or its layout is contradicted.
-    pub fn start(facts: &Facts, cpus: &[CpuId], logs: bool) -> Result<Self> {
+    pub(crate) fn start(facts: &Facts, cpus: &[CpuId], logs: bool) -> Result<Self> {
         let unsupported = |error: &dyn std::error::Error| verdict::Unsupported(error.to_string());
         let mut layout = *facts.layout.as_ref().map_err(|error| unsupported(error))?;
         let transport = facts.features.transport(TransportChoice::Auto).unwrap_or_default();
@@ -115,12 +115,12 @@ impl Prober {
     }
 
     #[must_use]
-    pub const fn layout(&self) -> &Layout {
+    pub(crate) const fn layout(&self) -> &Layout {
         &self.layout
     }
 
     #[must_use]
-    pub const fn calibration(&self) -> &Calibrated {
+    pub(crate) const fn calibration(&self) -> &Calibrated {
         &self.calibration
     }
 
@@ -128,7 +128,7 @@ impl Prober {
     ///
     /// # Errors
     /// Where the stream cannot be written or the kernel does not answer.
-    pub fn batch(
+    pub(crate) fn batch(
         &mut self,
         facts: &Facts,
         functions: &[&str],
@@ -178,7 +178,7 @@ impl Prober {
 }
 
 /// Whom a batch talks to.
-pub struct Way<'a> {
+pub(crate) struct Way<'a> {
     pub stream: &'a mut Stream,
     pub symbols: &'a SymbolTable,
     pub stop: &'a mut Stop,
@@ -349,7 +349,7 @@ impl Host for SuspectHost<'_> {
 impl Sums {
     /// Rules that direct probes on functions judge, and that they are all there was.
     #[must_use]
-    pub fn rules(&self) -> Vec<RuleStatus> {
+    pub(crate) fn rules(&self) -> Vec<RuleStatus> {
         RULES
             .iter()
             .zip(&self.rules)
@@ -370,7 +370,7 @@ impl Sums {
     /// Why what was not found may have been there. Runs that the kernel skipped are none: they are nested in a
     /// run of the same program on the same CPU, which was counted.
     #[must_use]
-    pub fn doubts(&self) -> Vec<String> {
+    pub(crate) fn doubts(&self) -> Vec<String> {
         let mut doubts = self.reasons.clone();
         if self.totals.lost > 0 {
             doubts.push(format!("{} records were lost", self.totals.lost));

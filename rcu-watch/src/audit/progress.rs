@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 const BAR: usize = 24;
 
-pub struct Progress {
+pub(crate) struct Progress {
     command: &'static str,
     /// Columns, where standard error is a terminal.
     columns: Option<usize>,
@@ -19,7 +19,7 @@ pub struct Progress {
 impl Progress {
     /// Of `audit` or `check`.
     #[must_use]
-    pub fn new(command: &'static str) -> Self {
+    pub(crate) fn new(command: &'static str) -> Self {
         let columns = io::stderr().is_terminal().then(|| {
             terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| usize::from(width.0))
         });
@@ -34,7 +34,7 @@ impl Progress {
     }
 
     /// Begins a phase; `then` is what will be left after it.
-    pub fn phase(&mut self, phase: &str, then: Duration) {
+    pub(crate) fn phase(&mut self, phase: &str, then: Duration) {
         phase.clone_into(&mut self.phase);
         self.then = then;
         self.started = Instant::now();
@@ -45,7 +45,7 @@ impl Progress {
     }
 
     /// `done` of `all` steps of the phase.
-    pub fn show(&mut self, done: u64, all: u64, note: &str) {
+    pub(crate) fn show(&mut self, done: u64, all: u64, note: &str) {
         let Some(columns) = self.columns else { return };
         let line = line(&self.phase, done, all, self.started.elapsed(), self.then, note);
         let line: String = line.chars().take(columns.saturating_sub(1)).collect();
@@ -54,7 +54,7 @@ impl Progress {
     }
 
     /// Before anything else is printed.
-    pub fn wipe(&mut self) {
+    pub(crate) fn wipe(&mut self) {
         if std::mem::take(&mut self.shown) {
             let _ = write!(io::stderr(), "\r\x1b[K").and_then(|()| io::stderr().flush());
         }

@@ -16,7 +16,7 @@ use super::trace::Traced;
 
 /// What is audited: work on one kernel is of no use on another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Subject {
+pub(crate) struct Subject {
     pub version: String,
     pub release: String,
     pub functions: Vec<String>,
@@ -32,7 +32,7 @@ enum Line {
 
 /// What is known from before, and where what becomes known goes.
 #[derive(Default)]
-pub struct Resume {
+pub(crate) struct Resume {
     file: Option<File>,
     pub traced: Option<Traced>,
     watched: HashMap<String, u64>,
@@ -43,7 +43,7 @@ impl Resume {
     ///
     /// # Errors
     /// Where it is of another audit or cannot be used.
-    pub fn open(path: Option<&Path>, subject: &Subject) -> Result<Self> {
+    pub(crate) fn open(path: Option<&Path>, subject: &Subject) -> Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let name = path.display();
         let mut file =
@@ -86,7 +86,7 @@ impl Resume {
 
     /// Calls that an earlier run saw of this function, all of them watched.
     #[must_use]
-    pub fn watched(&self, function: &str) -> Option<u64> {
+    pub(crate) fn watched(&self, function: &str) -> Option<u64> {
         self.watched.get(function).copied()
     }
 
@@ -94,7 +94,7 @@ impl Resume {
     ///
     /// # Errors
     /// That of the write.
-    pub fn keep_traced(&mut self, traced: &Traced) -> io::Result<()> {
+    pub(crate) fn keep_traced(&mut self, traced: &Traced) -> io::Result<()> {
         self.file.as_mut().map_or(Ok(()), |file| write(file, &Line::Traced(traced.clone())))
     }
 
@@ -102,7 +102,7 @@ impl Resume {
     ///
     /// # Errors
     /// That of the write.
-    pub fn keep_watched(&mut self, function: &str, calls: u64) -> io::Result<()> {
+    pub(crate) fn keep_watched(&mut self, function: &str, calls: u64) -> io::Result<()> {
         let line = Line::Watched { function: function.to_owned(), calls };
         self.file.as_mut().map_or(Ok(()), |file| write(file, &line))
     }

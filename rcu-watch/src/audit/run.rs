@@ -39,7 +39,7 @@ const BATCH_OVERHEAD: Duration = Duration::from_secs(4);
 
 /// What to audit, how long, and how to say it.
 #[derive(Clone, Debug)]
-pub struct AuditOptions {
+pub(crate) struct AuditOptions {
     /// All functions are traced this long.
     pub duration: Duration,
     /// Functions to audit; empty: all.
@@ -65,7 +65,7 @@ pub(crate) fn plan_of(facts: &Facts, cpus: Vec<CpuId>) -> AttachPlan {
 ///
 /// # Errors
 /// [`verdict::Unsupported`] where this kernel or these privileges do not allow it.
-pub fn run(options: &AuditOptions) -> Result<Exit> {
+pub(crate) fn run(options: &AuditOptions) -> Result<Exit> {
     let tree = Tree::live();
     let mut facts = kernel::probe();
     let plan = plan_of(&facts, options.cpus.clone());

@@ -9,7 +9,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// Takes the signals from here on.
-pub struct Stop {
+pub(crate) struct Stop {
     signals: SignalFd,
     asked: bool,
 }
@@ -17,7 +17,7 @@ pub struct Stop {
 impl Stop {
     /// # Errors
     /// Where the kernel gives no descriptor.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let mut set = SigSet::empty();
         set.add(Signal::SIGINT);
         set.add(Signal::SIGTERM);
@@ -27,12 +27,12 @@ impl Stop {
     }
 
     /// Whether it is time to end.
-    pub fn is_asked(&mut self) -> bool {
+    pub(crate) fn is_asked(&mut self) -> bool {
         self.wait(Duration::ZERO)
     }
 
     /// Sleeps so long, or until a signal comes; whether one came.
-    pub fn wait(&mut self, time: Duration) -> bool {
+    pub(crate) fn wait(&mut self, time: Duration) -> bool {
         let end = Instant::now() + time;
         while !self.asked {
             let left = end.saturating_duration_since(Instant::now());

@@ -10,7 +10,7 @@ use crate::kernel::symbol::SymbolTable;
 
 /// A function that ran between an EQS's entry and its exit, by the trace alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Suspect {
+pub(crate) struct Suspect {
     pub function: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module: Option<String>,
@@ -24,12 +24,12 @@ pub struct Suspect {
 impl Suspect {
     /// A function that was not traced.
     #[must_use]
-    pub fn untraced(function: &str) -> Self {
+    pub(crate) fn untraced(function: &str) -> Self {
         Self { function: function.to_owned(), module: None, traced: 0, caller: None }
     }
 
     #[must_use]
-    pub fn is_rcu_internal(&self) -> bool {
+    pub(crate) fn is_rcu_internal(&self) -> bool {
         points::is_rcu_internal(&self.function)
     }
 }
@@ -58,7 +58,7 @@ fn is_tracer(function: &str) -> bool {
 
 /// Suspects by name, most calls first.
 #[must_use]
-pub fn name(calls: impl IntoIterator<Item = (Call, u64)>, symbols: &SymbolTable) -> Vec<Suspect> {
+pub(crate) fn name(calls: impl IntoIterator<Item = (Call, u64)>, symbols: &SymbolTable) -> Vec<Suspect> {
     let mut found: BTreeMap<(String, Option<String>), BTreeMap<String, u64>> = BTreeMap::new();
     for (Call { ip, parent_ip }, count) in calls {
         let Some(function) = symbols.resolve(ip) else { continue };

@@ -38,11 +38,11 @@ const WINDOW: Duration = Duration::from_millis(250);
 const UNHOOK: Duration = Duration::from_secs(2);
 
 /// Buffer of one CPU: more than the idle tasks write in a window.
-pub const BUFFER_KIB: u32 = 1408;
+pub(crate) const BUFFER_KIB: u32 = 1408;
 
 /// ftrace, found to be usable here.
 #[derive(Clone, Debug)]
-pub struct Tracer {
+pub(crate) struct Tracer {
     tracefs: PathBuf,
     formats: Formats,
     /// CPUs with an EQS in user space: then every task is traced.
@@ -51,7 +51,7 @@ pub struct Tracer {
 
 /// What the first phase found; kept in `--resume`'s file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Traced {
+pub(crate) struct Traced {
     pub suspects: Vec<Suspect>,
     /// Functions that were looked at.
     pub audited: u64,
@@ -68,7 +68,7 @@ impl Tracer {
     ///
     /// # Errors
     /// Why not.
-    pub fn find(tree: &Tree, facts: &Facts) -> Result<Self, Reason> {
+    pub(crate) fn find(tree: &Tree, facts: &Facts) -> Result<Self, Reason> {
         let tracefs = tree.tracefs()?;
         let read = |file: &str| {
             let path = tracefs.join(file);
@@ -113,7 +113,7 @@ impl Tracer {
     ///
     /// # Errors
     /// That of reading the list.
-    pub fn count(&self, functions: &[Glob]) -> Result<u64> {
+    pub(crate) fn count(&self, functions: &[Glob]) -> Result<u64> {
         let path = self.tracefs.join("available_filter_functions");
         let mut count = 0;
         each_line_of(&path, |line| {
@@ -129,7 +129,7 @@ impl Tracer {
     ///
     /// # Errors
     /// Where ftrace refuses what it seemed to allow. Nothing of ours is left there in any case.
-    pub fn trace(
+    pub(crate) fn trace(
         &self,
         cpus: &[CpuId],
         functions: &[Glob],
@@ -211,7 +211,7 @@ fn read_at_once(path: &Path) -> io::Result<String> {
 
 /// Without ftrace: functions that some kernel runs with RCU off, as far as this one has them.
 #[must_use]
-pub fn candidates(facts: &Facts, functions: &[Glob], closed: &Reason) -> Traced {
+pub(crate) fn candidates(facts: &Facts, functions: &[Glob], closed: &Reason) -> Traced {
     let wanted = |name: &&str| functions.is_empty() || functions.iter().any(|glob| glob.matches(name));
     let is_there = |name: &&str| {
         facts.symbols.as_ref().is_ok_and(|symbols| symbols.has(name))

@@ -34,7 +34,7 @@ const OWN_PROGRAMS: &[(&str, u32, &str)] = &[
 
 /// Where a probe is to sit.
 #[derive(Clone, Copy, Debug)]
-pub struct AttachSite<'a> {
+pub(crate) struct AttachSite<'a> {
     pub symbol: &'a str,
     /// Bytes into the function: 0, but for kprobes.
     pub offset: u64,
@@ -71,7 +71,7 @@ impl OwnPrograms {
     ///
     /// # Errors
     /// Where the kernel refuses, or all programs of that kind are in use.
-    pub fn attach(
+    pub(crate) fn attach(
         &mut self,
         point: Point,
         mechanism: Mechanism,
@@ -93,7 +93,7 @@ impl OwnPrograms {
     }
 
     /// Prepares for probes at these sites: it costs once what it would cost for each.
-    pub fn expect<'a>(&mut self, sites: impl Iterator<Item = AttachSite<'a>>) {
+    pub(crate) fn expect<'a>(&mut self, sites: impl Iterator<Item = AttachSite<'a>>) {
         self.functions.expect(sites);
     }
 
@@ -228,7 +228,7 @@ impl OwnPrograms {
     ///
     /// # Errors
     /// Where the kernel refuses.
-    pub fn detach(&mut self, id: ProbeId) -> Result<(), BpfError> {
+    pub(crate) fn detach(&mut self, id: ProbeId) -> Result<(), BpfError> {
         let attached = self.attached.iter_mut().find(|attached| attached.probe == id);
         let Some(attached) = attached else { return Ok(()) };
         let link = std::mem::replace(&mut attached.link, Link::None);
@@ -240,7 +240,7 @@ impl OwnPrograms {
     ///
     /// # Errors
     /// Where the kernel refuses.
-    pub fn reattach(&mut self, id: ProbeId) -> Result<(), BpfError> {
+    pub(crate) fn reattach(&mut self, id: ProbeId) -> Result<(), BpfError> {
         let missing = || BpfError::Missing(format!("probe {}", id.0));
         let index = self.attached.iter().position(|attached| attached.probe == id).ok_or_else(missing)?;
         let AttachedProgram { program: name, symbol, offset, .. } = &self.attached[index];
@@ -261,7 +261,7 @@ impl OwnPrograms {
     ///
     /// # Errors
     /// The first refusal to detach; the rest is detached all the same.
-    pub fn detach_all(&mut self) -> Result<(), BpfError> {
+    pub(crate) fn detach_all(&mut self) -> Result<(), BpfError> {
         self.watchpoints.close_all();
         let mut in_eqs = false;
         let mut first_error = Ok(());
@@ -275,7 +275,7 @@ impl OwnPrograms {
     }
 
     /// Waits until no program that was detached can be running: all that they send is in the ring then.
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         std::thread::sleep(self.grace.until_settled(Instant::now()));
     }
 

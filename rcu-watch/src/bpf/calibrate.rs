@@ -60,7 +60,7 @@ impl OwnPrograms {
     ///
     /// # Errors
     /// Where the kernel does not let us read at all.
-    pub fn sample(
+    pub(crate) fn sample(
         &mut self,
         cpus: &[CpuId],
         is_eqs: impl Fn(&CalibrationSample) -> bool,
@@ -181,7 +181,7 @@ impl OwnPrograms {
     ///
     /// # Errors
     /// Where the kernel refuses to run it.
-    pub fn self_test(&mut self, cpu: CpuId) -> Result<(), BpfError> {
+    pub(crate) fn self_test(&mut self, cpu: CpuId) -> Result<(), BpfError> {
         let program = self.raw_tracepoint(SELF_TEST)?;
         program.load().map_err(failed(SELF_TEST))?;
         let mut options = RawTracePointRunOptions::new();

@@ -4,21 +4,21 @@
 //! whatever way, the kernel detaches all of it. While it lives, [`OwnPrograms`] detaches before it closes, and
 //! waits in between where a program may run in an EQS.
 
-pub mod attach;
-pub mod calibrate;
+pub(crate) mod attach;
+pub(crate) mod calibrate;
 mod grace;
 mod log;
-pub mod maps;
-pub mod object;
-pub mod reader;
-pub mod stats;
-pub mod transport;
+pub(crate) mod maps;
+pub(crate) mod object;
+pub(crate) mod reader;
+pub(crate) mod stats;
+pub(crate) mod transport;
 mod types;
-pub mod watchpoint;
+pub(crate) mod watchpoint;
 
-pub use object::StreamOptions;
-pub use reader::Reader;
-pub use stats::ProbeCounters;
+pub(crate) use object::StreamOptions;
+pub(crate) use reader::Reader;
+pub(crate) use stats::ProbeCounters;
 
 use attach::AttachedProgram;
 use aya::Ebpf;
@@ -32,7 +32,7 @@ use watchpoint::Watchpoints;
 
 /// Our own programs and maps, loaded for one run. Dropping them detaches what is attached, and waits for what may
 /// still be running.
-pub struct OwnPrograms {
+pub(crate) struct OwnPrograms {
     bpf: Ebpf,
     functions: Functions,
     attached: Vec<AttachedProgram>,
@@ -50,7 +50,7 @@ pub struct OwnPrograms {
 
 /// What went wrong between us and the kernel's BPF.
 #[derive(Debug, thiserror::Error)]
-pub enum BpfError {
+pub(crate) enum BpfError {
     #[error("cannot load the BPF object; `rcu-watch probes` says what is missing")]
     Load(#[from] aya::EbpfError),
     #[error("the kernel's BTF has no function {symbol}, so fentry cannot find it")]

@@ -16,7 +16,7 @@ use super::{BpfError, OwnPrograms};
 
 /// How the stream from the programs is to run.
 #[derive(Clone, Copy, Debug)]
-pub struct StreamOptions {
+pub(crate) struct StreamOptions {
     pub transport: Transport,
     /// Size of the ring buffer in bytes: a power of two, and at least a page. Perf buffers share it.
     pub ring_bytes: u32,
@@ -37,7 +37,7 @@ impl OwnPrograms {
     ///
     /// # Errors
     /// Where the kernel refuses: no BPF, no privileges, no such transport.
-    pub fn load(layout: StateLayout, options: StreamOptions) -> Result<(Self, Reader), BpfError> {
+    pub(crate) fn load(layout: StateLayout, options: StreamOptions) -> Result<(Self, Reader), BpfError> {
         let global = MapValue(layout);
         let stream = MapValue(StreamConfig { wake_bytes: u64::from(options.ring_bytes / 4) });
         let mut loader = types::loader();
@@ -68,7 +68,7 @@ impl OwnPrograms {
     }
 
     /// Gives back what loading needed and a run does not, which the allocator would keep.
-    pub fn give_back_memory(&mut self) {
+    pub(crate) fn give_back_memory(&mut self) {
         self.functions = Functions::default();
         #[cfg(target_env = "gnu")]
         // SAFETY: frees no memory that is in use.
@@ -81,7 +81,7 @@ impl OwnPrograms {
     ///
     /// # Errors
     /// Where a map cannot be written.
-    pub fn start_counting(&mut self, cpus: &[CpuId]) -> Result<(), BpfError> {
+    pub(crate) fn start_counting(&mut self, cpus: &[CpuId]) -> Result<(), BpfError> {
         maps::watch_only(&mut self.bpf, |cpu| cpus.contains(&cpu))?;
         maps::set_mode(&mut self.bpf, self.mode)
     }
@@ -90,7 +90,7 @@ impl OwnPrograms {
     ///
     /// # Errors
     /// Where the map cannot be written.
-    pub fn stop_counting(&mut self) -> Result<(), BpfError> {
+    pub(crate) fn stop_counting(&mut self) -> Result<(), BpfError> {
         maps::set_mode(&mut self.bpf, mode::STOPPED)
     }
 }

@@ -9,7 +9,7 @@ use rcu_watch_common::record::{RecordHeader, SnapshotRecord};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 /// The consumer's end of EVENTS.
-pub struct Reader {
+pub(crate) struct Reader {
     source: Source,
     /// What comes when the source is empty.
     kept: Vec<SnapshotRecord>,
@@ -44,13 +44,13 @@ impl Reader {
     }
 
     /// Takes what CPUs kept to themselves to the very end, for [`Self::drain`] to hand out last.
-    pub fn take_kept(&mut self, kept: Vec<SnapshotRecord>) {
+    pub(crate) fn take_kept(&mut self, kept: Vec<SnapshotRecord>) {
         self.kept = kept;
     }
 
     /// Hands `most` records or some more to `take`: each CPU's records come in the order in which that CPU
     /// wrote them. Returns how many there were.
-    pub fn drain(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> usize {
+    pub(crate) fn drain(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> usize {
         let bytes = &mut self.bytes;
         let mut counted = |record: &[u8]| {
             *bytes += record.len() as u64;
@@ -79,7 +79,7 @@ impl Reader {
     ///
     /// # Errors
     /// Where there is no descriptor left.
-    pub fn ring_fd(&self) -> io::Result<Option<OwnedFd>> {
+    pub(crate) fn ring_fd(&self) -> io::Result<Option<OwnedFd>> {
         match &self.source {
             Source::Ring(ring) => ring.as_fd().try_clone_to_owned().map(Some),
             Source::Perf(_) => Ok(None),
@@ -88,14 +88,14 @@ impl Reader {
 
     /// Bytes of records taken so far.
     #[must_use]
-    pub const fn bytes(&self) -> u64 {
+    pub(crate) const fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Records that perf itself says found no room: a cross-check of the programs' own count, which has each of
     /// them already.
     #[must_use]
-    pub const fn refused(&self) -> Option<u64> {
+    pub(crate) const fn refused(&self) -> Option<u64> {
         match &self.source {
             Source::Ring(_) => None,
             Source::Perf(buffers) => Some(buffers.refused),

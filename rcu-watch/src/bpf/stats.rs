@@ -13,7 +13,7 @@ use crate::sys::bpf::program::{ProgramCounters, counters_of};
 
 /// The books of one probe on one CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProbeCounters {
+pub(crate) struct ProbeCounters {
     /// Runs of the program.
     pub hits: u64,
     /// Runs that found the state the probe expects and sent nothing.
@@ -35,7 +35,7 @@ impl From<ProbeState> for ProbeCounters {
 
 /// The kernel's own counters of one program.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ProgramStats {
+pub(crate) struct ProgramStats {
     /// Runs that the recursion guard skipped. Before 5.12, and for kprobes before about 6.7, nobody counts them.
     pub missed: u64,
     /// Nanoseconds; 0 unless `kernel.bpf_stats_enabled` is set.
@@ -47,7 +47,7 @@ impl OwnPrograms {
     ///
     /// # Errors
     /// Where the map cannot be read.
-    pub fn counters(&self, probe: ProbeId) -> Result<Vec<(CpuId, ProbeCounters)>, BpfError> {
+    pub(crate) fn counters(&self, probe: ProbeId) -> Result<Vec<(CpuId, ProbeCounters)>, BpfError> {
         let books = maps::books(&self.bpf, probe)?;
         Ok(books.into_iter().map(|(cpu, state)| (cpu, state.into())).collect())
     }
@@ -56,20 +56,20 @@ impl OwnPrograms {
     ///
     /// # Errors
     /// Where the map cannot be read.
-    pub fn kept(&self) -> Result<Vec<SnapshotRecord>, BpfError> {
+    pub(crate) fn kept(&self) -> Result<Vec<SnapshotRecord>, BpfError> {
         maps::kept(&self.bpf)
     }
 
     /// Prints what the programs said since, if [`StreamOptions::logs`] asked for it.
     ///
     /// [`StreamOptions::logs`]: super::StreamOptions::logs
-    pub fn flush_log(&mut self) {
+    pub(crate) fn flush_log(&mut self) {
         self.log.flush();
     }
 
     /// Writes that watchpoints saw, whether their program ran or not. More than its hits: the rest was missed.
     #[must_use]
-    pub fn watched_writes(&self) -> u64 {
+    pub(crate) fn watched_writes(&self) -> u64 {
         self.watchpoints.writes()
     }
 
@@ -77,7 +77,7 @@ impl OwnPrograms {
     ///
     /// # Errors
     /// Where the kernel does not give them.
-    pub fn stats(&self, probe: ProbeId) -> Result<ProgramStats, BpfError> {
+    pub(crate) fn stats(&self, probe: ProbeId) -> Result<ProgramStats, BpfError> {
         if probe.0 == slot::WATCH_STATE {
             return self.watchpoint_stats(probe);
         }

@@ -64,7 +64,7 @@ impl OwnPrograms {
     ///
     /// # Errors
     /// Where the kernel refuses the program.
-    pub fn load_watchpoint(&mut self) -> Result<ProbeId, BpfError> {
+    pub(crate) fn load_watchpoint(&mut self) -> Result<ProbeId, BpfError> {
         self.watchpoint()?.load().map_err(failed(PROGRAM))?;
         Ok(ProbeId(slot::WATCH_STATE))
     }
@@ -74,7 +74,7 @@ impl OwnPrograms {
     ///
     /// # Errors
     /// Where that CPU has no breakpoint left, or is offline.
-    pub fn open_watchpoint(&mut self, cpu: CpuId, enabled: bool) -> Result<(), BpfError> {
+    pub(crate) fn open_watchpoint(&mut self, cpu: CpuId, enabled: bool) -> Result<(), BpfError> {
         let refused = |source| BpfError::Watchpoint { cpu, reason: reason(&source), source };
         let offset = self.per_cpu_offset(cpu)?;
         let address = self.layout.block.wrapping_add(offset) + u64::from(self.layout.state_offset);
@@ -90,17 +90,17 @@ impl OwnPrograms {
     }
 
     /// The run begins, with all watchpoints off: what they counted was to prove them.
-    pub fn forget_writes(&mut self) {
+    pub(crate) fn forget_writes(&mut self) {
         self.watchpoints.before = self.watchpoints.counted();
     }
 
     /// Takes all watchpoints off. Their program must still be counting: a write that only the event sees is missed.
-    pub fn close_watchpoints(&mut self) {
+    pub(crate) fn close_watchpoints(&mut self) {
         self.watchpoints.close_all();
     }
 
     /// Takes the watchpoint off `cpu`; none there is fine.
-    pub fn close_watchpoint(&mut self, cpu: CpuId) {
+    pub(crate) fn close_watchpoint(&mut self, cpu: CpuId) {
         self.watchpoints.close(cpu);
     }
 
@@ -108,7 +108,7 @@ impl OwnPrograms {
     ///
     /// # Errors
     /// Where another took the breakpoint meanwhile.
-    pub fn switch_watchpoint(&mut self, cpu: CpuId, on: bool) -> Result<(), BpfError> {
+    pub(crate) fn switch_watchpoint(&mut self, cpu: CpuId, on: bool) -> Result<(), BpfError> {
         let Some(event) = self.watchpoints.event(cpu) else { return Ok(()) };
         event.switch(on).map_err(|source| BpfError::Watchpoint { cpu, reason: reason(&source), source })
     }
@@ -126,7 +126,7 @@ impl OwnPrograms {
 ///
 /// # Errors
 /// What stands in the way, in words.
-pub fn try_own(cpu: CpuId) -> Result<(), &'static str> {
+pub(crate) fn try_own(cpu: CpuId) -> Result<(), &'static str> {
     static WORD: u32 = 0;
     Breakpoint::open(cpu.0, (&raw const WORD).addr() as u64).map(drop).map_err(|error| reason(&error))
 }

@@ -13,13 +13,13 @@ const RANGES: [[&str; 2]; 3] = [
 ];
 
 /// Symbols that [`known`] wants to have been asked for.
-pub fn symbols() -> impl Iterator<Item = &'static str> {
+pub(crate) fn symbols() -> impl Iterator<Item = &'static str> {
     RANGES.into_iter().flatten()
 }
 
 /// What is known of a function without a probe on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Known {
+pub(crate) enum Known {
     /// There is nothing to observe.
     Final(CheckAnswer, String),
     /// It is to be observed; it is a known victim for this reason.
@@ -30,7 +30,7 @@ pub enum Known {
 
 /// What this kernel, and what is known of others, say of `function` in `object`.
 #[must_use]
-pub fn known(facts: &Facts, object: &str, function: &str) -> Known {
+pub(crate) fn known(facts: &Facts, object: &str, function: &str) -> Known {
     let symbols = match &facts.symbols {
         Ok(symbols) => symbols,
         Err(reason) => return Known::Final(CheckAnswer::Unknown, reason.to_string()),
@@ -71,7 +71,7 @@ pub fn known(facts: &Facts, object: &str, function: &str) -> Known {
 
 /// The answer, with what a probe saw; `Err` is why there was none.
 #[must_use]
-pub fn answer(known: &Known, seen: Result<&Observed, &str>) -> (CheckAnswer, String) {
+pub(crate) fn answer(known: &Known, seen: Result<&Observed, &str>) -> (CheckAnswer, String) {
     let victim = match known {
         Known::Final(answer, why) => return (*answer, why.clone()),
         Known::Victim(why) => Some(*why),
@@ -100,7 +100,7 @@ pub fn answer(known: &Known, seen: Result<&Observed, &str>) -> (CheckAnswer, Str
 
 /// Whether whoever asks should not go on.
 #[must_use]
-pub const fn refuses(answer: CheckAnswer) -> bool {
+pub(crate) const fn refuses(answer: CheckAnswer) -> bool {
     matches!(
         answer,
         CheckAnswer::RunsWithRcuOff

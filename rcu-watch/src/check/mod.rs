@@ -6,6 +6,6 @@
 //! [`patch`] reads a livepatch's ELF before it is loaded, [`answer`] judges; both are pure. [`run`] asks the
 //! running kernel.
 
-pub mod answer;
-pub mod patch;
-pub mod run;
+pub(crate) mod answer;
+pub(crate) mod patch;
+pub(crate) mod run;

@@ -15,14 +15,14 @@ use object::{
 
 /// One function that a patch replaces.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PatchedFunction {
+pub(crate) struct PatchedFunction {
     /// `vmlinux`, or the module that it is in.
     pub object: String,
     pub function: String,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum PatchError {
+pub(crate) enum PatchError {
     #[error("it is compressed; decompress it first (`unxz`, `gunzip`, `unzstd`)")]
     Compressed,
     #[error("it is no kernel module for a 64-bit little-endian machine: {0}")]
@@ -45,7 +45,7 @@ const KPATCH_BYTES: u64 = 56;
 ///
 /// # Errors
 /// Where it is none, or none that is known.
-pub fn functions(file: &[u8]) -> Result<Vec<PatchedFunction>, PatchError> {
+pub(crate) fn functions(file: &[u8]) -> Result<Vec<PatchedFunction>, PatchError> {
     const MAGICS: [&[u8]; 3] = [b"\xfd7zXZ", b"\x1f\x8b", b"\x28\xb5\x2f\xfd"];
     if MAGICS.iter().any(|magic| file.starts_with(magic)) {
         return Err(PatchError::Compressed);

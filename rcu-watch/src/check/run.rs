@@ -28,7 +28,7 @@ use crate::sink;
 
 /// What to check, how long, and how to say it.
 #[derive(Clone, Debug)]
-pub struct CheckOptions {
+pub(crate) struct CheckOptions {
     /// Functions, or livepatch modules by their file.
     pub targets: Vec<String>,
     /// Each function is observed this long.
@@ -73,7 +73,7 @@ fn asked(targets: &[String]) -> Result<Vec<Asked>> {
 ///
 /// # Errors
 /// Where a file cannot be read as a livepatch, or nobody may be asked.
-pub fn run(options: &CheckOptions) -> Result<Exit> {
+pub(crate) fn run(options: &CheckOptions) -> Result<Exit> {
     let asked = asked(&options.targets)?;
     let tree = Tree::live();
     let mut facts = kernel::probe();

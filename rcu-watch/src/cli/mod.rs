@@ -6,7 +6,7 @@
 
 pub mod args;
 pub mod exit;
-pub mod options;
+mod options;
 pub mod suggestion;
-pub mod value;
-pub mod word;
+pub(crate) mod value;
+pub(crate) mod word;

@@ -13,7 +13,7 @@ use crate::kernel::cpu::{self, CpuListError};
 use crate::kernel::plan::Requirement;
 
 /// A part of a CPU's time: `1`, `0.5`, `2%`.
-pub fn percent(text: &str) -> Result<f64, String> {
+pub(crate) fn percent(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').unwrap_or(text).trim_end();
     match number.parse::<f64>() {
         Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent),
@@ -34,7 +34,7 @@ impl FromStr for CpuList {
 }
 
 /// `--require`: a probe point or a rule.
-pub fn requirement(text: &str) -> Result<Requirement, String> {
+pub(crate) fn requirement(text: &str) -> Result<Requirement, String> {
     if let Some(&point) = Point::ALL.iter().find(|point| point.name() == text) {
         return Ok(Requirement::Point(point));
     }
@@ -45,7 +45,7 @@ pub fn requirement(text: &str) -> Result<Requirement, String> {
 }
 
 /// A rule by id (`RW001`) or by name (`handler-unwatched`), in any case.
-pub fn rule(text: &str) -> Result<RuleId, String> {
+pub(crate) fn rule(text: &str) -> Result<RuleId, String> {
     RuleId::named(text).ok_or_else(|| {
         let (first, last) = (RULES[0].code, RULES[RULES.len() - 1].code);
         let remedy = format!("the rules are {first} to {last}; `rcu-watch explain` lists them");
@@ -75,7 +75,7 @@ fn unknown(what: &str, text: &str, known: impl Iterator<Item = &'static str>, re
 }
 
 /// `30s`, `5m`, `500ms`, `1h`; a bare number is seconds.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a duration; write 30s, 5m, 500ms, 1h or a number of seconds");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -95,7 +95,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Where to serve metrics: `9095`, `:9095` (the loopback device), `0.0.0.0:9095`, `[::1]:9095`.
-pub fn listen(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn listen(text: &str) -> Result<SocketAddr, String> {
     let port = text.strip_prefix(':').unwrap_or(text);
     match port.parse::<u16>() {
         Ok(port) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
@@ -106,7 +106,7 @@ pub fn listen(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// The ring buffer's size: `256K`, `1M` or bytes. The kernel takes powers of two that are whole pages.
-pub fn ring_bytes(text: &str) -> Result<u32, String> {
+pub(crate) fn ring_bytes(text: &str) -> Result<u32, String> {
     const PAGE: u32 = 4096;
     let (number, unit) = match text.as_bytes().last().map(u8::to_ascii_uppercase) {
         Some(b'K') => (&text[..text.len() - 1], 1 << 10),

@@ -10,27 +10,27 @@ use crate::kernel::facts::feature::TransportChoice;
 use crate::kernel::plan::WatchpointMode;
 use crate::sink::options::{ColorChoice, Format};
 
-pub const FAIL_ON: &[(&str, FailOn)] = &[
+pub(crate) const FAIL_ON: &[(&str, FailOn)] = &[
     ("info", FailOn::Info),
     ("warning", FailOn::Warning),
     ("error", FailOn::Error),
     ("never", FailOn::Never),
 ];
 
-pub const FORMAT: &[(&str, Format)] =
+pub(crate) const FORMAT: &[(&str, Format)] =
     &[("text", Format::Text), ("json", Format::Json), ("ktap", Format::Ktap)];
 
-pub const COLOR: &[(&str, ColorChoice)] =
+pub(crate) const COLOR: &[(&str, ColorChoice)] =
     &[("auto", ColorChoice::Auto), ("always", ColorChoice::Always), ("never", ColorChoice::Never)];
 
-pub const WATCHPOINTS: &[(&str, WatchpointMode)] =
+pub(crate) const WATCHPOINTS: &[(&str, WatchpointMode)] =
     &[("off", WatchpointMode::Off), ("sample", WatchpointMode::Sample), ("always", WatchpointMode::Always)];
 
-pub const TRANSPORT: &[(&str, TransportChoice)] =
+pub(crate) const TRANSPORT: &[(&str, TransportChoice)] =
     &[("auto", TransportChoice::Auto), ("ring", TransportChoice::Ring), ("perf", TransportChoice::Perf)];
 
 /// Takes one of the words of `table`; help and completions list them.
-pub fn one_of<T: Copy + Send + Sync + 'static>(
+pub(crate) fn one_of<T: Copy + Send + Sync + 'static>(
     table: &'static [(&'static str, T)],
 ) -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(table.iter().map(|(word, _)| *word)).map(move |typed| {

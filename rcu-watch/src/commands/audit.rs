@@ -6,6 +6,6 @@ use rcu_watch_core::verdict::Exit;
 use crate::audit;
 use crate::cli::args::AuditArgs;
 
-pub fn run(args: &AuditArgs) -> Result<Exit> {
+pub(crate) fn run(args: &AuditArgs) -> Result<Exit> {
     audit::run::run(&args.into())
 }

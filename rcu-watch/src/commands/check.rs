@@ -6,6 +6,6 @@ use rcu_watch_core::verdict::Exit;
 use crate::check;
 use crate::cli::args::CheckArgs;
 
-pub fn run(args: &CheckArgs) -> Result<Exit> {
+pub(crate) fn run(args: &CheckArgs) -> Result<Exit> {
     check::run::run(&args.into())
 }

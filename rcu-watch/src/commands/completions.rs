@@ -8,7 +8,7 @@ use rcu_watch_core::verdict::Exit;
 
 use crate::cli::args::Cli;
 
-pub fn run(shell: clap_complete::Shell) -> Result<Exit> {
+pub(crate) fn run(shell: clap_complete::Shell) -> Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "rcu-watch", &mut script);
     let mut out = io::stdout().lock();

@@ -11,7 +11,7 @@ use rcu_watch_core::verdict::{Exit, Unsupported};
 use crate::cli::args::DmesgArgs;
 use crate::sink;
 
-pub fn run(args: &DmesgArgs) -> Result<Exit> {
+pub(crate) fn run(args: &DmesgArgs) -> Result<Exit> {
     let options = sink::Options::from(args);
     let fail_on = args.verdict.fail_on;
     let mut log = open(args)?;

@@ -18,7 +18,7 @@ use crate::session::start::{calibrate, header_of, layout_report};
 use crate::sink;
 use crate::sink::options::Format;
 
-pub fn run(args: &DoctorArgs) -> Result<Exit> {
+pub(crate) fn run(args: &DoctorArgs) -> Result<Exit> {
     if args.output.format == Format::Ktap {
         bail!("doctor judges no rule, so it has no KTAP; take -f text or -f json");
     }

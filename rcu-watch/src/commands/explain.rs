@@ -10,7 +10,7 @@ use rcu_watch_core::verdict::Exit;
 /// Wide enough for the pages, and what a terminal and a mail both show.
 const WIDTH: usize = 88;
 
-pub fn run(rule: Option<RuleId>) -> Result<Exit> {
+pub(crate) fn run(rule: Option<RuleId>) -> Result<Exit> {
     let text = match rule {
         Some(rule) => wrap(&explain::text(rule)),
         None => list(),

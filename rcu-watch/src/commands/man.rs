@@ -9,7 +9,7 @@ use rcu_watch_core::verdict::Exit;
 
 use crate::cli::args::Cli;
 
-pub fn run() -> Result<Exit> {
+pub(crate) fn run() -> Result<Exit> {
     let page = page()?;
     let mut out = io::stdout().lock();
     out.write_all(&page)?;

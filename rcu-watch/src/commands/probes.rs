@@ -13,7 +13,7 @@ use crate::kernel::{self, Request, select};
 use crate::session::start::{header_of, layout_report};
 use crate::sink;
 
-pub fn run(args: &ProbesArgs) -> Result<Exit> {
+pub(crate) fn run(args: &ProbesArgs) -> Result<Exit> {
     let mut stream = sink::stream(&(&args.output).into(), FailOn::Error)?;
     let facts = kernel::probe();
     let plan = select(&facts, &Request::from(&args.scope));

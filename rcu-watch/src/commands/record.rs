@@ -8,6 +8,6 @@ use crate::commands::watch;
 use crate::kernel::Request;
 use crate::session::options::WatchOptions;
 
-pub fn run(args: &RecordArgs) -> Result<Exit> {
+pub(crate) fn run(args: &RecordArgs) -> Result<Exit> {
     watch::run_with(&Request::from(&args.watch.scope), &WatchOptions::from(args))
 }

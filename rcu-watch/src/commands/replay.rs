@@ -11,7 +11,7 @@ use crate::cli::args::ReplayArgs;
 use crate::recording::play;
 use crate::sink;
 
-pub fn run(args: &ReplayArgs) -> Result<Exit> {
+pub(crate) fn run(args: &ReplayArgs) -> Result<Exit> {
     let input: Box<dyn Read> = if args.file.as_os_str() == "-" {
         Box::new(io::stdin().lock())
     } else {

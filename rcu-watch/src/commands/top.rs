@@ -23,7 +23,7 @@ use crate::top::screen::Screen;
 use crate::top::sink::Shared;
 use crate::top::{Top, replay};
 
-pub fn run(args: &TopArgs) -> Result<Exit> {
+pub(crate) fn run(args: &TopArgs) -> Result<Exit> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         bail!("top needs a terminal; `rcu-watch` prints the same to a file or a pipe");
     }

@@ -5,16 +5,13 @@ use rcu_watch_core::verdict::Exit;
 
 use crate::cli::args::WatchArgs;
 use crate::kernel::{self, Request, select};
-use crate::session::child::RunningCommand;
-use crate::session::options::WatchOptions;
 use crate::session::refusal::refuse;
-use crate::session::run;
-use crate::session::start::{header_of, start};
-use crate::session::summary::Terms;
+use crate::session::start::header_of;
+use crate::session::{self, RunningCommand, Terms, WatchOptions, start};
 use crate::sink;
 use crate::sink::Stream;
 
-pub fn run(args: &WatchArgs) -> Result<Exit> {
+pub(crate) fn run(args: &WatchArgs) -> Result<Exit> {
     run_with(&Request::from(&args.scope), &WatchOptions::from(args))
 }
 
@@ -42,7 +39,7 @@ pub(super) fn run_into(request: &Request, options: &WatchOptions, mut stream: St
     drop(facts);
     runtime.block_on(async {
         let mut command = RunningCommand::start(&options.child, options.output.takes_stdout())?;
-        let ended_by = run::run(&mut session, options.duration, options.limit, &mut command).await?;
+        let ended_by = session::run(&mut session, options.duration, options.limit, &mut command).await?;
         let child = match command {
             Some(command) => Some(command.finish().await?),
             None => None,

@@ -9,18 +9,21 @@
 //! Each may use those above it, and `read` uses none. So every kernel that was ever captured is a unit test.
 
 pub(crate) mod diagnosis;
-pub mod facts;
+pub(crate) mod facts;
 pub(crate) mod follow;
-pub mod plan;
+pub(crate) mod plan;
 pub(crate) mod read;
 
 #[cfg(test)]
 mod tests;
 
+pub use facts::Facts;
 pub(crate) use facts::attribution;
-pub use facts::{Facts, Questions, feature, layout};
+pub(crate) use facts::{Questions, feature, layout};
+pub use plan::glob::Glob;
 pub use plan::select::select;
-pub use plan::{AttachPlan, Request, candidate, points};
+pub use plan::{AttachPlan, Request, Requirement, WatchpointMode};
+pub(crate) use plan::{candidate, points};
 pub(crate) use read::{cpu, line, livepatch, mount, support, symbol, text};
 
 use facts::ask::{Ask, RunningKernel};

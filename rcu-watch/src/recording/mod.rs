@@ -4,7 +4,7 @@
 
 mod play;
 mod source;
-pub mod writer;
+mod writer;
 
 pub use play::play;
 pub use source::FileSource;

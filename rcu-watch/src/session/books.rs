@@ -17,7 +17,7 @@ fn symbol_of(probes: &[RunningProbe], id: ProbeId) -> String {
 
 /// Reads the counters and remembers what was already said.
 #[derive(Default)]
-pub struct Books {
+pub(crate) struct Books {
     rows: Vec<Row>,
     missed: Vec<(ProbeId, u64)>,
 }
@@ -35,7 +35,7 @@ impl Books {
     ///
     /// # Errors
     /// Where the kernel does not give them.
-    pub fn update(&mut self, programs: &OwnPrograms, probes: &[RunningProbe]) -> Result<(), BpfError> {
+    pub(crate) fn update(&mut self, programs: &OwnPrograms, probes: &[RunningProbe]) -> Result<(), BpfError> {
         for running in probes {
             for (cpu, counters) in programs.counters(running.id)? {
                 if counters != ProbeCounters::default() {
@@ -56,41 +56,41 @@ impl Books {
     }
 
     /// The counters of a probe, by CPU.
-    pub fn of(&self, probe: ProbeId) -> impl Iterator<Item = (CpuId, ProbeCounters)> {
+    pub(crate) fn of(&self, probe: ProbeId) -> impl Iterator<Item = (CpuId, ProbeCounters)> {
         self.rows.iter().filter(move |row| row.probe == probe).map(|row| (row.cpu, row.counters))
     }
 
     /// Sum of one counter over the CPUs of a probe.
-    pub fn hits(&self, probe: ProbeId) -> u64 {
+    pub(crate) fn hits(&self, probe: ProbeId) -> u64 {
         self.rows.iter().filter(|row| row.probe == probe).map(|row| row.counters.hits).sum()
     }
 
     /// Records of a probe that found no room.
     #[must_use]
-    pub fn lost_of(&self, probe: ProbeId) -> u64 {
+    pub(crate) fn lost_of(&self, probe: ProbeId) -> u64 {
         self.rows.iter().filter(|row| row.probe == probe).map(|row| row.counters.lost).sum()
     }
 
     /// Hits of a probe whose state could not be read in one piece.
     #[must_use]
-    pub fn unstable_of(&self, probe: ProbeId) -> u64 {
+    pub(crate) fn unstable_of(&self, probe: ProbeId) -> u64 {
         self.rows.iter().filter(|row| row.probe == probe).map(|row| row.counters.unstable).sum()
     }
 
     /// Hits of a probe that found its CPU at rest.
     #[must_use]
-    pub fn at_rest(&self, probe: ProbeId) -> u64 {
+    pub(crate) fn at_rest(&self, probe: ProbeId) -> u64 {
         self.rows.iter().filter(|row| row.probe == probe).map(|row| row.counters.at_rest).sum()
     }
 
     /// Whether `probe` fired on `cpu`.
     #[must_use]
-    pub fn fired_on(&self, probe: ProbeId, cpu: CpuId) -> bool {
+    pub(crate) fn fired_on(&self, probe: ProbeId, cpu: CpuId) -> bool {
         self.rows.iter().any(|row| row.probe == probe && row.cpu == cpu && row.counters.hits > 0)
     }
 
     /// What was lost since this was last asked.
-    pub fn newly_lost(&mut self, probes: &[RunningProbe]) -> Vec<(CpuId, Lost)> {
+    pub(crate) fn newly_lost(&mut self, probes: &[RunningProbe]) -> Vec<(CpuId, Lost)> {
         let mut lost = Vec::new();
         for row in &mut self.rows {
             let count = row.counters.lost - row.lost_said;
@@ -107,7 +107,7 @@ impl Books {
     ///
     /// # Errors
     /// Where the kernel does not tell.
-    pub fn newly_missed(
+    pub(crate) fn newly_missed(
         &mut self,
         programs: &OwnPrograms,
         probes: &[RunningProbe],
@@ -132,18 +132,22 @@ impl Books {
 
     /// Records that the ring buffer had no room for.
     #[must_use]
-    pub fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.rows.iter().map(|row| row.counters.lost).sum()
     }
 
     /// Runs that the kernel skipped.
     #[must_use]
-    pub fn missed(&self) -> u64 {
+    pub(crate) fn missed(&self) -> u64 {
         self.missed.iter().map(|(_, count)| count).sum()
     }
 
     /// The books themselves, by probe and CPU.
-    pub fn report(&self, probes: &[RunningProbe], delivered: impl Fn(CpuId, ProbeId) -> u64) -> Vec<Book> {
+    pub(crate) fn report(
+        &self,
+        probes: &[RunningProbe],
+        delivered: impl Fn(CpuId, ProbeId) -> u64,
+    ) -> Vec<Book> {
         let mut books: Vec<Book> = self
             .rows
             .iter()
@@ -169,7 +173,7 @@ impl Books {
     }
 
     /// Entries that do not balance, as sentences.
-    pub fn imbalances(&self, delivered: impl Fn(CpuId, ProbeId) -> u64) -> Vec<String> {
+    pub(crate) fn imbalances(&self, delivered: impl Fn(CpuId, ProbeId) -> u64) -> Vec<String> {
         let mut wrong = Vec::new();
         for Row { probe, cpu, counters, lost_said: _ } in &self.rows {
             let ProbeCounters { hits, at_rest, unstable, emitted, lost } = *counters;

@@ -22,7 +22,7 @@ const HOLD_MAX: Duration = Duration::from_secs(600);
 
 /// What giving up a probe would mean; in the order in which they are given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Worth {
+pub(crate) enum Worth {
     /// No verdict needs it.
     Extra,
     /// A required site.
@@ -33,7 +33,7 @@ pub enum Worth {
 
 /// What a probe cost a CPU in the last second.
 #[derive(Clone, Copy, Debug)]
-pub struct Load {
+pub(crate) struct Load {
     pub probe: ProbeId,
     pub worth: Worth,
     pub cpu: CpuId,
@@ -44,7 +44,7 @@ pub struct Load {
 
 /// What is to be done now.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Change {
+pub(crate) enum Change {
     /// Give it up: all programs together cost `cpu` this part of its time.
     Shed {
         probe: ProbeId,
@@ -64,7 +64,7 @@ struct Away {
 }
 
 /// The budget of a run.
-pub struct Budget {
+pub(crate) struct Budget {
     most: f64,
     over: u32,
     away: Vec<Away>,
@@ -73,12 +73,12 @@ pub struct Budget {
 impl Budget {
     /// `most` is the part of each CPU's time that the programs may take.
     #[must_use]
-    pub const fn new(most: f64) -> Self {
+    pub(crate) const fn new(most: f64) -> Self {
         Self { most, over: 0, away: Vec::new() }
     }
 
     /// Asked once a second, with the loads of the second that ended at `now`.
-    pub fn judge(&mut self, now: Duration, loads: &[Load]) -> Option<Change> {
+    pub(crate) fn judge(&mut self, now: Duration, loads: &[Load]) -> Option<Change> {
         let worst = self.worst(loads);
         self.over = if worst.is_some() { self.over + 1 } else { 0 };
         if let Some((cpu, part)) = worst.filter(|_| self.over >= PATIENCE) {
@@ -121,7 +121,7 @@ impl Budget {
     }
 
     /// It is attached again, for another reason than that its time was over.
-    pub fn is_back(&mut self, probe: ProbeId) {
+    pub(crate) fn is_back(&mut self, probe: ProbeId) {
         if let Some(away) = self.away.iter_mut().find(|away| away.probe == probe) {
             away.until = None;
         }

@@ -64,6 +64,6 @@ impl RunningCommand {
 
 /// Whether it ended other than by success.
 #[must_use]
-pub fn failed(status: &CommandStatus) -> bool {
+pub(crate) fn failed(status: &CommandStatus) -> bool {
     status.code != Some(0)
 }

@@ -15,21 +15,21 @@ struct Turn {
 }
 
 /// The CPUs' turns.
-pub struct Duty {
+pub(crate) struct Duty {
     turns: Vec<Turn>,
 }
 
 impl Duty {
     /// All are off, and come on one after another over the first period.
     #[must_use]
-    pub fn new(cpus: &[CpuId]) -> Self {
+    pub(crate) fn new(cpus: &[CpuId]) -> Self {
         let count = u32::try_from(cpus.len()).unwrap_or(u32::MAX).max(1);
         let turn = |(index, &cpu)| Turn { cpu, is_on: false, next: PERIOD / count * index };
         Self { turns: (0..).zip(cpus).map(turn).collect() }
     }
 
     /// What is to be switched at `now`, a time since the start. A window that was slept over is a window late.
-    pub fn due(&mut self, now: Duration) -> Vec<(CpuId, bool)> {
+    pub(crate) fn due(&mut self, now: Duration) -> Vec<(CpuId, bool)> {
         let mut switched = Vec::new();
         for turn in self.turns.iter_mut().filter(|turn| turn.next <= now) {
             turn.is_on = !turn.is_on;

@@ -3,21 +3,27 @@
 //! [`start`] loads, calibrates, attaches and proves; [`run`] drains until something ends it; [`summary`]
 //! detaches and closes the books. In between this module tells what the pipeline and the counters say.
 
-pub mod books;
+pub(crate) mod books;
 mod budget;
-pub mod child;
+mod child;
 mod duty;
 mod follow;
 mod host;
-pub mod options;
+pub(crate) mod options;
 mod overhead;
-pub mod proof;
-pub mod refusal;
-pub mod run;
-pub mod start;
-pub mod summary;
+mod proof;
+pub(crate) mod refusal;
+mod run;
+pub(crate) mod start;
+mod summary;
 mod symbols;
 mod watch;
+
+pub use child::RunningCommand;
+pub use options::WatchOptions;
+pub use run::run;
+pub use start::start;
+pub use summary::Terms;
 
 use anyhow::Result;
 use books::Books;
@@ -42,7 +48,7 @@ use crate::sink::options::Format;
 
 /// An attached probe.
 #[derive(Clone, Debug)]
-pub struct RunningProbe {
+pub(crate) struct RunningProbe {
     pub id: ProbeId,
     pub probe: Probe,
 }

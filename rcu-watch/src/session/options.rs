@@ -13,7 +13,7 @@ use rcu_watch_core::verdict::FailOn;
 use crate::sink;
 
 /// Of each CPU's time, in per cent.
-pub const MAX_OVERHEAD: f64 = 1.0;
+pub(crate) const MAX_OVERHEAD: f64 = 1.0;
 
 /// How long to watch, what to tell, and what it may cost.
 #[derive(Clone, Debug)]

@@ -21,7 +21,7 @@ const THIS_THREAD: Pid = Pid::from_raw(0);
 ///
 /// # Errors
 /// Where the kernel does not tell where this thread may run.
-pub fn walk(cpus: &[CpuId]) -> io::Result<Vec<CpuId>> {
+pub(crate) fn walk(cpus: &[CpuId]) -> io::Result<Vec<CpuId>> {
     let allowed = sched_getaffinity(THIS_THREAD)?;
     let mut closed = Vec::new();
     for &cpu in cpus {

@@ -11,7 +11,7 @@ use crate::sink::Stream;
 use crate::sink::options::Format;
 
 /// Says `header` and a summary with the reasons; people get them as the error that comes back.
-pub fn refuse(
+pub(crate) fn refuse(
     stream: &mut Stream,
     format: Format,
     header: Header,
@@ -23,7 +23,12 @@ pub fn refuse(
 }
 
 /// The same for what was found out later than the plan; other errors are passed on as they are.
-pub fn refuse_if_unsupported(stream: &mut Stream, format: Format, header: Header, error: Error) -> Error {
+pub(crate) fn refuse_if_unsupported(
+    stream: &mut Stream,
+    format: Format,
+    header: Header,
+    error: Error,
+) -> Error {
     if !is_unsupported(&error) {
         return error;
     }
@@ -46,7 +51,7 @@ fn tell(stream: &mut Stream, format: Format, header: Header, reasons: Vec<String
 
 /// Whether this error says that the kernel or these privileges do not allow it.
 #[must_use]
-pub fn is_unsupported(error: &Error) -> bool {
+pub(crate) fn is_unsupported(error: &Error) -> bool {
     error.chain().any(<dyn std::error::Error>::is::<Unsupported>)
 }
 

@@ -135,7 +135,7 @@ pub(crate) fn load_calibrated(layout: &mut Layout, options: StreamOptions, cpus:
 ///
 /// # Errors
 /// [`Unsupported`] where this kernel does not allow it, or contradicts the layout.
-pub fn calibrate(facts: &Facts, cpus: &[CpuId]) -> Result<(Layout, Calibrated)> {
+pub(crate) fn calibrate(facts: &Facts, cpus: &[CpuId]) -> Result<(Layout, Calibrated)> {
     let mut layout = *facts.layout.as_ref().map_err(|error| Unsupported(error.to_string()))?;
     let (_, _, calibration) = load_calibrated(&mut layout, StreamOptions::default(), cpus)?;
     Ok((layout, calibration))
@@ -308,7 +308,7 @@ impl Session {
 }
 
 /// A header of everything but what a run finds out.
-pub fn header_of(facts: &Facts, plan: &AttachPlan, command: &str) -> Header {
+pub(crate) fn header_of(facts: &Facts, plan: &AttachPlan, command: &str) -> Header {
     Header {
         schema: SCHEMA,
         tool: "rcu-watch".into(),
@@ -344,7 +344,7 @@ pub fn header_of(facts: &Facts, plan: &AttachPlan, command: &str) -> Header {
 }
 
 /// The layout as reports have it.
-pub fn layout_report(layout: &Layout, calibrated: bool, calibration: Vec<String>) -> header::Layout {
+pub(crate) fn layout_report(layout: &Layout, calibrated: bool, calibration: Vec<String>) -> header::Layout {
     header::Layout {
         generation: layout.generation.to_string(),
         state_member: layout.state_member(),

@@ -6,13 +6,13 @@ use crate::kernel::symbol::SymbolTable;
 
 /// The table, once it was needed.
 #[derive(Default)]
-pub struct Symbols {
+pub(crate) struct Symbols {
     table: Option<Option<SymbolTable>>,
 }
 
 impl Symbols {
     /// `None` where kallsyms cannot be read: stacks are then addresses.
-    pub fn table(&mut self) -> Option<&SymbolTable> {
+    pub(crate) fn table(&mut self) -> Option<&SymbolTable> {
         self.table
             .get_or_insert_with(|| SymbolTable::load(Path::new("/proc/kallsyms")).ok())
             .as_ref()

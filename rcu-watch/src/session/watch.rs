@@ -29,7 +29,7 @@ const ONLINE: &str = "/sys/devices/system/cpu/online";
 
 /// What a run knows of its watchpoints.
 #[derive(Default)]
-pub struct Watch {
+pub(crate) struct Watch {
     /// CPUs that are to have one.
     cpus: Vec<CpuId>,
     /// CPUs that have one.
@@ -57,7 +57,7 @@ impl Watch {
 
 /// Transitions by cause.
 #[derive(Default)]
-pub struct Causes {
+pub(crate) struct Causes {
     /// Of which kernel; `None` without watchpoints.
     of: Option<(Generation, Writers)>,
     counts: [u64; Cause::ALL.len()],
@@ -65,7 +65,7 @@ pub struct Causes {
 
 impl Causes {
     /// Why S was written, where this snapshot is of a watchpoint.
-    pub fn count(&mut self, snapshot: &Snapshot<'_>) -> Option<Cause> {
+    pub(crate) fn count(&mut self, snapshot: &Snapshot<'_>) -> Option<Cause> {
         let (generation, writers) = self.of.as_ref()?;
         if snapshot.probe.0 != slot::WATCH_STATE || snapshot.synthetic {
             return None;

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -35,16 +35,13 @@ struct Counts {
     now: Heartbeat,
 }
 
-pub struct Metrics {
+pub(crate) struct Metrics {
     counts: Arc<Mutex<Counts>>,
-    address: SocketAddr,
 }
 
 impl Metrics {
-    /// Listens, and answers from a thread of its own until the process ends.
-    pub fn listen(address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
-        let address = listener.local_addr()?;
+    /// Answers who asks `listener`, from a thread of its own until the process ends.
+    pub(crate) fn answer(listener: TcpListener) -> io::Result<Self> {
         let counts = Arc::new(Mutex::new(Counts::default()));
         let answers = Arc::clone(&counts);
         thread::Builder::new().name("metrics".to_owned()).spawn(move || {
@@ -54,13 +51,7 @@ impl Metrics {
                 let _ = answer(scraper, &text);
             }
         })?;
-        Ok(Self { counts, address })
-    }
-
-    /// The address that it listens on, with the port that the kernel chose if 0 was asked for.
-    #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+        Ok(Self { counts })
     }
 
     fn update(&self, change: impl FnOnce(&mut Counts)) {
@@ -193,12 +184,21 @@ fn answer(mut scraper: TcpStream, text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use rcu_watch_core::report::{Lost, Repeat};
     use rcu_watch_core::units::{CpuId, Nanos};
 
-    fn scrape(metrics: &Metrics, request: &str) -> String {
-        let mut stream = TcpStream::connect(metrics.address()).unwrap();
+    /// What a run counts, and where it answers: at a port that the kernel chose.
+    fn serve() -> (Metrics, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        (Metrics::answer(listener).unwrap(), address)
+    }
+
+    fn scrape(address: SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_scrape_gives_what_was_counted() {
-        let mut metrics = Metrics::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (mut metrics, address) = serve();
         let (rule, function) = (RuleId::HandlerUnwatched, "arch_cpu_idle".to_owned());
         send(
             &mut metrics,
@@ -242,7 +242,7 @@ mod tests {
             ..Heartbeat::default()
         };
         metrics.status(&now).unwrap();
-        let answer = scrape(&metrics, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        let answer = scrape(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 OK") && head.contains("openmetrics-text"), "{head}");
         for line in [
@@ -276,8 +276,8 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        let metrics = Metrics::listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        assert!(scrape(&metrics, "GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
-        assert!(scrape(&metrics, "POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405"));
+        let (_metrics, address) = serve();
+        assert!(scrape(address, "GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
+        assert!(scrape(address, "POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405"));
     }
 }

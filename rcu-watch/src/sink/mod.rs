@@ -6,11 +6,11 @@
 pub mod json;
 pub mod ktap;
 mod line;
-pub mod metrics;
-pub mod options;
-pub mod output;
+pub(crate) mod metrics;
+pub(crate) mod options;
+pub(crate) mod output;
 pub mod perfetto;
-pub mod stream;
+pub(crate) mod stream;
 pub mod text;
 
 use std::io;
@@ -22,7 +22,7 @@ use rcu_watch_core::rules::Hit;
 
 pub use stream::{Stream, is_closed_pipe};
 
-pub use options::Options;
+pub use options::{ColorChoice, Format, Options};
 pub use output::{open, stream};
 
 pub trait Sink {

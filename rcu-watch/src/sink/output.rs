@@ -3,6 +3,7 @@
 use std::env;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, BufWriter, IsTerminal as _, Write};
+use std::net::TcpListener;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -39,7 +40,8 @@ pub fn stream(options: &Options, fail_on: FailOn) -> Result<Stream> {
         stream.add(Box::new(Perfetto::new(BufWriter::new(Named::create(path)?))));
     }
     if let Some(address) = options.metrics {
-        let metrics = Metrics::listen(address)
+        let metrics = TcpListener::bind(address)
+            .and_then(Metrics::answer)
             .with_context(|| format!("cannot listen on {address}; name a free port with --metrics"))?;
         stream.add(Box::new(metrics));
     }

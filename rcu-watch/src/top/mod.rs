@@ -8,14 +8,15 @@
 //! The terminal has a thread of its own, so that a slow serial line never holds up the ring buffer. It ends by
 //! making the sink say that its reader went away, which is how every run learns that nobody looks any more.
 
-pub mod draw;
-pub mod picture;
+mod draw;
+mod picture;
 pub mod replay;
-pub mod screen;
+pub(crate) mod screen;
 pub mod sink;
-pub mod strip;
+mod strip;
 pub mod view;
 
+pub use draw::draw;
 pub use picture::Picture;
 pub use sink::Top;
 pub use view::View;

@@ -22,13 +22,13 @@ const FRAME: Duration = Duration::from_millis(100);
 
 /// Takes the terminal and draws until the viewer quits or [`Screen::close`] is called.
 #[derive(Debug)]
-pub struct Screen {
+pub(crate) struct Screen {
     shared: Shared,
     thread: JoinHandle<io::Result<()>>,
 }
 
 impl Screen {
-    pub fn open(shared: Shared) -> io::Result<Self> {
+    pub(crate) fn open(shared: Shared) -> io::Result<Self> {
         enable_raw_mode()?;
         execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)?;
         let mine = shared.clone();
@@ -42,7 +42,7 @@ impl Screen {
     }
 
     /// Ends the drawing and gives the terminal back.
-    pub fn close(self) {
+    pub(crate) fn close(self) {
         self.shared.quit.store(true, Ordering::Relaxed);
         let shown = self.thread.join();
         // Where the terminal cannot be restored, no message about it could be read on it either.

@@ -6,7 +6,7 @@ use rcu_watch_core::Seen;
 use rcu_watch_core::probe::Point;
 use rcu_watch_core::units::Nanos;
 
-pub const BUCKET_NS: u64 = 100_000_000;
+pub(crate) const BUCKET_NS: u64 = 100_000_000;
 /// One minute.
 const BUCKETS: usize = 600;
 

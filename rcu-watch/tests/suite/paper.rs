@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::{env, fs};
 
 #[derive(Clone, Default)]
-pub struct Paper(pub Rc<RefCell<Vec<u8>>>);
+pub(crate) struct Paper(pub Rc<RefCell<Vec<u8>>>);
 
 impl Paper {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.borrow().clone()).expect("sinks write UTF-8")
     }
 }
@@ -25,7 +25,7 @@ impl Write for Paper {
     }
 }
 
-pub fn assert_golden(name: &str, actual: &str) {
+pub(crate) fn assert_golden(name: &str, actual: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if env::var_os("RCU_WATCH_BLESS").is_some() {
         fs::write(&path, actual).expect("the golden file can be written");

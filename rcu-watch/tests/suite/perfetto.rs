@@ -74,22 +74,22 @@ fn text(fields: &[Field], wanted: u64) -> Option<String> {
 
 /// Fields of schema messages that the test looks at.
 mod schema {
-    pub const TRACE_PACKET: u64 = 1;
-    pub const PACKET_CLOCK_SNAPSHOT: u64 = 6;
-    pub const PACKET_TIMESTAMP: u64 = 8;
-    pub const PACKET_TRACK_EVENT: u64 = 11;
-    pub const PACKET_TRACK_DESCRIPTOR: u64 = 60;
-    pub const DESCRIPTOR_UUID: u64 = 1;
-    pub const DESCRIPTOR_NAME: u64 = 2;
-    pub const EVENT_DEBUG_ANNOTATIONS: u64 = 4;
-    pub const EVENT_TYPE: u64 = 9;
-    pub const EVENT_TRACK_UUID: u64 = 11;
-    pub const EVENT_NAME: u64 = 23;
-    pub const ANNOTATION_STRING_VALUE: u64 = 6;
-    pub const ANNOTATION_NAME: u64 = 10;
-    pub const TYPE_SLICE_BEGIN: u64 = 1;
-    pub const TYPE_SLICE_END: u64 = 2;
-    pub const TYPE_INSTANT: u64 = 3;
+    pub(crate) const TRACE_PACKET: u64 = 1;
+    pub(crate) const PACKET_CLOCK_SNAPSHOT: u64 = 6;
+    pub(crate) const PACKET_TIMESTAMP: u64 = 8;
+    pub(crate) const PACKET_TRACK_EVENT: u64 = 11;
+    pub(crate) const PACKET_TRACK_DESCRIPTOR: u64 = 60;
+    pub(crate) const DESCRIPTOR_UUID: u64 = 1;
+    pub(crate) const DESCRIPTOR_NAME: u64 = 2;
+    pub(crate) const EVENT_DEBUG_ANNOTATIONS: u64 = 4;
+    pub(crate) const EVENT_TYPE: u64 = 9;
+    pub(crate) const EVENT_TRACK_UUID: u64 = 11;
+    pub(crate) const EVENT_NAME: u64 = 23;
+    pub(crate) const ANNOTATION_STRING_VALUE: u64 = 6;
+    pub(crate) const ANNOTATION_NAME: u64 = 10;
+    pub(crate) const TYPE_SLICE_BEGIN: u64 = 1;
+    pub(crate) const TYPE_SLICE_END: u64 = 2;
+    pub(crate) const TYPE_INSTANT: u64 = 3;
 }
 
 fn trace() -> Vec<Vec<Field>> {

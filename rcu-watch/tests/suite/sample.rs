@@ -24,7 +24,7 @@ use rcu_watch_core::units::{
 
 type Said = (u64, Option<u32>, Message);
 
-pub fn livepatch() -> Handler {
+pub(crate) fn livepatch() -> Handler {
     Handler {
         kind: HandlerKind::Livepatch,
         name: "lp_idle".into(),
@@ -58,7 +58,7 @@ fn patched_site() -> PlannedPoint {
     }
 }
 
-pub fn header(command: &str) -> Header {
+pub(crate) fn header(command: &str) -> Header {
     Header {
         schema: SCHEMA,
         tool: "rcu-watch".into(),
@@ -131,7 +131,7 @@ pub fn header(command: &str) -> Header {
     }
 }
 
-pub fn state() -> StateReport {
+pub(crate) fn state() -> StateReport {
     StateReport {
         state: StateWord(0x1a1),
         nesting: Counter(0),
@@ -150,7 +150,7 @@ fn idle_task() -> TaskReport {
     TaskReport { pid: 0, tgid: 0, comm: "swapper/1".into(), idle: true }
 }
 
-pub fn finding() -> FindingReport {
+pub(crate) fn finding() -> FindingReport {
     FindingReport {
         id: 1,
         rule: RuleId::HandlerUnwatched,
@@ -193,7 +193,7 @@ fn rule(rule: RuleId, status: RuleCoverage, reason: Option<&str>, count: u64) ->
     RuleStatus { rule, name: rule.name().into(), status, reason: reason.map(Into::into), count }
 }
 
-pub fn clean_summary() -> Summary {
+pub(crate) fn clean_summary() -> Summary {
     Summary {
         verdict: RunVerdict::Clean,
         exit_code: 0,
@@ -241,7 +241,7 @@ pub fn clean_summary() -> Summary {
     }
 }
 
-pub fn broken_summary() -> Summary {
+pub(crate) fn broken_summary() -> Summary {
     Summary {
         verdict: RunVerdict::Findings,
         exit_code: 2,
@@ -269,7 +269,7 @@ pub fn broken_summary() -> Summary {
 }
 
 /// Every type of message, in an order that a run could have.
-pub fn broken_run() -> Vec<Said> {
+pub(crate) fn broken_run() -> Vec<Said> {
     let ms = |ms: u64| 41_000_000_000 + ms * 1_000_000;
     vec![
         (ms(0), None, Message::Header(Box::new(header("watch")))),
@@ -342,7 +342,7 @@ pub fn broken_run() -> Vec<Said> {
     ]
 }
 
-pub fn heartbeat() -> Heartbeat {
+pub(crate) fn heartbeat() -> Heartbeat {
     Heartbeat {
         elapsed_ns: Nanos(10_000_000_000),
         checkpoints: 41_203,

@@ -104,7 +104,7 @@ fn screen(picture: &Picture, view: &View, width: u16, height: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("it is only memory");
     let mut picture = picture.clone();
     picture.settle();
-    terminal.draw(|frame| draw::draw(frame, &picture, view)).expect("it is only memory");
+    terminal.draw(|frame| draw(frame, &picture, view)).expect("it is only memory");
     let buffer = terminal.backend().buffer().clone();
     let row =
         |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned() + "\n";

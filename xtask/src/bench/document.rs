@@ -9,7 +9,7 @@ use crate::cache;
 const PATH: &str = "docs/performance.md";
 
 /// Puts `text` between the markers of `part`.
-pub fn replace(part: &str, text: &str) -> Result<()> {
+pub(super) fn replace(part: &str, text: &str) -> Result<()> {
     let path = cache::workspace().join(PATH);
     let document = fs::read_to_string(&path).with_context(|| format!("cannot read {PATH}"))?;
     let document = with_part(&document, part, text)

@@ -11,7 +11,7 @@ use super::document;
 use crate::process::cargo;
 use crate::setup::{self, For};
 
-pub fn run() -> Result<()> {
+pub(super) fn run() -> Result<()> {
     setup::ensure(&[For::Build])?;
     let mut command = cargo();
     command.args(["bench", "--quiet", "--locked", "--package", "rcu-watch", "--bench", "host"]);

@@ -9,14 +9,14 @@ use anyhow::Result;
 use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
-pub enum Bench {
+pub(crate) enum Bench {
     /// Records per second in user space: to verdicts, to NDJSON, text and Perfetto, and out of a recording
     Host,
     /// Instructions per hook, events and start-up in a guest, against bpftrace
     Guest(guest::Guest),
 }
 
-pub fn bench(bench: &Bench) -> Result<()> {
+pub(crate) fn bench(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Host => host::run(),
         Bench::Guest(guest) => guest::run(guest),

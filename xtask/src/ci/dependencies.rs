@@ -20,7 +20,7 @@ const WALLS: [(&str, &[&str]); 3] = [
     ("rcu-watch-common", &["rcu-watch", "rcu-watch-core", "aya", "libc"]),
 ];
 
-pub fn check() -> Result<()> {
+pub(super) fn check() -> Result<()> {
     let mut command = MetadataCommand::new();
     command.manifest_path(cache::workspace().join("Cargo.toml")).other_options(["--locked".to_owned()]);
     let metadata = command.exec().context("cannot read what is depended upon")?;

@@ -33,14 +33,14 @@ const CHECKS: [(&str, Check); 8] = [
 ];
 
 #[derive(Debug, Args)]
-pub struct Ci {
+pub(crate) struct Ci {
     /// Only these checks, by name
     #[arg(value_name = "CHECK", value_parser = CHECKS.map(|(name, _)| name))]
     only: Vec<String>,
 }
 
 /// Runs them all, the failed ones not stopping the others.
-pub fn check_all() -> Result<Tally> {
+pub(crate) fn check_all() -> Result<Tally> {
     check(&Ci { only: Vec::new() })
 }
 
@@ -66,7 +66,7 @@ fn check(Ci { only }: &Ci) -> Result<Tally> {
     Ok(tally)
 }
 
-pub fn ci(which: &Ci) -> Result<()> {
+pub(crate) fn ci(which: &Ci) -> Result<()> {
     let tally = check(which)?;
     if tally.failed() > 0 {
         bail!("{} of {} checks failed", tally.failed(), tally.failed() + tally.passed);

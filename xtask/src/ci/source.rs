@@ -9,7 +9,7 @@ use crate::cache;
 
 const LINES_MAX: usize = 500;
 
-pub fn files_are_short() -> Result<()> {
+pub(super) fn files_are_short() -> Result<()> {
     let mut long = Vec::new();
     for package in ["rcu-watch", "rcu-watch/core", "rcu-watch-common", "rcu-watch-ebpf", "xtask"] {
         for file in rust_files(&cache::workspace().join(package).join("src"))? {

@@ -23,7 +23,7 @@ const PROBE_LIMIT: Duration = Duration::from_secs(10);
 const PROOF: &str = "Kernel panic - not syncing: VFS";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Accel {
+pub(crate) enum Accel {
     Kvm,
     /// One thread for all CPUs: with one each, QEMU lets a CPU run stale code while the kernel patches its own text,
     /// and the guest dies of an int3 that is no longer there.
@@ -32,7 +32,7 @@ pub enum Accel {
 
 impl Accel {
     /// KVM if it boots this kernel. The answer is kept until this machine boots again.
-    pub fn probe(vmlinuz: &Path) -> Result<Self> {
+    pub(crate) fn probe(vmlinuz: &Path) -> Result<Self> {
         if fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
             return Ok(Self::Tcg);
         }
@@ -49,14 +49,14 @@ impl Accel {
         Ok(accel)
     }
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
             Self::Tcg => "tcg",
         }
     }
 
-    pub fn argument(self) -> &'static str {
+    pub(crate) fn argument(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
             Self::Tcg => "tcg,thread=single",

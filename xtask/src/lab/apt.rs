@@ -20,7 +20,7 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A package of an exact version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Package {
+pub(crate) struct Package {
     pub name: String,
     /// `None`: any, so the newest.
     pub version: Option<String>,
@@ -28,19 +28,19 @@ pub struct Package {
 
 impl Package {
     /// The same of any version.
-    pub fn of_any_version(self) -> Self {
+    pub(crate) fn of_any_version(self) -> Self {
         Self { version: None, ..self }
     }
 }
 
 /// One release's packages.
-pub struct Apt {
+pub(crate) struct Apt {
     config: PathBuf,
 }
 
 impl Apt {
     /// With fresh lists.
-    pub fn open(release: &Release) -> Result<Self> {
+    pub(crate) fn open(release: &Release) -> Result<Self> {
         for program in ["apt-get", "apt-cache", "dpkg-deb", "tar"] {
             if !on_path(program) {
                 bail!("{program} is not here; kernels are fetched on Debian and its derivatives only");
@@ -64,14 +64,14 @@ impl Apt {
     }
 
     /// What the newest version of a package depends on; first of each set of alternatives.
-    pub fn depends(&self, package: &str) -> Result<Vec<Package>> {
+    pub(crate) fn depends(&self, package: &str) -> Result<Vec<Package>> {
         let text = output(self.command("apt-cache").args(["show", "--no-all-versions", package]))?;
         let line = text.lines().find_map(|line| line.strip_prefix("Depends:")).unwrap_or_default();
         Ok(line.split(',').filter_map(parse_dependency).collect())
     }
 
     /// A package and everything that it needs of the given kind, each once.
-    pub fn closure(&self, root: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<Package>> {
+    pub(crate) fn closure(&self, root: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<Package>> {
         let mut seen = BTreeSet::new();
         let mut found = Vec::new();
         let mut todo = vec![Package { name: root.to_owned(), version: None }];
@@ -85,7 +85,7 @@ impl Apt {
     }
 
     /// Downloads into a directory and says where the files are.
-    pub fn download(&self, packages: &[Package], to: &Path) -> Result<Vec<PathBuf>> {
+    pub(crate) fn download(&self, packages: &[Package], to: &Path) -> Result<Vec<PathBuf>> {
         cache::create_dir(to)?;
         let names = packages.iter().map(|Package { name, version }| match version {
             Some(version) => format!("{name}={version}"),
@@ -96,7 +96,7 @@ impl Apt {
     }
 
     /// Downloads a package and all that it depends on, as if nothing were installed.
-    pub fn download_installable(&self, package: &str, to: &Path) -> Result<Vec<PathBuf>> {
+    pub(crate) fn download_installable(&self, package: &str, to: &Path) -> Result<Vec<PathBuf>> {
         let archives = to.join("archives");
         cache::create_dir(&archives.join("partial"))?;
         let cache = format!("Dir::Cache={}", to.display());
@@ -118,13 +118,13 @@ fn packages_in(directory: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Unpacks a whole package.
-pub fn unpack(package: &Path, to: &Path) -> Result<()> {
+pub(crate) fn unpack(package: &Path, to: &Path) -> Result<()> {
     cache::create_dir(to)?;
     process::run(Command::new("dpkg-deb").arg("-x").arg(package).arg(to))
 }
 
 /// Unpacks the files that match one of tar's patterns, if there are any.
-pub fn unpack_matching(package: &Path, pattern: &str, to: &Path) -> Result<()> {
+pub(crate) fn unpack_matching(package: &Path, pattern: &str, to: &Path) -> Result<()> {
     cache::create_dir(to)?;
     let mut archive = Command::new("dpkg-deb")
         .arg("--fsys-tarfile")

@@ -22,7 +22,7 @@ const STEP_SLACK: Duration = Duration::from_secs(2);
 
 /// The programs that every guest gets.
 #[derive(Clone, Debug)]
-pub struct Programs {
+pub(crate) struct Programs {
     pub init: PathBuf,
     pub rcu_watch: Option<PathBuf>,
     pub busybox: Option<PathBuf>,
@@ -30,7 +30,7 @@ pub struct Programs {
 
 /// What is booted, and how.
 #[derive(Clone, Debug)]
-pub struct Guest {
+pub(crate) struct Guest {
     pub image: Image,
     pub cpus: u32,
     pub memory_mib: u32,
@@ -44,13 +44,13 @@ pub struct Guest {
 
 impl Guest {
     /// For progress lines and logs.
-    pub fn title(&self, accel: Accel) -> String {
+    pub(crate) fn title(&self, accel: Accel) -> String {
         let cpus = if self.cpus == 1 { "1 CPU".to_owned() } else { format!("{} CPUs", self.cpus) };
         format!("{} ({}, {cpus})", self.image.release, accel.name())
     }
 
     /// Boots, plays the plan, and writes the console to a log in `target/lab`.
-    pub fn boot(self, programs: &Programs, accel: Accel, screen: &mut Screen) -> Result<BootRecord> {
+    pub(crate) fn boot(self, programs: &Programs, accel: Accel, screen: &mut Screen) -> Result<BootRecord> {
         // Not in the tree: the sockets need a short path.
         let scratch = tempfile::Builder::new().prefix("rcu-watch-lab.").tempdir();
         let scratch =

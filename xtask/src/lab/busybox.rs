@@ -11,7 +11,7 @@ use crate::cache;
 use crate::process::say;
 
 /// From the cache, else from the archive, else none.
-pub fn find() -> Option<PathBuf> {
+pub(super) fn find() -> Option<PathBuf> {
     let path = cache::dir("busybox").ok()?.join("busybox");
     if path.is_file() {
         return Some(path);

@@ -24,7 +24,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// What is shown live.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub(crate) enum Event<'a> {
     /// A line of the kernel's console.
     Kernel(&'a str),
     Frame(&'a Frame),
@@ -34,7 +34,7 @@ pub enum Event<'a> {
 
 /// A command of the plan, as the host saw it.
 #[derive(Clone, Debug, Default)]
-pub struct Output {
+pub(crate) struct Output {
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
     pub exit: Option<Exit>,
@@ -42,7 +42,7 @@ pub struct Output {
 
 /// All that one scenario left behind.
 #[derive(Clone, Debug, Default)]
-pub struct ScenarioRecord {
+pub(crate) struct ScenarioRecord {
     pub name: String,
     pub commands: BTreeMap<String, Output>,
     pub files: BTreeMap<String, Vec<u8>>,
@@ -56,7 +56,7 @@ pub struct ScenarioRecord {
 
 /// How a boot went.
 #[derive(Clone, Debug, Default)]
-pub struct BootRecord {
+pub(crate) struct BootRecord {
     /// `uname -r`, once user space was up.
     pub booted: Option<String>,
     pub boot_took: Duration,
@@ -80,7 +80,7 @@ enum Message {
 }
 
 /// Lives with the guest until it ends, is killed at the limit, or panics.
-pub fn follow(mut qemu: Qemu, limit: Duration, mut show: impl FnMut(&Event)) -> Result<BootRecord> {
+pub(crate) fn follow(mut qemu: Qemu, limit: Duration, mut show: impl FnMut(&Event)) -> Result<BootRecord> {
     let (sender, messages) = channel();
     read_console(&mut qemu, sender.clone())?;
     read_frames(qemu.frames.try_clone()?, sender);

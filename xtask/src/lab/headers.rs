@@ -24,7 +24,7 @@ const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 /// What `make` is told to build a module for one kernel.
 #[derive(Debug)]
-pub struct Headers {
+pub(super) struct Headers {
     /// For `make -C`.
     pub directory: PathBuf,
     /// Variables of make.
@@ -34,7 +34,7 @@ pub struct Headers {
 }
 
 /// The headers of a kernel, fetched if they are not in the cache.
-pub fn of(image: &Image) -> Result<Headers> {
+pub(super) fn of(image: &Image) -> Result<Headers> {
     let kernel = image.known.with_context(|| {
         format!(
             "no headers are known for {}; scenarios with a module need one of the lab's own kernels",

@@ -7,7 +7,7 @@ use super::matrix::Kernel;
 
 /// A kernel is not to be had here, and why. Not a failure of the lab: exit code 4.
 #[derive(Debug)]
-pub struct Unavailable {
+pub(super) struct Unavailable {
     pub kernel: String,
     pub why: String,
 }
@@ -22,7 +22,7 @@ impl std::error::Error for Unavailable {}
 
 /// A kernel that can be booted.
 #[derive(Clone, Debug)]
-pub struct Image {
+pub(crate) struct Image {
     /// As it was asked for.
     pub name: String,
     /// `uname -r`, or the file's name where only the file is known.

@@ -41,7 +41,7 @@ const COMMANDS: [&str; 13] = [
 
 /// What goes in.
 #[derive(Debug)]
-pub struct Content {
+pub(crate) struct Content {
     pub init: PathBuf,
     pub rcu_watch: Option<PathBuf>,
     pub busybox: Option<PathBuf>,
@@ -52,14 +52,14 @@ pub struct Content {
 
 /// A file beyond what every guest has.
 #[derive(Clone, Debug)]
-pub struct Extra {
+pub(crate) struct Extra {
     /// Where it goes, without the leading slash.
     pub path: String,
     pub content: ExtraContent,
 }
 
 #[derive(Clone, Debug)]
-pub enum ExtraContent {
+pub(crate) enum ExtraContent {
     /// A copy of a file of this machine's, executable.
     File(PathBuf),
     Text(String),
@@ -68,7 +68,7 @@ pub enum ExtraContent {
 }
 
 /// Writes the archive.
-pub fn write(content: &Content, to: &Path) -> Result<()> {
+pub(crate) fn write(content: &Content, to: &Path) -> Result<()> {
     let file = File::create(to).with_context(|| format!("cannot write {}", to.display()))?;
     let mut archive = Archive { writer: Some(BufWriter::new(file)), inode: 1 };
     let Content { init, rcu_watch, busybox, modules, extra, plan } = content;

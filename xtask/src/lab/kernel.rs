@@ -17,7 +17,7 @@ use crate::process::say;
 const FRESH: Duration = Duration::from_hours(7 * 24);
 
 /// A kernel by name, or a file.
-pub fn find(name: &str) -> Result<Image> {
+pub(crate) fn find(name: &str) -> Result<Image> {
     if let Some(kernel) = matrix::find(name) {
         return fetch(kernel)
             .map_err(|error| Unavailable { kernel: name.to_owned(), why: format!("{error:#}") }.into());

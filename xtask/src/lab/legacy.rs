@@ -18,12 +18,12 @@ use crate::cache;
 use crate::process::{output, run, say};
 use crate::setup::{self, For};
 
-pub const NAME: &str = "legacy";
+pub(super) const NAME: &str = "legacy";
 const SOURCE: &str = "linux-source-5.10";
 const COMPILER: &str = "gcc-12";
 
 /// As it is in the cache.
-pub fn find() -> Result<Image> {
+pub(super) fn find() -> Result<Image> {
     let dir = cache::dir("kernels")?.join(NAME);
     let vmlinuz = dir.join("vmlinuz");
     let release = fs::read_to_string(dir.join("release")).unwrap_or_default();
@@ -36,7 +36,7 @@ pub fn find() -> Result<Image> {
 }
 
 /// Builds it, unless it is there.
-pub fn build() -> Result<Image> {
+pub(super) fn build() -> Result<Image> {
     if let Ok(image) = find() {
         say(&format!("{} is there: {}", NAME, image.vmlinuz.display()));
         return Ok(image);

@@ -2,14 +2,14 @@
 
 /// Which of Debian's archives a suite is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Archive {
+pub(crate) enum Archive {
     Main,
     Security,
 }
 
 impl Archive {
     /// The last part of a mirror's address.
-    pub fn directory(self) -> &'static str {
+    pub(crate) fn directory(self) -> &'static str {
         match self {
             Self::Main => "debian",
             Self::Security => "debian-security",
@@ -19,16 +19,16 @@ impl Archive {
 
 /// A release's suites, seen by one isolated apt.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Release {
+pub(crate) struct Release {
     pub name: &'static str,
     pub suites: &'static [(Archive, &'static str)],
 }
 
-pub static BULLSEYE: Release = Release {
+pub(crate) static BULLSEYE: Release = Release {
     name: "bullseye",
     suites: &[(Archive::Main, "bullseye"), (Archive::Security, "bullseye-security")],
 };
-pub static BOOKWORM: Release = Release {
+pub(crate) static BOOKWORM: Release = Release {
     name: "bookworm",
     suites: &[
         (Archive::Main, "bookworm"),
@@ -36,7 +36,7 @@ pub static BOOKWORM: Release = Release {
         (Archive::Security, "bookworm-security"),
     ],
 };
-pub static TRIXIE: Release = Release {
+pub(crate) static TRIXIE: Release = Release {
     name: "trixie",
     suites: &[
         (Archive::Main, "trixie"),
@@ -44,11 +44,11 @@ pub static TRIXIE: Release = Release {
         (Archive::Security, "trixie-security"),
     ],
 };
-pub static SID: Release = Release { name: "sid", suites: &[(Archive::Main, "sid")] };
+pub(crate) static SID: Release = Release { name: "sid", suites: &[(Archive::Main, "sid")] };
 
 /// Packages of one kernel in one release.
 #[derive(Debug)]
-pub struct Source {
+pub(crate) struct Source {
     pub release: &'static Release,
     /// Meta-package that depends on the newest image.
     pub image: &'static str,
@@ -56,7 +56,7 @@ pub struct Source {
 
 /// A kernel that the lab knows by name.
 #[derive(Debug)]
-pub struct Kernel {
+pub(crate) struct Kernel {
     pub name: &'static str,
     /// First of these that has it.
     pub sources: &'static [Source],
@@ -70,7 +70,7 @@ const fn source(release: &'static Release, image: &'static str) -> Source {
     Source { release, image }
 }
 
-pub static KERNELS: [Kernel; 4] = [
+pub(crate) static KERNELS: [Kernel; 4] = [
     Kernel {
         name: "5.10",
         sources: &[source(&BULLSEYE, "linux-image-amd64")],
@@ -98,11 +98,11 @@ pub static KERNELS: [Kernel; 4] = [
 ];
 
 /// The kernel of that name.
-pub fn find(name: &str) -> Option<&'static Kernel> {
+pub(crate) fn find(name: &str) -> Option<&'static Kernel> {
     KERNELS.iter().find(|kernel| kernel.name == name)
 }
 
 /// All names, for help and errors.
-pub fn names() -> String {
+pub(crate) fn names() -> String {
     KERNELS.iter().map(|kernel| kernel.name).collect::<Vec<_>>().join("|")
 }

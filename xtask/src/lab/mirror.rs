@@ -19,21 +19,21 @@ const VARIABLE: &str = "RCU_WATCH_DEBIAN_MIRROR";
 
 /// One address for each archive, without a slash at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mirrors {
+pub(crate) struct Mirrors {
     main: String,
     security: String,
 }
 
 impl Mirrors {
     /// The one that the environment names, or else the system's own.
-    pub fn find() -> Result<Self> {
+    pub(crate) fn find() -> Result<Self> {
         if let Some(mirror) = env::var_os(VARIABLE).filter(|mirror| !mirror.is_empty()) {
             return named(&mirror);
         }
         of_sources(&apt_sources(&[])?)
     }
 
-    pub fn of(&self, archive: Archive) -> &str {
+    pub(crate) fn of(&self, archive: Archive) -> &str {
         match archive {
             Archive::Main => &self.main,
             Archive::Security => &self.security,
@@ -41,7 +41,7 @@ impl Mirrors {
     }
 
     #[cfg(test)]
-    pub fn example() -> Self {
+    pub(crate) fn example() -> Self {
         of_sources("https://mirror.example/debian/ bookworm\n").unwrap()
     }
 }

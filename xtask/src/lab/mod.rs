@@ -5,16 +5,16 @@
 //! command of one's own, the command's code, and 255 on a panic.
 
 mod accel;
-pub mod apt;
+pub(crate) mod apt;
 mod boot;
 mod busybox;
-pub mod console;
+pub(crate) mod console;
 mod headers;
 mod image;
-pub mod initramfs;
-pub mod kernel;
+pub(crate) mod initramfs;
+pub(crate) mod kernel;
 mod legacy;
-pub mod matrix;
+pub(crate) mod matrix;
 mod mirror;
 mod module;
 mod monitor;
@@ -23,7 +23,7 @@ mod results;
 mod scenario;
 mod schema;
 mod screen;
-pub mod suite;
+pub(crate) mod suite;
 mod support;
 
 use std::path::PathBuf;
@@ -47,7 +47,7 @@ use scenario::{Scenario, catalog};
 use screen::Screen;
 
 /// The program that is every machine of the lab.
-pub const QEMU: &str = "qemu-system-x86_64";
+pub(crate) const QEMU: &str = "qemu-system-x86_64";
 
 const NOT_MET: u8 = 1;
 const SKIPPED: u8 = 4;
@@ -59,7 +59,7 @@ const MEMORY_MIB: u32 = 1024;
 const COUNTING_MEMORY_MIB: u32 = 3072;
 
 #[derive(Debug, Subcommand)]
-pub enum Lab {
+pub(crate) enum Lab {
     /// Boot a kernel and run scenarios, or a command of your own
     Run(Run),
     /// Build a kernel of our own, once: legacy, where RCU's old entry functions can be hooked (20 minutes)
@@ -74,7 +74,7 @@ pub enum Lab {
 }
 
 #[derive(Debug, Args)]
-pub struct Run {
+pub(crate) struct Run {
     /// Kernel: 5.10, 6.1, 6.12, sid, legacy (see `lab kernel`), or the path of a bzImage
     #[arg(long, default_value = "6.1")]
     kernel: String,
@@ -114,7 +114,7 @@ pub struct Run {
 }
 
 /// Runs it and maps what happened to an exit code.
-pub fn main(lab: &Lab) -> ExitCode {
+pub(crate) fn main(lab: &Lab) -> ExitCode {
     let outcome = match lab {
         Lab::Run(run) => run.run(),
         Lab::Kernel { .. } => legacy::build().map(|_| 0),
@@ -125,7 +125,7 @@ pub fn main(lab: &Lab) -> ExitCode {
 }
 
 /// What an error is to the caller: a skip, or a broken lab.
-pub fn failure(error: &anyhow::Error) -> ExitCode {
+pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
     if let Some(unavailable) = error.downcast_ref::<Unavailable>() {
         say(&format!("skipped: {unavailable}"));
         return ExitCode::from(SKIPPED);
@@ -236,54 +236,54 @@ fn programs(binary: Option<PathBuf>) -> Result<Programs> {
 }
 
 /// What one boot needs that is not its own: kernel, programs, accelerator. For other tasks than `lab run`.
-pub struct Bench {
+pub(crate) struct Bench {
     image: Image,
     programs: Programs,
     accel: Accel,
 }
 
 impl Bench {
-    pub fn new(kernel: &str) -> Result<Self> {
+    pub(crate) fn new(kernel: &str) -> Result<Self> {
         Self::with_binary(kernel, None)
     }
 
     /// With this rcu-watch, and not one built now.
-    pub fn with_binary(kernel: &str, binary: Option<PathBuf>) -> Result<Self> {
+    pub(crate) fn with_binary(kernel: &str, binary: Option<PathBuf>) -> Result<Self> {
         let image = kernel::find(kernel)?;
         let programs = programs(binary)?;
         let accel = Accel::probe(&image.vmlinuz)?;
         Ok(Self { image, programs, accel })
     }
 
-    pub fn module(&self, name: &str) -> Result<PathBuf> {
+    pub(crate) fn module(&self, name: &str) -> Result<PathBuf> {
         module::build(name, &self.image)
     }
 
-    pub fn rcu_watch(&self) -> PathBuf {
+    pub(crate) fn rcu_watch(&self) -> PathBuf {
         self.programs.rcu_watch.clone().unwrap_or_default()
     }
 
     /// As `uname -r` says it.
-    pub fn release(&self) -> &str {
+    pub(crate) fn release(&self) -> &str {
         &self.image.release
     }
 
     /// Two CPUs and nothing special; its commands' output is shown live.
-    pub fn boot(&self, modules: Vec<PathBuf>, plan: Vec<Step>) -> Result<BootRecord> {
+    pub(crate) fn boot(&self, modules: Vec<PathBuf>, plan: Vec<Step>) -> Result<BootRecord> {
         let guest = self.guest(2, MEMORY_MIB, modules, plan);
         let mut screen = Screen::new(&guest.title(self.accel), true, false);
         guest.boot(&self.programs, self.accel, &mut screen)
     }
 
     /// Two CPUs and nothing special, in silence.
-    pub fn boot_quietly(&self, plan: Vec<Step>) -> Result<BootRecord> {
+    pub(crate) fn boot_quietly(&self, plan: Vec<Step>) -> Result<BootRecord> {
         let guest = self.guest(2, MEMORY_MIB, Vec::new(), plan);
         let mut screen = Screen::new(&guest.title(self.accel), false, false);
         guest.boot(&self.programs, self.accel, &mut screen)
     }
 
     /// One CPU whose time is counted in instructions, in silence.
-    pub fn boot_counting(&self, extra: Vec<Extra>, plan: Vec<Step>) -> Result<BootRecord> {
+    pub(crate) fn boot_counting(&self, extra: Vec<Extra>, plan: Vec<Step>) -> Result<BootRecord> {
         let guest = Guest { extra, counts: true, ..self.guest(1, COUNTING_MEMORY_MIB, Vec::new(), plan) };
         let mut screen = Screen::new(&guest.title(Accel::Tcg), true, false);
         guest.boot(&self.programs, Accel::Tcg, &mut screen)
@@ -306,7 +306,7 @@ impl Bench {
 /// Every scenario on every kernel that it is about; a kernel that is not to be had is skipped, or fails if required.
 ///
 /// The long scenarios only where asked for.
-pub fn test_all(with_heavy: bool, record: bool) -> Result<Tally> {
+pub(crate) fn test_all(with_heavy: bool, record: bool) -> Result<Tally> {
     setup::ensure(&[For::Build, For::Lab])?;
     let mut tally = Tally::default();
     let mut jobs = Vec::new();

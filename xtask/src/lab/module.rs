@@ -14,7 +14,7 @@ use crate::cache;
 use crate::process::{output, say};
 
 /// The module of that name, for that kernel.
-pub fn build(name: &str, image: &Image) -> Result<PathBuf> {
+pub(super) fn build(name: &str, image: &Image) -> Result<PathBuf> {
     let sources = cache::workspace().join("xtask/lab/modules");
     let build = cache::target().join("lab/modules").join(&image.release).join(name);
     let module = build.join(format!("{name}.ko"));

@@ -18,7 +18,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// A connection that is ready for commands.
 #[derive(Debug)]
-pub struct Monitor {
+pub(crate) struct Monitor {
     stream: BufReader<UnixStream>,
 }
 
@@ -44,7 +44,7 @@ impl Command for InjectNmi {
 
 impl Monitor {
     /// Over a socket that QEMU has just connected to.
-    pub fn open(stream: UnixStream) -> Result<Self> {
+    pub(crate) fn open(stream: UnixStream) -> Result<Self> {
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
         let mut monitor = Self { stream: BufReader::new(stream) };
         let greeting = monitor.line().context("QEMU's monitor says nothing")?;
@@ -56,7 +56,7 @@ impl Monitor {
     }
 
     /// Does what the guest's plan asks for.
-    pub fn play(&mut self, action: &str) -> Result<()> {
+    pub(crate) fn play(&mut self, action: &str) -> Result<()> {
         let outcome = match action {
             "nmi" => self.execute(InjectNmi {}),
             _ => bail!("a plan asks for {action:?}, which the monitor is not asked for; there is nmi"),

@@ -20,7 +20,7 @@ const MONITOR_SOCKET: &str = "monitor";
 
 /// A guest to be.
 #[derive(Clone, Debug)]
-pub struct Machine {
+pub(crate) struct Machine {
     pub kernel: PathBuf,
     pub initramfs: PathBuf,
     pub cpus: u32,
@@ -82,7 +82,7 @@ impl Machine {
 
 /// A started QEMU with its two sockets.
 #[derive(Debug)]
-pub struct Qemu {
+pub(crate) struct Qemu {
     pub child: Child,
     pub frames: UnixStream,
     pub monitor: Monitor,
@@ -90,7 +90,7 @@ pub struct Qemu {
 
 impl Qemu {
     /// `sockets` is a directory of our own with a short path: a socket's has 107 bytes at most.
-    pub fn start(machine: &Machine, accel: Accel, sockets: &Path) -> Result<Self> {
+    pub(crate) fn start(machine: &Machine, accel: Accel, sockets: &Path) -> Result<Self> {
         if !on_path(QEMU) {
             bail!("{QEMU} is not on PATH; run `cargo xtask setup`");
         }

@@ -13,27 +13,27 @@ use crate::cache;
 
 /// One pair, as it was last played.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recorded {
+pub(super) struct Recorded {
     pub release: String,
     pub passed: bool,
     pub seconds: u64,
 }
 
 /// By scenario and kernel.
-pub type Results = BTreeMap<(String, String), Recorded>;
+pub(super) type Results = BTreeMap<(String, String), Recorded>;
 
 fn path() -> PathBuf {
     cache::workspace().join("xtask/lab/results.tsv")
 }
 
-pub fn read() -> Result<Results> {
+pub(super) fn read() -> Result<Results> {
     let path = path();
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(parse(&text))
 }
 
 /// Takes these in among those that are there.
-pub fn record(outcomes: &[Outcome]) -> Result<()> {
+pub(super) fn record(outcomes: &[Outcome]) -> Result<()> {
     let mut results = read().unwrap_or_default();
     for outcome in outcomes {
         let recorded = Recorded {

@@ -18,7 +18,7 @@ use crate::process::{cargo, run};
 const START: &[u8] = b"{\"seq\":0,";
 
 /// Writes the streams of a boot to files; those that nobody writes any more are left over from another time.
-pub fn keep(record: &BootRecord, kernel: &str) -> Result<Vec<PathBuf>> {
+pub(super) fn keep(record: &BootRecord, kernel: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     // One without a name holds what came before the first, and its directory would be that of all others.
     for scenario in record.scenarios.iter().filter(|scenario| !scenario.name.is_empty()) {
@@ -45,7 +45,7 @@ fn streams(scenario: &ScenarioRecord) -> impl Iterator<Item = (&str, &[u8])> {
 
 /// Holds each line of each file to the schema. Whether a stream is whole is for the scenarios to say: some are cut
 /// short on purpose.
-pub fn check(files: &[PathBuf]) -> Result<()> {
+pub(super) fn check(files: &[PathBuf]) -> Result<()> {
     if files.is_empty() {
         return Ok(());
     }

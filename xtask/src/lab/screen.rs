@@ -16,7 +16,7 @@ const PLAIN_LINE_EVERY: u64 = 15;
 
 /// Shows one boot.
 #[derive(Debug)]
-pub struct Screen {
+pub(crate) struct Screen {
     what: String,
     /// The commands' output too, and not progress alone.
     pub commands: bool,
@@ -32,12 +32,12 @@ pub struct Screen {
 
 impl Screen {
     /// For guests that run beside each other: whole lines only.
-    pub fn plain(what: &str) -> Self {
+    pub(crate) fn plain(what: &str) -> Self {
         Self { in_place: false, ..Self::new(what, false, false) }
     }
 
     /// `what` names the guest: kernel, accelerator, CPUs.
-    pub fn new(what: &str, commands: bool, kernel: bool) -> Self {
+    pub(crate) fn new(what: &str, commands: bool, kernel: bool) -> Self {
         Self {
             what: what.to_owned(),
             commands,
@@ -50,7 +50,7 @@ impl Screen {
         }
     }
 
-    pub fn show(&mut self, event: &Event) {
+    pub(crate) fn show(&mut self, event: &Event) {
         match event {
             Event::Kernel(line) if self.kernel => self.line(&format!("| {line}")),
             Event::Kernel(_) => {}
@@ -77,7 +77,7 @@ impl Screen {
         }
     }
 
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.rest();
         self.clear();
     }

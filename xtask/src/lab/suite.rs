@@ -21,7 +21,7 @@ use crate::tally::Tally;
 
 /// Scenarios that share one boot.
 #[derive(Clone, Debug)]
-pub struct Job {
+pub(crate) struct Job {
     pub image: Image,
     pub cpus: u32,
     /// More for the kernel's command line.
@@ -31,7 +31,7 @@ pub struct Job {
 
 /// How a scenario went on a kernel.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub kernel: String,
     /// `uname -r`.
     pub release: String,
@@ -48,7 +48,7 @@ pub struct Outcome {
 }
 
 /// One job for each number of CPUs and command line; scenarios that spoil the guest come last, each but the first in a boot of its own.
-pub fn jobs(image: &Image, scenarios: &[&'static Scenario], cpus: Option<u32>) -> Vec<Job> {
+pub(crate) fn jobs(image: &Image, scenarios: &[&'static Scenario], cpus: Option<u32>) -> Vec<Job> {
     let mut by_machine: BTreeMap<(u32, &str), Vec<Vec<&'static Scenario>>> = BTreeMap::new();
     let machine = |scenario: &Scenario| (cpus.unwrap_or(scenario.cpus), scenario.append);
     for scenario in scenarios.iter().filter(|scenario| !scenario.last) {
@@ -71,7 +71,7 @@ pub fn jobs(image: &Image, scenarios: &[&'static Scenario], cpus: Option<u32>) -
 
 impl Job {
     /// A guest that plays all its scenarios, with the modules they need.
-    pub fn guest(&self, memory_mib: u32, append: &str) -> Result<Guest> {
+    pub(crate) fn guest(&self, memory_mib: u32, append: &str) -> Result<Guest> {
         let mut modules = Vec::new();
         for name in self.scenarios.iter().flat_map(|scenario| scenario.modules) {
             let module = module::build(name, &self.image)?;
@@ -91,7 +91,7 @@ impl Job {
         })
     }
 
-    pub fn judge(&self, record: &BootRecord) -> Vec<Outcome> {
+    pub(crate) fn judge(&self, record: &BootRecord) -> Vec<Outcome> {
         self.scenarios
             .iter()
             .map(|scenario| {
@@ -115,7 +115,7 @@ impl Job {
 
 /// Several boots beside each other, as many as there are processors: an emulated guest uses one. With the outcomes come
 /// the files of the streams that the guests sent.
-pub fn run_all(
+pub(crate) fn run_all(
     jobs: Vec<Job>,
     programs: &Programs,
     accel: Accel,
@@ -164,7 +164,7 @@ pub fn run_all(
 
 /// What was not met, as jobs of their own: how an emulated guest's processors take turns is chance, and a busy machine
 /// stretches it. A second try is for that, never for a kernel that complained, and whoever ran the tests is told of it.
-pub fn again(jobs: &[Job], outcomes: &[Outcome]) -> Vec<Job> {
+pub(crate) fn again(jobs: &[Job], outcomes: &[Outcome]) -> Vec<Job> {
     let deserves = |job: &Job, scenario: &Scenario| {
         outcomes.iter().any(|outcome| {
             let same = outcome.kernel == job.image.name && outcome.scenario == scenario.name;
@@ -179,7 +179,7 @@ pub fn again(jobs: &[Job], outcomes: &[Outcome]) -> Vec<Job> {
 }
 
 /// Takes a second try in the place of the first.
-pub fn replace(outcomes: &mut [Outcome], second: Outcome) {
+pub(crate) fn replace(outcomes: &mut [Outcome], second: Outcome) {
     let first =
         outcomes.iter_mut().find(|first| first.kernel == second.kernel && first.scenario == second.scenario);
     if let Some(first) = first {
@@ -189,11 +189,11 @@ pub fn replace(outcomes: &mut [Outcome], second: Outcome) {
 }
 
 impl Outcome {
-    pub fn is_met(&self) -> bool {
+    pub(crate) fn is_met(&self) -> bool {
         self.wrong.is_empty()
     }
 
-    pub fn count(&self, tally: &mut Tally) {
+    pub(crate) fn count(&self, tally: &mut Tally) {
         let told = |wrong: &[String]| format!("{} on {}: {}", self.scenario, self.kernel, wrong.join("; "));
         match (self.is_met(), self.before.is_empty()) {
             (true, true) => tally.passed += 1,
@@ -202,7 +202,7 @@ impl Outcome {
         }
     }
 
-    pub fn say(&self) {
+    pub(crate) fn say(&self) {
         let Self { kernel, release: _, scenario, wrong, harmed: _, before: _, took, tail } = self;
         let verdict = if wrong.is_empty() { "ok" } else { "NOT MET" };
         say(&format!("{verdict}: {scenario} on {kernel}, {:.1} s", took.as_secs_f64()));

@@ -75,18 +75,18 @@ const CAUGHT: &str = "\
 | nesting counters that do not add up | a corrupt counter, on any kernel | the checkpoint at each context switch | RW006, RW007, RW010 |
 ";
 
-pub fn page() -> PathBuf {
+pub(super) fn page() -> PathBuf {
     cache::workspace().join("docs/support-matrix.md")
 }
 
 /// Writes the page.
-pub fn write() -> Result<()> {
+pub(super) fn write() -> Result<()> {
     let page = page();
     let text = text(&results::read()?);
     fs::write(&page, text).with_context(|| format!("cannot write {}", page.display()))
 }
 
-pub fn text(results: &Results) -> String {
+pub(super) fn text(results: &Results) -> String {
     let mut text = format!("{INTRODUCTION}\n## Scenarios\n\n");
     let mut notes: Vec<&str> = Vec::new();
     heading(&mut text, "scenario", &["what it shows"]);

@@ -20,13 +20,13 @@ const LIBRARY_DIRS: [&str; 3] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/us
 
 /// A compiler that can build for BPF.
 #[derive(Debug)]
-pub struct Compiler {
+pub(super) struct Compiler {
     sysroot: PathBuf,
     llvm_major: String,
 }
 
 /// In the order of `rcu-watch/build.rs`: rustup's nightly, then the distribution's.
-pub fn compiler() -> Option<Compiler> {
+pub(super) fn compiler() -> Option<Compiler> {
     let nightly = || {
         let mut rustc = Command::new("rustup");
         rustc.args(["run", "nightly", "rustc"]);
@@ -50,7 +50,7 @@ fn llvm_major(version: &str) -> Option<String> {
 }
 
 /// Builds bpf-linker into the cache, unless there is one already.
-pub fn ensure_linker() -> Result<()> {
+pub(super) fn ensure_linker() -> Result<()> {
     let tools = cache::dir("tools")?;
     if on_path(LINKER) || works(&tools.join("bin").join(LINKER)) {
         return Ok(());

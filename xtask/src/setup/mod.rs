@@ -15,7 +15,7 @@ use crate::process::{cargo, on_path, output, run, say};
 
 /// What a command of xtask is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum For {
+pub(crate) enum For {
     /// Build the binary with its BPF programs.
     Build,
     /// Build kernel modules, boot guests.
@@ -130,14 +130,14 @@ static NEEDS: [Need; 10] = [
 ];
 
 /// `cargo xtask setup`.
-pub fn setup() -> Result<()> {
+pub(crate) fn setup() -> Result<()> {
     ensure(&For::ALL)?;
     say("all that building and testing need is here");
     Ok(())
 }
 
 /// Installs what is missing for these purposes.
-pub fn ensure(purposes: &[For]) -> Result<()> {
+pub(crate) fn ensure(purposes: &[For]) -> Result<()> {
     let missing: Vec<&Need> =
         NEEDS.iter().filter(|need| purposes.contains(&need.purpose) && !(need.is_there)()).collect();
     if !missing.is_empty() {

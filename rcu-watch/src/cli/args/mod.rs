@@ -29,8 +29,8 @@ pub use record::RecordArgs;
 pub use replay::ReplayArgs;
 pub use scope::ScopeArgs;
 pub use top::TopArgs;
-pub use verdict::{StrictVerdictArgs, VerdictArgs};
-pub use watch::{ExtraArgs, StreamKind, WatchArgs};
+pub use verdict::VerdictArgs;
+pub use watch::{StreamKind, WatchArgs};
 
 use crate::cli::value;
 

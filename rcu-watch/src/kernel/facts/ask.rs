@@ -28,7 +28,7 @@ pub trait Ask {
 
 /// The running kernel.
 #[derive(Clone, Copy, Debug)]
-pub struct RunningKernel;
+pub(crate) struct RunningKernel;
 
 impl Ask for RunningKernel {
     fn features(

@@ -21,14 +21,14 @@ use crate::kernel::read::program::{KprobeProgram, NamedProgram, OUR_PREFIX, Prog
 use crate::kernel::read::support::Reason;
 
 /// Name of a handler that is counted by the kernel and named by nobody.
-pub const UNNAMED: &str = "unnamed";
+pub(crate) const UNNAMED: &str = "unnamed";
 
 /// Sites that are kept with their names; a tracer on every function of a kernel has 40,000.
 const SITES_MAX: usize = 1024;
 
 /// What each source said.
 #[derive(Clone, Debug)]
-pub struct Sightings {
+pub(crate) struct Sightings {
     pub livepatches: Result<Vec<Livepatch>, Reason>,
     pub enabled: Result<Enabled, Reason>,
     pub kprobes: Result<Vec<Kprobe>, Reason>,
@@ -42,7 +42,7 @@ pub struct Sightings {
 
 /// Kprobe programs of this process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OwnKprobes {
+pub(crate) struct OwnKprobes {
     /// Functions that they are on.
     pub functions: Vec<String>,
     /// How many are loaded and attached to no function.
@@ -53,7 +53,7 @@ pub struct OwnKprobes {
 
 /// `enabled_functions`, cut down to what can matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Enabled {
+pub(crate) struct Enabled {
     pub functions: Vec<EnabledFunction>,
     /// Functions left out, because there were more than are kept by name.
     pub more: u64,
@@ -62,7 +62,7 @@ pub struct Enabled {
 /// One of ftrace's own tracers that is switched on. Its callback is known by its options, also where the kernel
 /// does not name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tracer {
+pub(crate) struct Tracer {
     pub callback: &'static str,
     /// The functions that it is restricted to; `None`: every function.
     pub functions: Option<Vec<String>>,
@@ -143,7 +143,7 @@ impl Handled {
 impl Sightings {
     /// Reads every source. `matters` names functions that are kept whoever sits on them.
     #[must_use]
-    pub fn read(tree: &Tree, kernel: &impl Ask, matters: impl Fn(&str) -> bool) -> Self {
+    pub(crate) fn read(tree: &Tree, kernel: &impl Ask, matters: impl Fn(&str) -> bool) -> Self {
         let tracefs = tree.tracefs();
         let read_kprobes = || {
             let path = tree.debugfs()?.join("kprobes/list");
@@ -173,7 +173,7 @@ impl Sightings {
 
     /// Says what kprobes this process has: between 5.15 and 6.6 no interface tells.
     #[must_use]
-    pub fn with_own_kprobes(mut self, own: &OwnKprobes) -> Self {
+    pub(crate) fn with_own_kprobes(mut self, own: &OwnKprobes) -> Self {
         self.own_kprobes.clone_from(own);
         self
     }
@@ -188,7 +188,7 @@ impl Enabled {
 
     /// # Errors
     /// That of the read.
-    pub fn read(source: impl std::io::Read, matters: impl Fn(&str) -> bool) -> std::io::Result<Self> {
+    pub(crate) fn read(source: impl std::io::Read, matters: impl Fn(&str) -> bool) -> std::io::Result<Self> {
         let mut enabled = Self::default();
         each_enabled(source, |function| {
             if matters(&function.function) || enabled.functions.len() < SITES_MAX {
@@ -249,7 +249,7 @@ fn function_tracer(options: &std::path::Path) -> &'static str {
 
 /// Merges what the sources said into sites.
 #[must_use]
-pub fn merge(sightings: &Sightings) -> Handled {
+pub(crate) fn merge(sightings: &Sightings) -> Handled {
     let mut merger = Merger { fprobe_looks_first: sightings.fprobe_looks_first, ..Merger::default() };
     let none = ProgramSites::default();
     let programs = sightings.programs.as_ref().unwrap_or(&none);

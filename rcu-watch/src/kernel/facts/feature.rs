@@ -15,10 +15,10 @@ use crate::kernel::read::symbol::FoundSymbols;
 use crate::sys::bpf::{bpf_prog_type, trial};
 
 /// A function that every kernel with BPF and its test runs has, for trial loads of tracing programs.
-pub const TRIAL_TARGET: &str = "bpf_fentry_test1";
+pub(crate) const TRIAL_TARGET: &str = "bpf_fentry_test1";
 
 /// Symbols that tell what the kernel was built with.
-pub const SYMBOLS: &[&str] = &[
+pub(crate) const SYMBOLS: &[&str] = &[
     "__fentry__",
     "_text",
     "bpf_tramp_ftrace_ops_func",

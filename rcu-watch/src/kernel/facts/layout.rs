@@ -28,11 +28,11 @@ const QSMASKINITNEXT: &str = "qsmaskinitnext";
 const SPECIAL_BIT: &str = "rcu_eqs_special_set";
 
 /// Symbols that the layout is made from.
-pub const SYMBOLS: &[&str] =
+pub(crate) const SYMBOLS: &[&str] =
     &[PER_CPU_OFFSET, PREEMPT_COUNT, PCPU_HOT, SPECIAL_BIT, "context_tracking", "rcu_data", "rcu_dynticks"];
 
 /// Adds to `query` what the layout needs of the BTF.
-pub fn ask(query: &mut Query) {
+pub(crate) fn ask(query: &mut Query) {
     let mut want = |of: &str, members: &[&str]| {
         let known = query.members.entry(of.to_owned()).or_default();
         known.extend(members.iter().map(|&m| m.to_owned()));
@@ -118,7 +118,7 @@ pub enum LayoutError {
 ///
 /// # Errors
 /// What was looked for, and what was found instead.
-pub fn find(btf: &FoundTypes, symbols: &FoundSymbols) -> Result<Layout, LayoutError> {
+pub(crate) fn find(btf: &FoundTypes, symbols: &FoundSymbols) -> Result<Layout, LayoutError> {
     let (generation, [state, nesting, nmi_nesting]) = place(btf, symbols).ok_or_else(|| unknown(btf))?;
     let names = generation.layout();
     let object = names.object;

@@ -3,10 +3,10 @@
 //! Everything that plans and prints works on [`Facts`] alone, so a captured kernel is a test. A source that
 //! cannot be read becomes a reason with its remedy; nothing here fails as a whole.
 
-pub mod ask;
-pub mod attribution;
-pub mod feature;
-pub mod layout;
+pub(crate) mod ask;
+pub(crate) mod attribution;
+pub(crate) mod feature;
+pub(crate) mod layout;
 mod question;
 mod source;
 mod validation;
@@ -28,8 +28,8 @@ use crate::kernel::read::support::{Listing, Reason, Support};
 use crate::kernel::read::symbol::FoundSymbols;
 use crate::kernel::read::{cpu, program};
 
-pub use question::Questions;
-pub use validation::FtraceValidation;
+pub(crate) use question::Questions;
+pub(crate) use validation::FtraceValidation;
 
 /// What was found of one kernel.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use crate::kernel::read::support::{Reason, Support};
 
 /// A function, as a candidate.
 #[derive(Clone, Copy, Debug)]
-pub struct Function<'a> {
+pub(crate) struct Function<'a> {
     pub name: &'a str,
     /// Its handlers, where it has any.
     pub site: Option<&'a Site>,
@@ -21,7 +21,7 @@ pub struct Function<'a> {
 
 /// The function's id among the kernel's types.
 #[must_use]
-pub fn type_id(facts: &Facts, function: &str) -> Option<u32> {
+pub(crate) fn type_id(facts: &Facts, function: &str) -> Option<u32> {
     facts.btf.as_ref().ok()?.functions.get(function).copied()
 }
 
@@ -54,7 +54,7 @@ impl Function<'_> {
 
     /// Can it be hooked by fentry?
     #[must_use]
-    pub fn fentry(&self, facts: &Facts, allow_fentry: bool) -> Support {
+    pub(crate) fn fentry(&self, facts: &Facts, allow_fentry: bool) -> Support {
         let is_livepatched = self.site.is_some_and(Site::is_livepatched);
         let reason = if let Some(reason) = facts.features.fentry.reason() {
             reason.clone()
@@ -87,7 +87,7 @@ impl Function<'_> {
     ///
     /// # Errors
     /// What stands in the way.
-    pub fn kprobe(&self, facts: &Facts) -> Result<Mechanism, Reason> {
+    pub(crate) fn kprobe(&self, facts: &Facts) -> Result<Mechanism, Reason> {
         let traceable = facts.traceable.contains(self.name);
         let on_ftrace = traceable == Some(true) && facts.features.kprobe_on_ftrace.is_yes();
         if let Some(reason) = facts.features.kprobe.reason() {
@@ -114,7 +114,7 @@ impl Function<'_> {
 
 /// Can this raw tracepoint be used?
 #[must_use]
-pub fn raw_tracepoint(facts: &Facts, name: &str) -> Support {
+pub(crate) fn raw_tracepoint(facts: &Facts, name: &str) -> Support {
     let unknown = || Support::no(format!("it is not known whether this kernel has the tracepoint {name}"));
     facts.features.raw_tracepoint.clone().and(|| facts.tracepoints.get(name).cloned().unwrap_or_else(unknown))
 }

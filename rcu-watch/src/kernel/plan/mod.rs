@@ -5,16 +5,17 @@
 //! over [`Facts`](crate::kernel::Facts), so every kernel that was ever captured is a test.
 
 mod attach_plan;
-pub mod candidate;
+pub(crate) mod candidate;
 mod entry;
-pub mod glob;
+pub(crate) mod glob;
 mod legacy;
 mod planner;
-pub mod points;
+pub(crate) mod points;
 mod request;
-pub mod select;
-pub mod transition;
+pub(crate) mod select;
+pub(crate) mod transition;
 mod watchpoint;
 
-pub use attach_plan::{AttachPlan, PlannedProbe, PlannedRequirement, PointChoice};
+pub use attach_plan::AttachPlan;
+pub(crate) use attach_plan::{PlannedProbe, PointChoice};
 pub use request::{Request, Requirement, WatchpointMode};

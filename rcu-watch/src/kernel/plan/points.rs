@@ -10,20 +10,20 @@ use crate::kernel::plan::transition;
 
 /// What a probe can sit on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum On {
+pub(crate) enum On {
     Tracepoint(&'static str),
     Function(&'static str),
 }
 
 /// A point that every kernel has, with what can show it, the best first.
 #[derive(Clone, Copy, Debug)]
-pub struct PointCandidates {
+pub(crate) struct PointCandidates {
     pub point: Point,
     pub candidates: &'static [On],
 }
 
 /// Points of the running kernel itself; those of functions with handlers come from attribution.
-pub const ROWS: &[PointCandidates] = &[
+pub(crate) const ROWS: &[PointCandidates] = &[
     PointCandidates { point: Point::Checkpoint, candidates: &[On::Tracepoint("sched_switch")] },
     PointCandidates { point: Point::NmiEnter, candidates: &[On::Tracepoint("nmi_handler")] },
     // The last point before and the first after idle's EQS that runs watched, on every kernel.
@@ -42,7 +42,7 @@ pub const ROWS: &[PointCandidates] = &[
 
 /// Functions that run with RCU off on some kernel that lets everybody hook them; noinstr since 6.3, where
 /// 2b5a0e425e6e ("objtool/idle: Validate __cpuidle code as noinstr") made it so.
-pub const IDLE_VICTIMS: &[&str] = &[
+pub(crate) const IDLE_VICTIMS: &[&str] = &[
     "arch_cpu_idle",
     "default_idle",
     "amd_e400_idle",
@@ -63,17 +63,17 @@ pub const IDLE_VICTIMS: &[&str] = &[
 
 /// The first functions behind NMI and exception entry that can be hooked, by programs made for them. The handler
 /// of #DB comes last: watchpoints raise #DB, and go without it.
-pub const ENTRY: &[(Point, &str)] = &[
+pub(crate) const ENTRY: &[(Point, &str)] = &[
     (Point::NmiEnter, "perf_event_nmi_handler"),
     (Point::NmiEnter, "nmi_cpu_backtrace_handler"),
     (Point::IstEnter, "kprobe_int3_handler"),
     (Point::IstEnter, DEBUG_HANDLER),
 ];
-pub const DEBUG_HANDLER: &str = "hw_breakpoint_exceptions_notify";
+pub(crate) const DEBUG_HANDLER: &str = "hw_breakpoint_exceptions_notify";
 
 /// Functions that run on a CPU that RCU takes for offline: on the way down after
 /// kernel/cpu.c:cpuhp_report_idle_dead, and on the way up before rcu_cpu_starting.
-pub const OFFLINE: &[&str] = &[
+pub(crate) const OFFLINE: &[&str] = &[
     "arch_cpu_idle_dead",
     "native_play_dead",
     "play_dead_common",
@@ -88,7 +88,7 @@ pub const OFFLINE: &[&str] = &[
 
 /// Functions whose job is to run while RCU is not watching, but for those that tell it of irqs and NMIs
 /// ([`transition::TRANSITIONS`]).
-pub const RCU_INTERNAL: &[&str] = &["rcu_idle_exit"];
+pub(crate) const RCU_INTERNAL: &[&str] = &["rcu_idle_exit"];
 
 /// Functions that probes themselves use, or that nest in everything: a probe there could call itself.
 const HANDS_OFF: &[&str] = &[
@@ -124,22 +124,22 @@ const HANDS_OFF_PREFIXES: &[&str] =
 const NOINSTR: &str = "noinstr entry code, where neither a kprobe nor fentry can sit";
 
 /// Points that no probe of this version sits on, and why.
-pub const NOT_WATCHED: &[(Point, &str)] = &[(Point::IrqEnter, NOINSTR), (Point::IrqExit, NOINSTR)];
+pub(crate) const NOT_WATCHED: &[(Point, &str)] = &[(Point::IrqEnter, NOINSTR), (Point::IrqExit, NOINSTR)];
 
 /// Whether the function runs with RCU off on the kernels that let it be hooked.
 #[must_use]
-pub fn runs_in_eqs(function: &str) -> bool {
+pub(crate) fn runs_in_eqs(function: &str) -> bool {
     IDLE_VICTIMS.contains(&function) || is_rcu_internal(function)
 }
 
 #[must_use]
-pub fn is_rcu_internal(function: &str) -> bool {
+pub(crate) fn is_rcu_internal(function: &str) -> bool {
     RCU_INTERNAL.contains(&function) || transition::is_way_in(function)
 }
 
 /// Whether rcu-watch keeps away from a function whoever else is on it.
 #[must_use]
-pub fn is_hands_off(function: &str) -> bool {
+pub(crate) fn is_hands_off(function: &str) -> bool {
     let has_own_program = ENTRY.iter().any(|&(_, name)| name == function);
     !has_own_program
         && (HANDS_OFF.contains(&function)
@@ -148,12 +148,12 @@ pub fn is_hands_off(function: &str) -> bool {
 
 /// Whether the point is about a function that somebody's handlers are on.
 #[must_use]
-pub const fn is_of_handlers(point: Point) -> bool {
+pub(crate) const fn is_of_handlers(point: Point) -> bool {
     matches!(point, Point::PatchedFunction | Point::FtraceFunction)
 }
 
 /// Every function that the table names.
-pub fn functions() -> impl Iterator<Item = &'static str> {
+pub(crate) fn functions() -> impl Iterator<Item = &'static str> {
     let of_rows = ROWS.iter().flat_map(|row| row.candidates).filter_map(|on| match on {
         On::Function(name) => Some(*name),
         On::Tracepoint(_) => None,
@@ -166,7 +166,7 @@ pub fn functions() -> impl Iterator<Item = &'static str> {
 }
 
 /// Every tracepoint that the table names.
-pub fn tracepoints() -> impl Iterator<Item = &'static str> {
+pub(crate) fn tracepoints() -> impl Iterator<Item = &'static str> {
     ROWS.iter().flat_map(|row| row.candidates).filter_map(|on| match on {
         On::Tracepoint(name) => Some(*name),
         On::Function(_) => None,

@@ -7,7 +7,7 @@ use rcu_watch_core::probe::Point;
 
 /// A function that RCU is told by.
 #[derive(Clone, Copy, Debug)]
-pub struct Transition {
+pub(crate) struct Transition {
     pub function: &'static str,
     pub point: Point,
     /// What its end shows: from there on RCU must watch. `None`: it is on the way out, and its end shows nothing.
@@ -24,7 +24,7 @@ const fn way_out(function: &'static str, point: Point) -> Transition {
 
 /// All of them, each way in before its way out. `rcu_nmi_enter` is also what irqs come through: its end shows what
 /// theirs does.
-pub const TRANSITIONS: &[Transition] = &[
+pub(crate) const TRANSITIONS: &[Transition] = &[
     way_in("rcu_irq_enter", Point::IrqEnter, Point::IrqEnter),
     way_out("rcu_irq_exit", Point::IrqExit),
     way_in("rcu_nmi_enter", Point::NmiEnter, Point::IrqEnter),
@@ -39,7 +39,7 @@ pub const TRANSITIONS: &[Transition] = &[
 
 /// Whether RCU does not watch yet when this function is entered.
 #[must_use]
-pub fn is_way_in(function: &str) -> bool {
+pub(crate) fn is_way_in(function: &str) -> bool {
     TRANSITIONS.iter().any(|transition| transition.function == function && transition.end.is_some())
 }
 

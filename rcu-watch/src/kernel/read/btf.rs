@@ -59,7 +59,7 @@ pub(crate) enum BtfError {
 
 /// What to look for. Names that are not in the BTF are simply not in the answer.
 #[derive(Clone, Debug, Default)]
-pub struct Query {
+pub(crate) struct Query {
     pub functions: BTreeSet<String>,
     pub typedefs: BTreeSet<String>,
     pub variables: BTreeSet<String>,

@@ -16,7 +16,7 @@ use crate::kernel::read::line::each_line;
 
 /// One function and what ftrace says of its handlers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EnabledFunction {
+pub(crate) struct EnabledFunction {
     pub function: String,
     pub module: Option<String>,
     pub handlers: u32,

@@ -15,7 +15,7 @@ use crate::kernel::read::support::Reason;
 
 /// One function of one livepatch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PatchedFunction {
+pub(crate) struct PatchedFunction {
     pub patch: String,
     /// `vmlinux`, or the module that the function is in.
     pub object: String,
@@ -26,7 +26,7 @@ pub struct PatchedFunction {
 
 /// A livepatch and its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Livepatch {
+pub(crate) struct Livepatch {
     pub name: String,
     pub enabled: bool,
     /// Tasks are still being moved to or from it.

@@ -137,7 +137,7 @@ impl FoundSymbols {
 
 /// Where an address lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resolved<'a> {
+pub(crate) struct Resolved<'a> {
     pub name: &'a str,
     pub offset: u64,
     pub module: Option<&'a str>,
@@ -158,7 +158,7 @@ const FUNCTION_BYTES_MAX: u64 = 1 << 20;
 
 /// All text symbols, sorted by address; names packed one after another.
 #[derive(Debug, Default)]
-pub struct SymbolTable {
+pub(crate) struct SymbolTable {
     /// Address, start of the name in `names`, index into `modules` (0: the kernel image).
     entries: Vec<(u64, u32, u16)>,
     names: String,
@@ -170,13 +170,13 @@ impl SymbolTable {
     ///
     /// # Errors
     /// Those of reading the file.
-    pub fn load(kallsyms: &Path) -> io::Result<Self> {
+    pub(crate) fn load(kallsyms: &Path) -> io::Result<Self> {
         Self::read(File::open(kallsyms)?)
     }
 
     /// # Errors
     /// That of the read.
-    pub fn read(source: impl Read) -> io::Result<Self> {
+    pub(crate) fn read(source: impl Read) -> io::Result<Self> {
         let mut table = Self::default();
         each_line(source, |text| {
             if let Some(line) = Line::parse(text)
@@ -218,13 +218,13 @@ impl SymbolTable {
     }
 
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// The function that `address` lies in.
     #[must_use]
-    pub fn resolve(&self, address: u64) -> Option<Resolved<'_>> {
+    pub(crate) fn resolve(&self, address: u64) -> Option<Resolved<'_>> {
         let end = self.entries.partition_point(|&(start, ..)| start <= address);
         let start = self.entries[..end].last()?.0;
         let first = self.entries[..end].partition_point(|&(other, ..)| other < start);
@@ -239,7 +239,7 @@ impl SymbolTable {
 
     /// The functions of the kernel image, in order of address, each up to where another one starts. Several
     /// names of one address come one after another.
-    pub fn functions(&self) -> impl Iterator<Item = (&str, TextRange)> {
+    pub(crate) fn functions(&self) -> impl Iterator<Item = (&str, TextRange)> {
         let mut rest = self.entries.as_slice();
         std::iter::from_fn(move || {
             loop {

@@ -5,7 +5,7 @@
 //! opened above it, and an end of what was never opened is dropped.
 
 mod cpu;
-pub mod proto;
+mod proto;
 
 use std::collections::HashMap;
 use std::io::{self, Write};

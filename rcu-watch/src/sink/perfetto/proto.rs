@@ -4,7 +4,7 @@
 use prost::Message;
 
 #[derive(Clone, PartialEq, Message)]
-pub struct TracePacket {
+pub(crate) struct TracePacket {
     #[prost(message, optional, tag = "6")]
     pub clock_snapshot: Option<ClockSnapshot>,
     #[prost(uint64, optional, tag = "8")]
@@ -22,13 +22,13 @@ pub struct TracePacket {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct ClockSnapshot {
+pub(crate) struct ClockSnapshot {
     #[prost(message, repeated, tag = "1")]
     pub clocks: Vec<Clock>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Clock {
+pub(crate) struct Clock {
     /// [`clock`].
     #[prost(uint32, optional, tag = "1")]
     pub clock_id: Option<u32>,
@@ -37,14 +37,14 @@ pub struct Clock {
 }
 
 /// BuiltinClock.
-pub mod clock {
-    pub const REALTIME: u32 = 1;
-    pub const MONOTONIC: u32 = 3;
-    pub const BOOTTIME: u32 = 6;
+pub(crate) mod clock {
+    pub(crate) const REALTIME: u32 = 1;
+    pub(crate) const MONOTONIC: u32 = 3;
+    pub(crate) const BOOTTIME: u32 = 6;
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct TrackDescriptor {
+pub(crate) struct TrackDescriptor {
     #[prost(uint64, optional, tag = "1")]
     pub uuid: Option<u64>,
     #[prost(string, optional, tag = "2")]
@@ -59,10 +59,10 @@ pub struct TrackDescriptor {
 }
 
 /// TrackDescriptor.ChildTracksOrdering.EXPLICIT
-pub const EXPLICIT: i32 = 3;
+pub(crate) const EXPLICIT: i32 = 3;
 
 #[derive(Clone, PartialEq, Message)]
-pub struct TrackEvent {
+pub(crate) struct TrackEvent {
     #[prost(message, repeated, tag = "4")]
     pub debug_annotations: Vec<DebugAnnotation>,
     /// [`event`].
@@ -77,26 +77,19 @@ pub struct TrackEvent {
 }
 
 /// TrackEvent.Type
-pub mod event {
-    pub const SLICE_BEGIN: i32 = 1;
-    pub const SLICE_END: i32 = 2;
-    pub const INSTANT: i32 = 3;
+pub(crate) mod event {
+    pub(crate) const SLICE_BEGIN: i32 = 1;
+    pub(crate) const SLICE_END: i32 = 2;
+    pub(crate) const INSTANT: i32 = 3;
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct DebugAnnotation {
+pub(crate) struct DebugAnnotation {
     #[prost(string, optional, tag = "10")]
     pub name: Option<String>,
     #[prost(string, optional, tag = "6")]
     pub string_value: Option<String>,
 }
 
-/// [`Trace::packet`].
-pub const PACKET: u32 = 1;
-
-/// A trace is packets, each as field 1 of a `Trace` that is never there as a whole.
-#[derive(Clone, PartialEq, Message)]
-pub struct Trace {
-    #[prost(message, repeated, tag = "1")]
-    pub packet: Vec<TracePacket>,
-}
+/// Trace.packet. A trace is packets, each as this field of a `Trace` that is never there as a whole.
+pub(crate) const PACKET: u32 = 1;

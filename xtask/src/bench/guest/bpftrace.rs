@@ -23,11 +23,11 @@ const QUIET: &str = include_str!("../../../bench/quiet.bt");
 const ALL: &str = include_str!("../../../bench/all.bt");
 
 /// Where the guest finds the scripts.
-pub const QUIET_PATH: &str = "lab/quiet.bt";
-pub const ALL_PATH: &str = "lab/all.bt";
+pub(super) const QUIET_PATH: &str = "lab/quiet.bt";
+pub(super) const ALL_PATH: &str = "lab/all.bt";
 
 /// bpftrace, its libraries, and the scripts with the names that `kernel` gives to the words.
-pub fn files(kernel: &str) -> Result<Vec<Extra>> {
+pub(super) fn files(kernel: &str) -> Result<Vec<Extra>> {
     let root = cache::dir("bpftrace")?.join("root");
     if !root.join("usr/bin/bpftrace").is_file() {
         fetch(&root)?;

@@ -9,7 +9,7 @@ use crate::lab::console::BootRecord;
 
 /// All numbers of one boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Measured {
+pub(super) struct Measured {
     values: BTreeMap<String, i64>,
     /// Observers that could not be measured, each with what it said.
     pub failed: Vec<String>,
@@ -18,7 +18,7 @@ pub struct Measured {
 impl Measured {
     /// # Errors
     /// A guest that broke, or in which not even rcu-watch could be measured.
-    pub fn of(record: &BootRecord, observers: &[Observer]) -> Result<Self> {
+    pub(super) fn of(record: &BootRecord, observers: &[Observer]) -> Result<Self> {
         if let Some(panic) = &record.panic {
             bail!("the guest panicked: {panic}");
         }
@@ -50,7 +50,7 @@ impl Measured {
     }
 
     /// `LABEL NAME... VALUE`, a line each.
-    pub fn read(&mut self, text: &str) {
+    pub(super) fn read(&mut self, text: &str) {
         for line in text.lines() {
             if let Some((name, value)) = line.rsplit_once(' ')
                 && let Ok(value) = value.parse()
@@ -61,20 +61,20 @@ impl Measured {
     }
 
     /// All of it, a number a line, for two runs to be compared.
-    pub fn lines(&self) -> String {
+    pub(super) fn lines(&self) -> String {
         self.values.iter().map(|(name, value)| format!("{name} {value}\n")).collect()
     }
 
-    pub fn get(&self, observer: Observer, name: &str) -> Option<i64> {
+    pub(super) fn get(&self, observer: Observer, name: &str) -> Option<i64> {
         self.values.get(&format!("{} {name}", observer.name())).copied()
     }
 
-    pub fn of_work(&self, observer: Observer, work: Work, name: &str) -> Option<i64> {
+    pub(super) fn of_work(&self, observer: Observer, work: Work, name: &str) -> Option<i64> {
         self.get(observer, &format!("{} {name}", work.name()))
     }
 
     /// A number of the program whose name begins so.
-    pub fn of_program(&self, observer: Observer, program: &str, name: &str) -> Option<i64> {
+    pub(super) fn of_program(&self, observer: Observer, program: &str, name: &str) -> Option<i64> {
         let prefix = format!("{} program {program}", observer.name());
         let suffix = format!(" {name}");
         let is_it = |label: &str| label.starts_with(&prefix) && label.ends_with(&suffix);

@@ -27,7 +27,7 @@ use plan::Observer;
 use usual::Usual;
 
 #[derive(Debug, Args)]
-pub struct Guest {
+pub(crate) struct Guest {
     /// Kernels to measure on (repeatable)
     #[arg(long, value_name = "NAME", default_values = ["6.1", "sid"])]
     kernel: Vec<String>,
@@ -42,7 +42,7 @@ pub struct Guest {
     no_write: bool,
 }
 
-pub fn run(args: &Guest) -> Result<()> {
+pub(super) fn run(args: &Guest) -> Result<()> {
     setup::ensure(&[For::Build, For::Lab])?;
     let observers = if args.only.is_empty() { &Observer::ALL[..] } else { &args.only };
     let (mut counted, mut usual) = (Vec::new(), Vec::new());

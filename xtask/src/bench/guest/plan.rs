@@ -21,7 +21,7 @@ const RESULT: &str = "/tmp/work";
 
 /// The work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
+pub(super) enum Work {
     /// Two context switches a round.
     PingPong,
     /// A system call whose function has a handler.
@@ -31,7 +31,7 @@ pub enum Work {
 }
 
 impl Work {
-    pub const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::PingPong => "pingpong",
             Self::Prctl => "prctl",
@@ -50,7 +50,7 @@ impl Work {
 
 /// Who looks on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Observer {
+pub(super) enum Observer {
     Nobody,
     EmptyTracepoint,
     EmptyFunction,
@@ -67,7 +67,7 @@ pub enum Observer {
 }
 
 impl Observer {
-    pub const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Nobody,
         Self::EmptyTracepoint,
         Self::EmptyFunction,
@@ -79,7 +79,7 @@ impl Observer {
         Self::BpftraceJson,
     ];
 
-    pub const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Nobody => "nobody",
             Self::EmptyTracepoint => "empty-tracepoint",
@@ -93,7 +93,7 @@ impl Observer {
         }
     }
 
-    pub const fn is_bpftrace(self) -> bool {
+    pub(super) const fn is_bpftrace(self) -> bool {
         matches!(self, Self::BpftraceQuiet | Self::BpftraceAll | Self::BpftraceJson)
     }
 
@@ -136,7 +136,7 @@ impl Observer {
     }
 }
 
-pub fn steps(observers: &[Observer]) -> Vec<Step> {
+pub(super) fn steps(observers: &[Observer]) -> Vec<Step> {
     let write = |path: &str, value: &str| Step::WriteFile { path: path.into(), value: value.into() };
     // What the kernel still has to do after boot is done by then: on 7.2 the first work to be measured was charged with
     // 12,000 instructions a switch that none of the later were.

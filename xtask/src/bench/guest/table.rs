@@ -154,7 +154,7 @@ fn printed(of: &Measured, observer: Observer, work: Work) -> Option<f64> {
 }
 
 /// The table of some kernels, in Markdown.
-pub fn markdown(kernels: &[(String, Measured)]) -> String {
+pub(super) fn markdown(kernels: &[(String, Measured)]) -> String {
     let mut text = String::from(
         "| instructions per hit | kernel | empty program | rcu-watch | bpftrace | ratio | goal |\n\
          | --- | --- | ---: | ---: | ---: | ---: | --- |\n",

@@ -16,7 +16,7 @@ const DEFAULT: &str = "rcu-watch -d 6s -f json";
 
 /// What a summary says.
 #[derive(Clone, Debug)]
-pub struct Usual {
+pub(super) struct Usual {
     pub release: String,
     peak_mib: f64,
     flood_delivered_per_second: f64,
@@ -24,7 +24,7 @@ pub struct Usual {
     flood_resident_mib: f64,
 }
 
-pub fn measure(lab: &Bench) -> Result<Usual> {
+pub(super) fn measure(lab: &Bench) -> Result<Usual> {
     let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let run = |label: &str, line| Step::Run { label: label.into(), limit: LIMIT, argv: words(line) };
     let spawn = |label: &str, line| Step::Spawn { label: label.into(), argv: words(line) };
@@ -60,7 +60,7 @@ fn summary(record: &BootRecord, label: &str) -> Result<Value> {
     Ok(last["data"].clone())
 }
 
-pub fn markdown(all: &[Usual]) -> String {
+pub(super) fn markdown(all: &[Usual]) -> String {
     let mut text = String::from(
         "| two CPUs | most resident, start-up included, MiB | flood: records/s to the rules | lost | resident, MiB |\n\
          | --- | ---: | ---: | ---: | ---: |\n",

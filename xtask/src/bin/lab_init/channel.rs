@@ -20,19 +20,19 @@ enum Message {
 
 /// Sends frames; clones share the port.
 #[derive(Clone)]
-pub struct Channel {
+pub(crate) struct Channel {
     queue: Sender<Message>,
 }
 
 impl Channel {
-    pub fn send(&self, kind: Kind, label: &str, payload: &[u8]) {
+    pub(crate) fn send(&self, kind: Kind, label: &str, payload: &[u8]) {
         let frame = Frame { kind, label: label.to_owned(), payload: payload.to_vec() };
         // Fails only when the writer is gone, and then nobody can be told.
         let _ = self.queue.send(Message::Frame(frame));
     }
 
     /// Until everything sent so far has left the port.
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         let (done, wait) = channel();
         if self.queue.send(Message::Flush(done)).is_ok() {
             let _ = wait.recv();
@@ -40,7 +40,7 @@ impl Channel {
     }
 }
 
-pub fn open() -> io::Result<Channel> {
+pub(crate) fn open() -> io::Result<Channel> {
     let port = OpenOptions::new()
         .read(true)
         .write(true)

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// `lab-as UID CMD...`: without root, and so without any capability.
-pub fn run_as(mut args: impl Iterator<Item = String>) -> ExitCode {
+pub(crate) fn run_as(mut args: impl Iterator<Item = String>) -> ExitCode {
     let (Some(uid), Some(program)) = (args.next().and_then(|uid| uid.parse().ok()), args.next()) else {
         eprintln!("lab-as: give a user's number and a command");
         return ExitCode::FAILURE;
@@ -18,7 +18,7 @@ pub fn run_as(mut args: impl Iterator<Item = String>) -> ExitCode {
 }
 
 /// `lab-head CMD...`: reads one line of its output, closes the pipe, and ends with its code.
-pub fn head(mut args: impl Iterator<Item = String>) -> ExitCode {
+pub(crate) fn head(mut args: impl Iterator<Item = String>) -> ExitCode {
     let Some(program) = args.next() else {
         eprintln!("lab-head: give a command");
         return ExitCode::FAILURE;
@@ -40,7 +40,7 @@ pub fn head(mut args: impl Iterator<Item = String>) -> ExitCode {
 }
 
 /// `lab-merge CMD...`: standard error into standard output, for a person who reads both in their order.
-pub fn merge(mut args: impl Iterator<Item = String>) -> ExitCode {
+pub(crate) fn merge(mut args: impl Iterator<Item = String>) -> ExitCode {
     let Some(program) = args.next() else {
         eprintln!("lab-merge: give a command");
         return ExitCode::FAILURE;
@@ -54,7 +54,7 @@ pub fn merge(mut args: impl Iterator<Item = String>) -> ExitCode {
 
 /// `lab-write PATH VALUE SECONDS`: writes the value to the file again and again on cpu 0, which is the one that the
 /// machine's NMIs go to, without a pause: whoever wakes up meanwhile does so on another CPU.
-pub fn write(mut args: impl Iterator<Item = String>) -> ExitCode {
+pub(crate) fn write(mut args: impl Iterator<Item = String>) -> ExitCode {
     let (Some(path), Some(value), Some(seconds)) =
         (args.next(), args.next(), args.next().and_then(|text| text.parse().ok()))
     else {
@@ -80,7 +80,7 @@ pub fn write(mut args: impl Iterator<Item = String>) -> ExitCode {
 
 /// `lab-cycle TIMES CMD...`: runs it to its end so often. Ends with the first code that is neither 0 nor 3: rounds of
 /// rcu-watch in which a record was lost count, since what is asked is what they leave behind.
-pub fn cycle(mut args: impl Iterator<Item = String>) -> ExitCode {
+pub(crate) fn cycle(mut args: impl Iterator<Item = String>) -> ExitCode {
     let (Some(times), Some(program)) = (args.next().and_then(|text| text.parse::<u32>().ok()), args.next())
     else {
         eprintln!("lab-cycle: give a number and a command");
@@ -109,7 +109,7 @@ pub fn cycle(mut args: impl Iterator<Item = String>) -> ExitCode {
 }
 
 /// `lab-held`: how many BPF programs, maps and links the kernel has, whosever they are.
-pub fn held() -> ExitCode {
+pub(crate) fn held() -> ExitCode {
     // enum bpf_cmd of include/uapi/linux/bpf.h.
     for (what, next_id) in [("programs", 11), ("maps", 12), ("links", 31)] {
         // start_id, next_id, open_flags of union bpf_attr.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 const PAUSE: Duration = Duration::from_millis(2);
 
-pub fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
+pub(crate) fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
     let seconds = args.next().and_then(|text| text.parse().ok());
     let workers = args.next().map_or(Some(2), |text| text.parse().ok());
     let (Some(seconds), Some(workers)) = (seconds, workers) else {
@@ -52,7 +52,7 @@ fn fork_until(end: Instant) -> u64 {
 }
 
 /// `lab-spin CPU SECONDS`: user code on one CPU that calls nobody, but for a glance at the clock now and then.
-pub fn spin(mut args: impl Iterator<Item = String>) -> ExitCode {
+pub(crate) fn spin(mut args: impl Iterator<Item = String>) -> ExitCode {
     let mut number = || args.next().and_then(|text| text.parse::<usize>().ok());
     let (Some(cpu), Some(seconds)) = (number(), number()) else {
         eprintln!("lab-spin: give a CPU's number and seconds");
@@ -74,7 +74,7 @@ pub fn spin(mut args: impl Iterator<Item = String>) -> ExitCode {
 }
 
 /// `lab-switch TIMES`: two processes on one CPU hand a byte back and forth; each way is a context switch.
-pub fn switch(mut args: impl Iterator<Item = String>) -> ExitCode {
+pub(crate) fn switch(mut args: impl Iterator<Item = String>) -> ExitCode {
     let Some(times) = args.next().and_then(|text| text.parse::<u32>().ok()) else {
         eprintln!("lab-switch: give a number");
         return ExitCode::FAILURE;
@@ -112,7 +112,7 @@ pub fn switch(mut args: impl Iterator<Item = String>) -> ExitCode {
 }
 
 /// Keeps this thread on one CPU.
-pub fn stay_on(cpu: usize) -> io::Result<()> {
+pub(crate) fn stay_on(cpu: usize) -> io::Result<()> {
     // SAFETY: an array of integers, for which zero is a value.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     if cpu >= 8 * size_of::<libc::cpu_set_t>() {

@@ -24,7 +24,7 @@ const MOUNTS: [(&str, &str); 9] = [
 const DEBUG_EXIT_PORT: u64 = 0xf4;
 
 /// Mounts everything and says what could not be.
-pub fn set_up() -> Vec<String> {
+pub(crate) fn set_up() -> Vec<String> {
     let mut problems: Vec<String> = MOUNTS.iter().filter_map(|(kind, at)| mount(kind, at).err()).collect();
     // `bpf` is last, and optional: a kernel without it is one of the bad places that are tried.
     let _ = mount("bpf", "/sys/fs/bpf");
@@ -52,11 +52,11 @@ fn mount(kind: &str, at: &str) -> Result<(), String> {
     }
 }
 
-pub fn release() -> String {
+pub(crate) fn release() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
-pub fn load_module(name: &str, params: &str) -> Result<(), String> {
+pub(crate) fn load_module(name: &str, params: &str) -> Result<(), String> {
     let path = format!("{MODULES_DIR}/{name}.ko");
     let file = fs::File::open(&path).map_err(|error| format!("{path}: {error}"))?;
     let params = CString::new(params).map_err(|error| error.to_string())?;
@@ -65,7 +65,7 @@ pub fn load_module(name: &str, params: &str) -> Result<(), String> {
     if result == 0 { Ok(()) } else { Err(format!("{name}: {}", io::Error::last_os_error())) }
 }
 
-pub fn unload_module(name: &str) -> Result<(), String> {
+pub(crate) fn unload_module(name: &str) -> Result<(), String> {
     let c_name = CString::new(name).map_err(|error| error.to_string())?;
     // SAFETY: a string that ends in NUL.
     let result = unsafe { libc::syscall(libc::SYS_delete_module, c_name.as_ptr(), libc::O_NONBLOCK) };
@@ -73,7 +73,7 @@ pub fn unload_module(name: &str) -> Result<(), String> {
 }
 
 /// Binds an empty file over a path.
-pub fn hide(path: &str) -> Result<(), String> {
+pub(crate) fn hide(path: &str) -> Result<(), String> {
     let empty = "/tmp/.empty";
     fs::write(empty, "").map_err(|error| format!("{empty}: {error}"))?;
     let c = |text: &str| CString::new(text).map_err(|error| error.to_string());
@@ -83,7 +83,7 @@ pub fn hide(path: &str) -> Result<(), String> {
     if result == 0 { Ok(()) } else { Err(format!("bind on {path}: {}", io::Error::last_os_error())) }
 }
 
-pub fn unhide(path: &str) -> Result<(), String> {
+pub(crate) fn unhide(path: &str) -> Result<(), String> {
     let at = CString::new(path).map_err(|error| error.to_string())?;
     // SAFETY: a string that ends in NUL.
     let result = unsafe { libc::umount2(at.as_ptr(), 0) };
@@ -91,7 +91,7 @@ pub fn unhide(path: &str) -> Result<(), String> {
 }
 
 /// Through the exit device where there is one: a power-off takes seconds under emulation.
-pub fn power_off() -> ! {
+pub(crate) fn power_off() -> ! {
     if let Ok(ports) = fs::OpenOptions::new().write(true).open("/dev/port") {
         let _ = ports.write_all_at(&[0], DEBUG_EXIT_PORT);
     }
@@ -103,7 +103,7 @@ pub fn power_off() -> ! {
 }
 
 /// A signal's effect on a process of the plan.
-pub fn kill(pid: u32, signal: i32) -> Result<(), String> {
+pub(crate) fn kill(pid: u32, signal: i32) -> Result<(), String> {
     let pid = i32::try_from(pid).map_err(|error| error.to_string())?;
     // SAFETY: takes integers only.
     if unsafe { libc::kill(pid, signal) } == 0 {

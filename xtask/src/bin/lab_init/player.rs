@@ -25,17 +25,17 @@ struct Running {
     printed: Arc<Mutex<Vec<u8>>>,
 }
 
-pub struct Player {
+pub(crate) struct Player {
     channel: Channel,
     running: HashMap<String, Running>,
 }
 
 impl Player {
-    pub fn new(channel: Channel) -> Self {
+    pub(crate) fn new(channel: Channel) -> Self {
         Self { channel, running: HashMap::new() }
     }
 
-    pub fn play(&mut self, step: Step) -> Result<(), String> {
+    pub(crate) fn play(&mut self, step: Step) -> Result<(), String> {
         match step {
             Step::Scenario { name } => self.channel.send(Kind::Scenario, &name, b""),
             Step::Run { label, limit, argv } => {

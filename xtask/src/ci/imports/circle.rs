@@ -9,7 +9,7 @@ use super::tree::{Arrow, Module, Tree};
 type Arrows<'a> = BTreeMap<&'a Module, BTreeMap<&'a Module, usize>>;
 
 /// For every file that is in a circle the shortest one, each circle once, with the line of each of its steps.
-pub fn circles(tree: &Tree) -> Vec<String> {
+pub(super) fn circles(tree: &Tree) -> Vec<String> {
     let all = tree.arrows();
     let mut arrows = Arrows::new();
     for Arrow { from, to, line, .. } in &all {

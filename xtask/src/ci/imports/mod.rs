@@ -25,7 +25,7 @@ const LAYERED: &str = "rcu-watch/src/lib.rs";
 const ROOTS: [&str; 4] =
     ["rcu-watch/core/src/lib.rs", "xtask/src/lib.rs", "xtask/src/main.rs", "xtask/src/bin/lab_init/main.rs"];
 
-pub fn check() -> Result<()> {
+pub(super) fn check() -> Result<()> {
     let page =
         fs::read_to_string(cache::workspace().join(PAGE)).with_context(|| format!("cannot read {PAGE}"))?;
     let table = Table::read(&page).map_err(|why| anyhow!("{PAGE}: {why}"))?;

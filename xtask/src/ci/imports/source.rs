@@ -10,14 +10,14 @@ use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 
 /// A path as it is written, from its first word on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub(super) struct Named {
     pub path: Vec<String>,
     pub line: usize,
 }
 
 /// A name that a `use` brings in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Import {
+pub(super) struct Import {
     /// `*` for all that is there.
     pub name: String,
     pub path: Vec<String>,
@@ -25,7 +25,7 @@ pub struct Import {
 }
 
 #[derive(Debug, Default)]
-pub struct Source {
+pub(super) struct Source {
     pub named: Vec<Named>,
     pub imports: Vec<Import>,
     /// Of `mod name;`.
@@ -33,7 +33,7 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn read(text: &str) -> Result<Self, String> {
+    pub(super) fn read(text: &str) -> Result<Self, String> {
         let tokens: TokenStream =
             text.parse().map_err(|error| format!("line {}: {error}", line_of_error(&error)))?;
         let mut source = Self::default();
@@ -42,7 +42,7 @@ impl Source {
     }
 
     /// What a name stands for, where a `use` of this file says so.
-    pub fn meaning(&self, name: &str) -> Option<&[String]> {
+    pub(super) fn meaning(&self, name: &str) -> Option<&[String]> {
         self.imports.iter().find(|import| import.name == name).map(|import| import.path.as_slice())
     }
 

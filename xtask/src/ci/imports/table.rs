@@ -8,7 +8,7 @@ use super::tree::{Module, Tree, shown};
 const HEADING: &str = "| module | may name |";
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Table {
+pub(super) struct Table {
     rows: Vec<Row>,
 }
 
@@ -19,7 +19,7 @@ struct Row {
 }
 
 impl Table {
-    pub fn read(page: &str) -> Result<Self, String> {
+    pub(super) fn read(page: &str) -> Result<Self, String> {
         let (_, table) = page.split_once(HEADING).ok_or_else(|| format!("no table with `{HEADING}`"))?;
         let lines = table.lines().skip(2).take_while(|line| line.starts_with('|'));
         let rows: Vec<Row> = lines.filter_map(row).collect();
@@ -38,7 +38,7 @@ impl Table {
     }
 
     /// Arrows that no row allows, and where the table and the tree are of different modules.
-    pub fn breaches(&self, tree: &Tree) -> Vec<String> {
+    pub(super) fn breaches(&self, tree: &Tree) -> Vec<String> {
         let mut breaches = Vec::new();
         for module in tree.top() {
             if self.row_of(&[module.to_owned()]).is_none() {

@@ -9,20 +9,20 @@ use anyhow::{Context as _, Result, anyhow};
 use super::source::{Named, Source};
 
 /// Its path in the crate; the crate's root is the empty one.
-pub type Module = Vec<String>;
+pub(super) type Module = Vec<String>;
 
 /// Aliases of aliases: more than this is a circle.
 const ALIASES_MAX: usize = 16;
 
 /// A crate: every module that is a file.
 #[derive(Debug, Default)]
-pub struct Tree {
+pub(super) struct Tree {
     files: BTreeMap<Module, (PathBuf, Source)>,
 }
 
 /// A file names a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Arrow {
+pub(super) struct Arrow {
     pub from: Module,
     /// As it is written: the module that was named.
     pub named: Module,
@@ -33,7 +33,7 @@ pub struct Arrow {
 
 impl Tree {
     /// From the root's file, as the compiler finds them; files are named from `top` on.
-    pub fn read(root: &Path, top: &Path) -> Result<Self> {
+    pub(super) fn read(root: &Path, top: &Path) -> Result<Self> {
         let mut tree = Self::default();
         let mut next = vec![(Module::new(), root.to_owned())];
         while let Some((module, file)) = next.pop() {
@@ -52,25 +52,25 @@ impl Tree {
         Ok(tree)
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.files.len()
     }
 
-    pub fn file(&self, module: &[String]) -> &Path {
+    pub(super) fn file(&self, module: &[String]) -> &Path {
         self.files.get(module).map_or(Path::new(""), |(file, _)| file)
     }
 
     /// The modules right below the root.
-    pub fn top(&self) -> BTreeSet<&str> {
+    pub(super) fn top(&self) -> BTreeSet<&str> {
         self.files.keys().filter_map(|module| module.first()).map(String::as_str).collect()
     }
 
-    pub fn has(&self, module: &[String]) -> bool {
+    pub(super) fn has(&self, module: &[String]) -> bool {
         self.files.contains_key(module)
     }
 
     /// Everything that is named, within a file left out.
-    pub fn arrows(&self) -> Vec<Arrow> {
+    pub(super) fn arrows(&self) -> Vec<Arrow> {
         let mut arrows = Vec::new();
         for (from, (_, source)) in &self.files {
             for Named { path, line } in &source.named {
@@ -134,16 +134,16 @@ fn joined(module: &[String], child: &str) -> Module {
 }
 
 /// `crate` for the root.
-pub fn shown(module: &[String]) -> String {
+pub(super) fn shown(module: &[String]) -> String {
     if module.is_empty() { "crate".to_owned() } else { module.join("::") }
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// By module, with `::` between; the root is the empty name.
-    pub fn tree(files: &[(&str, &str)]) -> Tree {
+    pub(crate) fn tree(files: &[(&str, &str)]) -> Tree {
         let files = files.iter().map(|(module, text)| {
             let file = PathBuf::from(format!("src/{}.rs", module.replace("::", "/")));
             (module_of(module), (file, Source::read(text).unwrap()))
@@ -151,7 +151,7 @@ pub mod tests {
         Tree { files: files.collect() }
     }
 
-    pub fn module_of(name: &str) -> Module {
+    pub(crate) fn module_of(name: &str) -> Module {
         name.split("::").filter(|word| !word.is_empty()).map(str::to_owned).collect()
     }
 

@@ -3,9 +3,9 @@
 //! A scenario's steps are played by the guest's PID 1; its expectations are judged here, on what came back. Several
 //! share one boot, so each leaves the guest as it found it; one that cannot is played last.
 
-pub mod catalog;
-pub mod expect;
-pub mod stream;
+pub(super) mod catalog;
+pub(super) mod expect;
+pub(super) mod stream;
 
 use xtask::plan::Step;
 
@@ -14,7 +14,7 @@ use expect::{Evidence, Expect};
 
 /// One scenario.
 #[derive(Debug)]
-pub struct Scenario {
+pub(crate) struct Scenario {
     pub name: &'static str,
     pub about: &'static str,
     /// Kernels of the matrix on which it says something.
@@ -38,7 +38,7 @@ pub struct Scenario {
 
 impl Scenario {
     /// What most of them have in common; it says nothing by itself.
-    pub const USUAL: Self = Self {
+    pub(crate) const USUAL: Self = Self {
         name: "",
         about: "",
         kernels: &[],
@@ -54,14 +54,14 @@ impl Scenario {
     };
 
     /// Its part of a plan.
-    pub fn plan(&self) -> Vec<Step> {
+    pub(crate) fn plan(&self) -> Vec<Step> {
         let mut plan = vec![Step::Scenario { name: self.name.to_owned() }];
         plan.extend((self.steps)());
         plan
     }
 
     /// What was not as it must be; empty where all was.
-    pub fn judge(&self, boot: &BootRecord, kernel: &str) -> Vec<String> {
+    pub(crate) fn judge(&self, boot: &BootRecord, kernel: &str) -> Vec<String> {
         let Some(record) = boot.scenarios.iter().find(|record| record.name == self.name) else {
             return vec![end_of(boot).unwrap_or_else(|| "it was never reached".to_owned())];
         };
@@ -76,7 +76,7 @@ impl Scenario {
     }
 
     /// First do no harm: a watched kernel has nothing to complain about.
-    pub fn splats<'a>(&self, record: &'a ScenarioRecord) -> impl Iterator<Item = &'a String> {
+    pub(crate) fn splats<'a>(&self, record: &'a ScenarioRecord) -> impl Iterator<Item = &'a String> {
         const SPLATS: [&str; 6] =
             ["WARNING: ", "BUG: ", "Oops: ", "general protection fault", "rcu: INFO: ", "RCU not on for"];
         let provokes = self.provokes;

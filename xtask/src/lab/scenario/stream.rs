@@ -8,7 +8,7 @@ use rcu_watch_core::report::{Envelope, Header, Message, Summary};
 
 /// What one run said.
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     pub header: Box<Header>,
     /// All that was said between the header and the summary.
     pub messages: Vec<Message>,
@@ -16,7 +16,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub fn read(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|error| format!("not UTF-8: {error}"))?;
         let mut messages = Vec::new();
         for (number, line) in text.lines().enumerate() {
@@ -45,7 +45,7 @@ impl Stream {
     }
 
     /// hits = at_rest + unstable + emitted; emitted = delivered + lost.
-    pub fn balance(&self) -> Result<(), String> {
+    pub(crate) fn balance(&self) -> Result<(), String> {
         let balances = |book: &&Book| {
             book.hits == book.at_rest + book.unstable + book.emitted
                 && book.emitted == book.delivered + book.lost
@@ -66,7 +66,7 @@ fn start(line: &str) -> String {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use rcu_watch_core::probe::Point;
     use rcu_watch_core::report::summary::{EndedBy, RunVerdict};
     use rcu_watch_core::units::{CpuId, Nanos, ProbeId};
@@ -74,12 +74,12 @@ pub mod tests {
 
     use super::*;
 
-    pub fn summary() -> Summary {
+    pub(crate) fn summary() -> Summary {
         Summary::new(RunVerdict::Clean, 0, EndedBy::Duration)
     }
 
     /// One that balances.
-    pub fn book() -> Book {
+    pub(crate) fn book() -> Book {
         let (probe, point, symbol, cpu) = (ProbeId(0), Point::Checkpoint, "f".to_owned(), CpuId(0));
         Book {
             probe,
@@ -96,7 +96,7 @@ pub mod tests {
     }
 
     /// A whole stream, as a run would print it.
-    pub fn stdout(messages: &[Message], summary: Summary) -> String {
+    pub(crate) fn stdout(messages: &[Message], summary: Summary) -> String {
         let header = json!({
             "schema": 1, "tool": "rcu-watch", "version": "0", "command": "watch", "host": "h", "boot_id": "b",
             "kernel": { "release": "6.1", "machine": "x86_64" },

@@ -15,9 +15,9 @@ const PROG_GET_FD_BY_ID: u32 = 13;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const RAW_TRACEPOINT_OPEN: u32 = 17;
 
-pub const KPROBE: u32 = 2;
-pub const RAW_TRACEPOINT: u32 = 17;
-pub const TRACING: u32 = 26;
+pub(super) const KPROBE: u32 = 2;
+pub(super) const RAW_TRACEPOINT: u32 = 17;
+pub(super) const TRACING: u32 = 26;
 const TRACE_FENTRY: u32 = 24;
 
 /// Programs without a name of ours are somebody's who was here before.
@@ -58,7 +58,7 @@ fn raw(fd: &OwnedFd) -> u32 {
 }
 
 /// Loads `r0 = 0; exit`; `target` is the BTF id of the function that an fentry program is for.
-pub fn load_empty(kind: u32, target: Option<u32>) -> io::Result<OwnedFd> {
+pub(super) fn load_empty(kind: u32, target: Option<u32>) -> io::Result<OwnedFd> {
     let program: [u64; 2] = [0xb7, 0x95];
     let license = c"GPL";
     let mut attr =
@@ -73,14 +73,14 @@ pub fn load_empty(kind: u32, target: Option<u32>) -> io::Result<OwnedFd> {
 }
 
 /// Attaches to a raw tracepoint, or an fentry program to its function.
-pub fn attach(program: &OwnedFd, tracepoint: Option<&str>) -> io::Result<OwnedFd> {
+pub(super) fn attach(program: &OwnedFd, tracepoint: Option<&str>) -> io::Result<OwnedFd> {
     let name = tracepoint.map(|name| format!("{name}\0"));
     let address = name.as_ref().map_or(0, |name| name.as_ptr() as u64);
     Attr::new().u64(0, address).u32(8, raw(program)).call_for_fd(RAW_TRACEPOINT_OPEN, 16)
 }
 
 /// Attaches to a function by a perf event, as most tools do that know no links.
-pub fn attach_kprobe(program: &OwnedFd, function: &str) -> io::Result<OwnedFd> {
+pub(super) fn attach_kprobe(program: &OwnedFd, function: &str) -> io::Result<OwnedFd> {
     // include/uapi/linux/perf_event.h: PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF, PERF_ATTR_SIZE_VER7.
     const ENABLE: libc::c_ulong = 0x2400;
     const SET_BPF: libc::c_ulong = 0x4004_2408;
@@ -108,14 +108,14 @@ pub fn attach_kprobe(program: &OwnedFd, function: &str) -> io::Result<OwnedFd> {
 }
 
 /// Runs a raw tracepoint's program once on this CPU.
-pub fn test_run(program: &OwnedFd, context: &[u64]) -> io::Result<()> {
+pub(super) fn test_run(program: &OwnedFd, context: &[u64]) -> io::Result<()> {
     let bytes = u32::try_from(size_of_val(context)).map_err(io::Error::other)?;
     let mut attr = Attr::new().u32(0, raw(program)).u32(40, bytes).u64(48, context.as_ptr() as u64);
     attr.call(PROG_TEST_RUN, 72).map(drop)
 }
 
 /// A loaded program.
-pub struct Program {
+pub(super) struct Program {
     pub fd: OwnedFd,
     pub kind: u32,
     pub name: String,
@@ -124,7 +124,7 @@ pub struct Program {
 }
 
 /// All that are loaded.
-pub fn programs() -> Vec<Program> {
+pub(super) fn programs() -> Vec<Program> {
     let mut programs = Vec::new();
     let mut last = 0;
     loop {
@@ -157,7 +157,7 @@ fn describe(fd: OwnedFd) -> io::Result<Program> {
 }
 
 /// The BTF id of a function of the kernel image.
-pub fn function_id(name: &str) -> Option<u32> {
+pub(super) fn function_id(name: &str) -> Option<u32> {
     const FUNCTION: u32 = 12;
     let btf = fs::read("/sys/kernel/btf/vmlinux").ok()?;
     let word = |at: usize| {

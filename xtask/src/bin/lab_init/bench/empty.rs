@@ -7,7 +7,7 @@ use std::thread;
 
 use super::bpf;
 
-pub fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
+pub(crate) fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
     let (Some(kind), Some(name)) = (args.next(), args.next()) else {
         eprintln!("lab-empty: give tracepoint, function or kprobe, and its name");
         return ExitCode::FAILURE;

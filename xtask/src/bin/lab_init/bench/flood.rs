@@ -9,7 +9,7 @@ use super::work::{ping_pong, system_calls};
 /// Between two looks at the clock.
 const ROUNDS: u64 = 100;
 
-pub fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
+pub(crate) fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
     let Some(seconds) = args.next().and_then(|text| text.parse().ok()) else {
         eprintln!("lab-flood: give seconds");
         return ExitCode::FAILURE;

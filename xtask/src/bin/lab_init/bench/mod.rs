@@ -6,10 +6,10 @@ mod flood;
 mod observe;
 mod work;
 
-pub use empty::run as empty;
-pub use flood::run as flood;
-pub use observe::run as observe;
-pub use work::run as work;
+pub(crate) use empty::run as empty;
+pub(crate) use flood::run as flood;
+pub(crate) use observe::run as observe;
+pub(crate) use work::run as work;
 
 /// The time stamp counter. Where QEMU counts time in instructions, so many were executed.
 fn now() -> u64 {

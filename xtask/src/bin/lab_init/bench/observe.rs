@@ -12,7 +12,7 @@ use super::now;
 /// Where `lab-work` leaves its report.
 const RESULT: &str = "/tmp/work";
 
-pub fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
+pub(crate) fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
     let words = (args.next(), args.next(), args.next());
     let (Some(label), Some(output), Some(program)) = words else {
         eprintln!("lab-observe: give a label, the observer's output, and a command");

@@ -22,7 +22,7 @@ const SETTLE_MAX: usize = 30;
 /// Nanoseconds that an observer with nothing to do may spend in [`SETTLE`].
 const QUIET_NS: u64 = 2_000_000;
 
-pub fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
+pub(crate) fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
     let started = now();
     let Some(result) = args.next() else {
         eprintln!("lab-work: give a file for the result, and pingpong|prctl|programs with a count each");
@@ -133,7 +133,7 @@ fn observer_ns() -> u64 {
 }
 
 /// Two threads hand a byte to and fro: two context switches a round.
-pub fn ping_pong(rounds: u64) -> io::Result<()> {
+pub(super) fn ping_pong(rounds: u64) -> io::Result<()> {
     let (mut there, mut to_there) = pipe()?;
     let (mut here, mut to_here) = pipe()?;
     let echo = thread::spawn(move || -> io::Result<()> {
@@ -164,7 +164,7 @@ fn pipe() -> io::Result<(File, File)> {
 }
 
 /// The system call whose function has a foreign handler.
-pub fn system_calls(count: u64) -> u64 {
+pub(super) fn system_calls(count: u64) -> u64 {
     for _ in 0..count {
         // SAFETY: takes integers only.
         unsafe { libc::prctl(libc::PR_GET_DUMPABLE) };

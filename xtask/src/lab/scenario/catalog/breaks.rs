@@ -13,7 +13,7 @@ use super::steps::{
     run, spawn, until, wait, write,
 };
 
-pub static SCENARIOS: &[Scenario] = &[
+pub(super) static SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "livepatch-idle",
         about: "a livepatch of arch_cpu_idle: its handler and body run with RCU off",

@@ -10,7 +10,7 @@ use super::steps::{
     write,
 };
 
-pub static SCENARIOS: &[Scenario] = &[
+pub(super) static SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "flood",
         about: "every CPU fires hooks as fast as it can: what is produced is delivered or lost, to the last record",

@@ -41,7 +41,7 @@ fn rounds(times: usize, watch: &str) -> Vec<Step> {
     start.into_iter().chain((1..=times).flat_map(round)).chain(end).collect()
 }
 
-pub static SCENARIOS: &[Scenario] = &[
+pub(super) static SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "livepatch-follow",
         about: "a livepatch loaded and unloaded three times: reported, attached to, left, and replayed as that",

@@ -36,7 +36,7 @@ fn checked(label: &str, line: &str) -> Vec<Step> {
     steps
 }
 
-pub static SCENARIOS: &[Scenario] = &[
+pub(super) static SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "audit",
         about: "all functions that run with RCU off, and no other; none from 6.3",

@@ -29,7 +29,7 @@ fn nmi() -> [Step; 2] {
     [Step::Monitor { command: "nmi".into() }, Step::Sleep { time: Duration::from_millis(50) }]
 }
 
-pub static SCENARIOS: &[Scenario] = &[
+pub(super) static SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "clean-everything",
         about: "every point and watchpoint, 40,000 context switches, 100 NMIs: no error, no false alarm",

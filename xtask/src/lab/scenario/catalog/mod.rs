@@ -15,7 +15,7 @@ mod ways;
 use super::Scenario;
 
 /// All of them, those that spoil the guest for others last.
-pub fn all() -> impl Iterator<Item = &'static Scenario> {
+pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
     [
         breaks::SCENARIOS,
         recordings::SCENARIOS,
@@ -33,7 +33,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
 }
 
 /// The scenario of that name.
-pub fn find(name: &str) -> Option<&'static Scenario> {
+pub(crate) fn find(name: &str) -> Option<&'static Scenario> {
     all().find(|scenario| scenario.name == name)
 }
 

@@ -11,7 +11,7 @@ use super::steps::{
 const GIVEN_UP: &str = r#""because":"given up for now"#;
 const TAKEN_BACK: &str = r#""because":"taken back"#;
 
-pub static SCENARIOS: &[Scenario] = &[Scenario {
+pub(super) static SCENARIOS: &[Scenario] = &[Scenario {
     name: "max-overhead",
     about: "a flood of calls of a hooked function, and a small budget: the probe is given up, and taken back after it",
     kernels: ALL,

@@ -12,7 +12,7 @@ use super::steps::{
     ALL, KPROBE_ENABLE, KPROBE_EVENTS, SIGINT, SIGKILL, await_text, run, signal, sleep, spawn, wait, write,
 };
 
-pub static SCENARIOS: &[Scenario] = &[
+pub(super) static SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "clean",
         about: "fork load and nothing broken: nothing is reported, the screen is not blank",

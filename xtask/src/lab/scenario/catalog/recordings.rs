@@ -5,7 +5,7 @@ use super::super::expect::{Check, Expect};
 use super::steps::{EXPOSED, IDLE_IS_NOINSTR, LIVEPATCH, run, until, write};
 use xtask::plan::Step;
 
-pub static SCENARIOS: &[Scenario] = &[Scenario {
+pub(super) static SCENARIOS: &[Scenario] = &[Scenario {
     name: "record-replay",
     about: "a run that finds breaks, and the replay of its recording: the same findings, books and verdict",
     kernels: EXPOSED,

@@ -4,78 +4,79 @@ use std::time::Duration;
 
 use xtask::plan::Step;
 
-pub const ALL: &[&str] = &["5.10", "6.1", "6.12", "sid"];
+pub(super) const ALL: &[&str] = &["5.10", "6.1", "6.12", "sid"];
 /// Kernels whose idle path calls traceable functions with RCU off.
-pub const EXPOSED: &[&str] = &["5.10", "6.1"];
+pub(super) const EXPOSED: &[&str] = &["5.10", "6.1"];
 /// Why a scenario of theirs says nothing on others.
-pub const IDLE_IS_NOINSTR: &str = "from 6.3 the idle path is noinstr: nobody can hook it";
+pub(super) const IDLE_IS_NOINSTR: &str = "from 6.3 the idle path is noinstr: nobody can hook it";
 /// Functions that these kernels run with RCU off, as far as a guest runs them.
-pub const VICTIMS: &[&str] = &["arch_cpu_idle", "default_idle", "default_idle_call", "cpuidle_enter_state"];
+pub(super) const VICTIMS: &[&str] =
+    &["arch_cpu_idle", "default_idle", "default_idle_call", "cpuidle_enter_state"];
 
-pub const ENABLED: &str = "/sys/kernel/tracing/enabled_functions";
-pub const KPROBES: &str = "/sys/kernel/debug/kprobes/list";
-pub const LIVEPATCH: &str = "/sys/kernel/livepatch/lab_livepatch_idle";
-pub const KPTR: &str = "/proc/sys/kernel/kptr_restrict";
-pub const KPROBE_EVENTS: &str = "/sys/kernel/tracing/kprobe_events";
-pub const KPROBE_ENABLE: &str = "/sys/kernel/tracing/events/lab/site/enable";
+pub(super) const ENABLED: &str = "/sys/kernel/tracing/enabled_functions";
+pub(super) const KPROBES: &str = "/sys/kernel/debug/kprobes/list";
+pub(super) const LIVEPATCH: &str = "/sys/kernel/livepatch/lab_livepatch_idle";
+pub(super) const KPTR: &str = "/proc/sys/kernel/kptr_restrict";
+pub(super) const KPROBE_EVENTS: &str = "/sys/kernel/tracing/kprobe_events";
+pub(super) const KPROBE_ENABLE: &str = "/sys/kernel/tracing/events/lab/site/enable";
 
-pub const SIGINT: i32 = 2;
-pub const SIGKILL: i32 = 9;
-pub const SIGTERM: i32 = 15;
-pub const SIGCONT: i32 = 18;
-pub const SIGSTOP: i32 = 19;
+pub(super) const SIGINT: i32 = 2;
+pub(super) const SIGKILL: i32 = 9;
+pub(super) const SIGTERM: i32 = 15;
+pub(super) const SIGCONT: i32 = 18;
+pub(super) const SIGSTOP: i32 = 19;
 
 /// Enough for loading and verifying under emulation, on top of the run's own duration.
-pub const LIMIT: Duration = Duration::from_secs(300);
+pub(super) const LIMIT: Duration = Duration::from_secs(300);
 
 fn words(line: &str) -> Vec<String> {
     line.split(' ').map(str::to_owned).collect()
 }
 
-pub fn run(label: &str, line: &str) -> Step {
+pub(super) fn run(label: &str, line: &str) -> Step {
     Step::Run { label: label.into(), limit: LIMIT, argv: words(line) }
 }
 
-pub fn spawn(label: &str, line: &str) -> Step {
+pub(super) fn spawn(label: &str, line: &str) -> Step {
     Step::Spawn { label: label.into(), argv: words(line) }
 }
 
-pub fn wait(label: &str) -> Step {
+pub(super) fn wait(label: &str) -> Step {
     Step::Wait { label: label.into(), limit: LIMIT }
 }
 
-pub fn signal(label: &str, signal: i32) -> Step {
+pub(super) fn signal(label: &str, signal: i32) -> Step {
     Step::Signal { label: label.into(), signal }
 }
 
-pub fn await_text(label: &str, text: &str) -> Step {
+pub(super) fn await_text(label: &str, text: &str) -> Step {
     await_times(label, text, 1)
 }
 
-pub fn await_times(label: &str, text: &str, times: usize) -> Step {
+pub(super) fn await_times(label: &str, text: &str, times: usize) -> Step {
     Step::Await { label: label.into(), text: text.into(), times, limit: LIMIT }
 }
 
-pub fn load(name: &str) -> Step {
+pub(super) fn load(name: &str) -> Step {
     Step::LoadModule { name: name.into(), params: String::new() }
 }
 
-pub fn unload(name: &str) -> Step {
+pub(super) fn unload(name: &str) -> Step {
     Step::UnloadModule { name: name.into() }
 }
 
-pub fn sleep(seconds: u64) -> Step {
+pub(super) fn sleep(seconds: u64) -> Step {
     Step::Sleep { time: Duration::from_secs(seconds) }
 }
 
-pub fn read(label: &str, path: &str) -> Step {
+pub(super) fn read(label: &str, path: &str) -> Step {
     Step::ReadFile { label: label.into(), path: path.into() }
 }
 
-pub fn write(path: &str, value: &str) -> Step {
+pub(super) fn write(path: &str, value: &str) -> Step {
     Step::WriteFile { path: path.into(), value: value.into() }
 }
 
-pub fn until(path: &str, value: &str) -> Step {
+pub(super) fn until(path: &str, value: &str) -> Step {
     Step::Until { path: path.into(), value: value.into(), limit: Duration::from_secs(120) }
 }

@@ -11,7 +11,7 @@ use super::steps::{
     ALL, EXPOSED, IDLE_IS_NOINSTR, KPROBE_ENABLE, KPROBE_EVENTS, SIGKILL, run, signal, spawn, wait, write,
 };
 
-pub static SCENARIOS: &[Scenario] = &[
+pub(super) static SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "legacy-names",
         about: "RCU's entry functions hooked at both ends: what goes in comes out, and RCU watches in between",

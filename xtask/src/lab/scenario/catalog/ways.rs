@@ -25,7 +25,7 @@ const DROPPED: &str = "/sys/kernel/tracing/events/lab/dropped/enable";
 const CPU1: &str = "/sys/devices/system/cpu/cpu1/online";
 const STACK_TRACER: &str = "/proc/sys/kernel/stack_tracer_enabled";
 
-pub static SCENARIOS: &[Scenario] = &[
+pub(super) static SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "watchpoints",
         about: "watchpoints on S over a fork load: every way in has its way out, and nothing is wrong",

@@ -10,13 +10,13 @@ use rcu_watch_core::units::CpuId;
 use super::super::stream::Stream;
 use super::{Verdict, ok_or};
 
-pub fn hits(stream: &Stream, point: Point, at_least: u64) -> Verdict {
+pub(super) fn hits(stream: &Stream, point: Point, at_least: u64) -> Verdict {
     let books = stream.summary.books.iter().filter(|book| book.point == point);
     let hits: u64 = books.map(|book| book.hits).sum();
     ok_or(hits >= at_least, || format!("{hits} hits of {}, fewer than {at_least}", point.name()))
 }
 
-pub fn balance(stream: &Stream, functions: &[&str], probes: usize, at_least: u64) -> Verdict {
+pub(super) fn balance(stream: &Stream, functions: &[&str], probes: usize, at_least: u64) -> Verdict {
     /// A transition that is open where counting starts, and one where it ends.
     const OPEN: u64 = 2;
     let mut hits = BTreeMap::<CpuId, Vec<u64>>::new();
@@ -33,7 +33,7 @@ pub fn balance(stream: &Stream, functions: &[&str], probes: usize, at_least: u64
     })
 }
 
-pub fn transitions(stream: &Stream, at_least: u64) -> Verdict {
+pub(super) fn transitions(stream: &Stream, at_least: u64) -> Verdict {
     let seen = &stream.summary.transitions;
     let enough = seen.as_ref().is_some_and(|seen| {
         let all_balance = !seen.balance.is_empty() && seen.balance.iter().all(|kind| kind.balanced);
@@ -42,19 +42,19 @@ pub fn transitions(stream: &Stream, at_least: u64) -> Verdict {
     ok_or(enough, || format!("the summary says {seen:?}"))
 }
 
-pub fn delivered(stream: &Stream, at_least: u64) -> Verdict {
+pub(super) fn delivered(stream: &Stream, at_least: u64) -> Verdict {
     let Totals { emitted, delivered, lost, .. } = stream.summary.totals;
     ok_or(emitted == delivered + lost && delivered >= at_least, || {
         format!("{emitted} emitted, {delivered} delivered, {lost} lost")
     })
 }
 
-pub fn memory(stream: &Stream, at_most_mib: u64) -> Verdict {
+pub(super) fn memory(stream: &Stream, at_most_mib: u64) -> Verdict {
     let bytes = stream.summary.cost.max_resident_bytes;
     ok_or(bytes <= at_most_mib << 20, || format!("{bytes} bytes resident"))
 }
 
-pub fn loss(stream: &Stream) -> Verdict {
+pub(super) fn loss(stream: &Stream) -> Verdict {
     let lost = stream.messages.iter().map(|message| match message {
         Message::Lost(lost) => lost.count,
         _ => 0,

@@ -10,7 +10,7 @@ use super::{Verdict, ok_or};
 
 /// A finding as a scenario knows it beforehand.
 #[derive(Clone, Copy, Debug)]
-pub struct Finding {
+pub(crate) struct Finding {
     pub rule: RuleId,
     pub severity: Severity,
     pub function: &'static str,
@@ -23,7 +23,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub fn is_in(&self, stream: &Stream) -> Verdict {
+    pub(crate) fn is_in(&self, stream: &Stream) -> Verdict {
         ok_or(findings(stream).any(|found| self.matches(found)), || {
             let seen: Vec<String> = findings(stream).map(shown).collect();
             format!("no finding {self:?}; there were {}: {}", seen.len(), seen.join("; "))
@@ -65,18 +65,18 @@ fn findings(stream: &Stream) -> impl Iterator<Item = &FindingReport> {
 }
 
 /// None of those that count.
-pub fn none(stream: &Stream, counts: impl Fn(&FindingReport) -> bool) -> Verdict {
+pub(super) fn none(stream: &Stream, counts: impl Fn(&FindingReport) -> bool) -> Verdict {
     let found: Vec<String> = findings(stream).filter(|found| counts(found)).map(shown).collect();
     ok_or(found.is_empty(), || format!("a false alarm: {}", found.join("; ")))
 }
 
-pub fn only_synthetic(stream: &Stream) -> Verdict {
+pub(super) fn only_synthetic(stream: &Stream) -> Verdict {
     let found: Vec<&FindingReport> = findings(stream).collect();
     let only = matches!(found.as_slice(), [only] if only.synthetic);
     ok_or(only, || format!("not one synthetic finding: {found:?}"))
 }
 
-pub fn fired(stream: &Stream, rule: RuleId, severity: Severity) -> Verdict {
+pub(super) fn fired(stream: &Stream, rule: RuleId, severity: Severity) -> Verdict {
     let fits = |found: &FindingReport| found.rule == rule && found.severity == severity;
     ok_or(findings(stream).any(fits), || {
         let seen: Vec<String> = findings(stream).map(shown).collect();

@@ -14,12 +14,12 @@ use rcu_watch_core::probe::Point;
 use rcu_watch_core::report::audit::{AuditVerdict, CheckAnswer};
 use xtask::wire::Exit;
 
-pub use evidence::Evidence;
-pub use finding::Finding;
+pub(crate) use evidence::Evidence;
+pub(crate) use finding::Finding;
 
 /// A statement about what a scenario left behind.
 #[derive(Clone, Copy, Debug)]
-pub struct Expect {
+pub(crate) struct Expect {
     /// Label of a command, or of a file that was read.
     pub subject: &'static str,
     pub check: Check,
@@ -28,7 +28,7 @@ pub struct Expect {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Check {
+pub(crate) enum Check {
     /// The command ended with this code.
     Exit(i32),
     /// It ended with code 0, or with 3 for nothing but runs that the kernel's recursion guard skipped: on a
@@ -94,15 +94,15 @@ pub enum Check {
 type Verdict = Result<(), String>;
 
 impl Expect {
-    pub const fn of(subject: &'static str, check: Check) -> Self {
+    pub(crate) const fn of(subject: &'static str, check: Check) -> Self {
         Self { subject, check, only_on: None }
     }
 
-    pub const fn on(self, kernel: &'static str) -> Self {
+    pub(crate) const fn on(self, kernel: &'static str) -> Self {
         Self { only_on: Some(kernel), ..self }
     }
 
-    pub fn judge(&self, evidence: &Evidence, kernel: &str) -> Verdict {
+    pub(crate) fn judge(&self, evidence: &Evidence, kernel: &str) -> Verdict {
         let Self { subject, check, only_on } = *self;
         if only_on.is_some_and(|only| only != kernel) {
             return Ok(());
@@ -162,7 +162,7 @@ impl Expect {
     }
 
     /// Whether it is met on a kernel only if the rule fires.
-    pub fn fires(&self, rule: RuleId, kernel: &str) -> bool {
+    pub(crate) fn fires(&self, rule: RuleId, kernel: &str) -> bool {
         let of_rule = match self.check {
             Check::Finding(finding) => finding.rule == rule,
             Check::Fired { rule: fired, .. } => fired == rule,

@@ -5,7 +5,7 @@ use xtask::wire::Exit;
 use super::super::super::console::Output;
 use super::{Evidence, Verdict, ok_or};
 
-pub fn exit(evidence: &Evidence, run: &str, wanted: Exit) -> Verdict {
+pub(super) fn exit(evidence: &Evidence, run: &str, wanted: Exit) -> Verdict {
     let seen = evidence.command(run)?.exit;
     ok_or(seen == Some(wanted), || match seen {
         Some(seen) => format!("it ended with {}, and not with {}", seen.encode(), wanted.encode()),
@@ -13,7 +13,7 @@ pub fn exit(evidence: &Evidence, run: &str, wanted: Exit) -> Verdict {
     })
 }
 
-pub fn unbroken(evidence: &Evidence, run: &'static str) -> Verdict {
+pub(super) fn unbroken(evidence: &Evidence, run: &'static str) -> Verdict {
     let unlucky = evidence.stream(run).is_ok_and(|stream| {
         let reasons = &stream.summary.reasons;
         !reasons.is_empty() && reasons.iter().all(|reason| reason.contains("recursion guard"))
@@ -21,7 +21,7 @@ pub fn unbroken(evidence: &Evidence, run: &'static str) -> Verdict {
     exit(evidence, run, Exit::Code(if unlucky { 3 } else { 0 }))
 }
 
-pub fn line(evidence: &Evidence, run: &str, has: &[&str]) -> Verdict {
+pub(super) fn line(evidence: &Evidence, run: &str, has: &[&str]) -> Verdict {
     let Output { stdout, stderr, .. } = evidence.command(run)?;
     let text = [stdout.as_slice(), b"\n", stderr.as_slice()].concat();
     let text = String::from_utf8_lossy(&text).to_lowercase();
@@ -29,7 +29,7 @@ pub fn line(evidence: &Evidence, run: &str, has: &[&str]) -> Verdict {
     ok_or(text.lines().any(holds), || format!("no line has all of {has:?}"))
 }
 
-pub fn same_output(evidence: &Evidence, run: &str, other: &str) -> Verdict {
+pub(super) fn same_output(evidence: &Evidence, run: &str, other: &str) -> Verdict {
     let text = |run| evidence.command(run).map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     let (printed, expected) = (text(run)?, text(other)?);
     ok_or(!printed.is_empty() && printed == expected, || {
@@ -37,19 +37,19 @@ pub fn same_output(evidence: &Evidence, run: &str, other: &str) -> Verdict {
     })
 }
 
-pub fn without(evidence: &Evidence, file: &str, none_of: &[&str]) -> Verdict {
+pub(super) fn without(evidence: &Evidence, file: &str, none_of: &[&str]) -> Verdict {
     let content = evidence.file(file)?;
     let found: Vec<&str> =
         content.lines().filter(|line| none_of.iter().any(|text| line.contains(text))).collect();
     ok_or(found.is_empty(), || format!("it holds {found:?}"))
 }
 
-pub fn with(evidence: &Evidence, file: &str, text: &str) -> Verdict {
+pub(super) fn with(evidence: &Evidence, file: &str, text: &str) -> Verdict {
     let content = evidence.file(file)?;
     ok_or(content.contains(text), || format!("no {text:?} in {content:?}"))
 }
 
-pub fn same(evidence: &Evidence, file: &str, other: &str) -> Verdict {
+pub(super) fn same(evidence: &Evidence, file: &str, other: &str) -> Verdict {
     let (content, expected) = (evidence.file(file)?, evidence.file(other)?);
     ok_or(content == expected, || format!("it is {content:?}, and {other} is {expected:?}"))
 }

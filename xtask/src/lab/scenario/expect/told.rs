@@ -11,7 +11,7 @@ use rcu_watch_core::report::{AuditedFunction, CheckedFunction, Message};
 use super::super::stream::Stream;
 use super::{Verdict, ok_or};
 
-pub fn audited(stream: &Stream, function: &str, verdict: AuditVerdict) -> Verdict {
+pub(super) fn audited(stream: &Stream, function: &str, verdict: AuditVerdict) -> Verdict {
     let about = stream.messages.iter().find_map(|message| match message {
         Message::Audited(said) if said.function == function => Some(&**said),
         _ => None,
@@ -20,7 +20,7 @@ pub fn audited(stream: &Stream, function: &str, verdict: AuditVerdict) -> Verdic
     ok_or(said.verdict == verdict, || format!("verdict is not {}: {said:?}", verdict.name()))
 }
 
-pub fn checked(stream: &Stream, function: &str, answer: CheckAnswer) -> Verdict {
+pub(super) fn checked(stream: &Stream, function: &str, answer: CheckAnswer) -> Verdict {
     let about = stream.messages.iter().find_map(|message| match message {
         Message::Checked(said) if said.function == function => Some(&**said),
         _ => None,
@@ -29,19 +29,19 @@ pub fn checked(stream: &Stream, function: &str, answer: CheckAnswer) -> Verdict 
     ok_or(said.answer == answer, || format!("answer is not {answer:?}: {said:?}"))
 }
 
-pub fn judged(stream: &Stream, rule: RuleId) -> Verdict {
+pub(super) fn judged(stream: &Stream, rule: RuleId) -> Verdict {
     let status = stream.summary.rules.iter().find(|status| status.rule == rule);
     ok_or(status.is_some_and(|status| status.status == RuleCoverage::Judged), || {
         format!("{rule} is {status:?}")
     })
 }
 
-pub fn calibrated(stream: &Stream) -> Verdict {
+pub(super) fn calibrated(stream: &Stream) -> Verdict {
     let layout = &stream.header.layout;
     ok_or(layout.as_ref().is_some_and(|layout| layout.calibrated), || format!("not calibrated: {layout:?}"))
 }
 
-pub fn other_instance(stream: &Stream) -> Verdict {
+pub(super) fn other_instance(stream: &Stream) -> Verdict {
     ok_or(!stream.header.other_instances.is_empty(), || "it saw no other instance".to_owned())
 }
 
@@ -55,7 +55,7 @@ const LIFE: [(Event, bool); 6] = [
     (Event::Unload, false),
 ];
 
-pub fn livepatches(stream: &Stream, patch: &str, times: usize) -> Verdict {
+pub(super) fn livepatches(stream: &Stream, patch: &str, times: usize) -> Verdict {
     let seen = stream.messages.iter().filter_map(|message| match message {
         Message::Livepatch(said) if said.patch == patch => Some((said.event, said.to_patched)),
         _ => None,
@@ -65,7 +65,7 @@ pub fn livepatches(stream: &Stream, patch: &str, times: usize) -> Verdict {
     ok_or(whole, || format!("not {times} lives of {patch}: {seen:?}"))
 }
 
-pub fn replays(replay: &Stream, live: &Stream) -> Verdict {
+pub(super) fn replays(replay: &Stream, live: &Stream) -> Verdict {
     for kind in ["snapshot", "finding", "livepatch", "plan_change"] {
         let of_kind = |message: &&Message| replayed(message) == Some(kind);
         let again: Vec<&Message> = replay.messages.iter().filter(of_kind).collect();

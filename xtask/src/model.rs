@@ -70,7 +70,7 @@ fn print_proofs(only: Option<Generation>, depth: usize) -> bool {
         }
         let proof = proof::prove(variant, depth);
         states += proof.states;
-        violations += proof.violations.len();
+        violations += proof.violation_count();
         println!("{proof}");
     }
     println!("{states} states explored, {violations} violations");

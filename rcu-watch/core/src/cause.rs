@@ -19,28 +19,34 @@ use super::units::Address;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", const_into_str)]
+#[strum(serialize_all = "snake_case")]
 pub enum Cause {
+    /// The CPU went idle.
     IdleEnter,
+    /// The CPU came back from idle.
     IdleExit,
     /// Of an irq, or of an exception that is counted like one (#BP).
     IrqEnter,
+    /// The way back from one into the EQS that it had interrupted.
     IrqExit,
     /// User mode or a guest; where RCU keeps watching this CPU in user mode, a change of context only.
     UserEnter,
+    /// Back into the kernel from there.
     UserExit,
     /// RCU was told of a quiescent state, and watches on.
     Momentary,
+    /// Neither the writer nor M tells.
     Unknown,
 }
 
 impl Cause {
+    /// Every cause.
     pub const ALL: &[Self] = Self::VARIANTS;
 
     /// As it is written in the stream.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        self.into_str()
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -51,6 +57,7 @@ pub struct Writers {
     pub irq: Vec<TextRange>,
     /// Those that enter and leave idle and user mode, and what calls their last part directly.
     pub eqs: Vec<TextRange>,
+    /// Those that tell RCU of a quiescent state while it watches on.
     pub momentary: Vec<TextRange>,
 }
 

@@ -19,22 +19,44 @@ pub const CPUS_MAX: u32 = 8192;
 /// Why bytes are no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
+    /// The bytes end before the record does.
     #[error("record is {have} bytes long where {need} are needed; the stream is cut short or corrupt")]
-    Short { need: usize, have: usize },
+    Short {
+        /// Bytes that a record of this kind takes.
+        need: usize,
+        /// Bytes that there are.
+        have: usize,
+    },
+    /// The record's own length is beyond the bytes that there are.
     #[error("record says it is {said} bytes long and is {have}; the stream is corrupt")]
-    Length { said: u32, have: usize },
+    Length {
+        /// Bytes, by the record's header.
+        said: u32,
+        /// Bytes that there are.
+        have: usize,
+    },
     #[error(
         "record is of version {0}, this build reads version {WIRE_VERSION}; use the rcu-watch that wrote it"
     )]
+    /// The record's layout is of this other version.
     OtherVersion(u16),
+    /// The header names a kind of record that this version does not have.
     #[error("record is of unknown kind {0}; the stream is corrupt")]
     UnknownKind(u16),
     #[error(
         "record is of probe {probe}, the plan has {planned}; the plan is not the one it was recorded with"
     )]
-    ProbeOutOfRange { probe: u32, planned: u32 },
+    /// No probe of the plan has this number.
+    ProbeOutOfRange {
+        /// The number in the record.
+        probe: u32,
+        /// Numbers that the plan has, from 0.
+        planned: u32,
+    },
+    /// The record's CPU is not below [`CPUS_MAX`].
     #[error("record is of CPU {0}, beyond any kernel's {CPUS_MAX}; the stream is corrupt")]
     CpuOutOfRange(u32),
+    /// The length of the stack, in bytes, is no multiple of a frame's or beyond the record.
     #[error("record says it holds {0} bytes of stack, which is no number of frames; the stream is corrupt")]
     Stack(i64),
 }

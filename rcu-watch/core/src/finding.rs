@@ -28,7 +28,9 @@ impl Severity {
 /// A rule that fired on one snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Verdict {
+    /// The rule that fired.
     pub rule: RuleId,
+    /// How bad it is on this snapshot; a rule may fire with several severities.
     pub severity: Severity,
     /// What about the state made it fire, in half a sentence.
     pub because: &'static str,

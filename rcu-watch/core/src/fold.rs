@@ -17,7 +17,7 @@ use super::units::{Nanos, ProbeId};
 
 /// What makes two breaks the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FindingKind {
+pub(crate) struct FindingKind {
     verdict: Verdict,
     probe: ProbeId,
     /// Counts changes of the handlers on the probe's function.
@@ -33,7 +33,7 @@ pub struct FindingKind {
 
 impl FindingKind {
     #[must_use]
-    pub fn of(verdict: Verdict, hit: &Hit<'_>, revision: u32) -> Self {
+    pub(crate) fn of(verdict: Verdict, hit: &Hit<'_>, revision: u32) -> Self {
         Self {
             verdict,
             probe: hit.snapshot.probe,
@@ -54,11 +54,17 @@ impl FindingKind {
 pub struct Total {
     /// From 1, in the order of first sight.
     pub id: u32,
+    /// As it was on first sight.
     pub verdict: Verdict,
+    /// The probe that saw it first.
     pub probe: ProbeId,
+    /// Hits that it was seen on, the first included.
     pub count: u64,
+    /// When it was seen last.
     pub last_ts: Nanos,
+    /// Equal for the same rule, function and handlers on any kernel and in any run.
     pub fingerprint: String,
+    /// Sent by `--self-test`: no observation.
     pub synthetic: bool,
     untold: u64,
 }
@@ -66,16 +72,21 @@ pub struct Total {
 /// Repeats of one kind since they were last told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeats {
+    /// Number of the finding that they repeat.
     pub id: u32,
+    /// The finding's verdict, as it was on first sight.
     pub verdict: Verdict,
+    /// The probe that saw the finding first.
     pub probe: ProbeId,
+    /// Hits since the finding or the last repeat was told.
     pub count: u64,
+    /// When the latest of them was seen.
     pub last_ts: Nanos,
 }
 
 /// All kinds that were seen.
 #[derive(Clone, Debug, Default)]
-pub struct Fold {
+pub(crate) struct Fold {
     kinds: HashMap<FindingKind, usize>,
     totals: Vec<Total>,
     /// The kind that came last: breaks come in runs.
@@ -84,7 +95,7 @@ pub struct Fold {
 
 impl Fold {
     /// Counts one break; `Some` with its new total when it is the first of its kind.
-    pub fn add(&mut self, kind: FindingKind, probe: &Probe, ts: Nanos) -> Option<&Total> {
+    pub(crate) fn add(&mut self, kind: FindingKind, probe: &Probe, ts: Nanos) -> Option<&Total> {
         let known = match self.last {
             Some((last, at)) if last == kind => Some(at),
             _ => self.kinds.get(&kind).copied(),
@@ -114,12 +125,12 @@ impl Fold {
 
     /// Every kind with its exact count, in the order of the ids.
     #[must_use]
-    pub fn totals(&self) -> &[Total] {
+    pub(crate) fn totals(&self) -> &[Total] {
         &self.totals
     }
 
     /// Repeats since this was last called.
-    pub fn take_repeats(&mut self) -> Vec<Repeats> {
+    pub(crate) fn take_repeats(&mut self) -> Vec<Repeats> {
         let told = |total: &mut Total| {
             let count = core::mem::take(&mut total.untold);
             let Total { id, verdict, probe, last_ts, .. } = *total;
@@ -132,7 +143,7 @@ impl Fold {
 /// Equal for the same rule, function and handlers on any kernel and in any run: no address, no suffix that a
 /// compiler chose, no order.
 #[must_use]
-pub fn fingerprint(verdict: &Verdict, probe: &Probe) -> String {
+pub(crate) fn fingerprint(verdict: &Verdict, probe: &Probe) -> String {
     let mut handlers: Vec<(HandlerKind, &str)> = probe
         .handlers
         .iter()

@@ -7,7 +7,7 @@
 //! A program that has no kernel to watch can judge a recording of one:
 //!
 //! ```
-//! use rcu_watch_core::recording::{Terms, judge};
+//! use rcu_watch_core::{Terms, judge};
 //!
 //! # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/corpus/6.1.rec");
 //! let recording = std::fs::read(path)?;
@@ -24,8 +24,8 @@
 //! or read what a kernel said of itself:
 //!
 //! ```
+//! use rcu_watch_core::RuleId;
 //! use rcu_watch_core::dmesg::Parser;
-//! use rcu_watch_core::finding::RuleId;
 //!
 //! let log = "[   12.345678] RCU not on for: arch_cpu_idle+0x0/0x20\n";
 //! let mut parser = Parser::default();
@@ -35,31 +35,42 @@
 //! assert_eq!(splats[0].rule, RuleId::HandlerDropped);
 //! assert_eq!(splats[0].function, "arch_cpu_idle");
 //! ```
+//!
+//! What most users need is at the root: [`judge`] and what it takes and gives, the [`Envelope`] that each line of a
+//! stream is, and the words of a verdict. [`recording`] plays a recording to an audience of one's own, [`stream`] says
+//! what an audience hears, [`report`] has every message, [`dmesg`] the reader of logs, [`rules`] what each rule means.
+//! A program that reads a kernel itself feeds a [`pipeline`] with records ([`snapshot`]) of a plan of [`probe`]s, and
+//! says what the kernel is by [`model::kernel`]; [`calibration`], [`cause`] and [`verdict`] judge what it read besides.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+#![deny(missing_docs)]
 
 extern crate alloc;
 
 pub mod calibration;
 pub mod cause;
-pub mod coverage;
-pub mod decode;
+mod coverage;
+mod decode;
 pub mod dmesg;
-pub mod finding;
-pub mod fold;
+mod finding;
+mod fold;
 pub mod model;
-pub mod order;
+mod order;
 pub mod pipeline;
 pub mod probe;
 pub mod recording;
 pub mod report;
 pub mod rules;
-pub mod seen;
+mod seen;
 pub mod snapshot;
 pub mod stream;
-pub mod track;
+mod track;
 pub mod units;
-pub mod vantage;
+mod vantage;
 pub mod verdict;
 
-pub use seen::Seen;
+pub use finding::{RuleId, Severity};
+pub use recording::{Judged, Terms, judge};
+pub use report::summary::{RunVerdict, Summary};
+pub use report::{Envelope, FindingReport, Header, Message};
+pub use verdict::{Exit, FailOn};

@@ -11,14 +11,17 @@ use super::units::{CpuId, ProbeId};
 /// Numbers missing between two records of one probe on one CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
+    /// The CPU whose records are missing.
     pub cpu: CpuId,
+    /// The probe that sent them.
     pub probe: ProbeId,
+    /// How many.
     pub missing: u64,
 }
 
 /// Where a record lies in its CPU's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamPosition {
+pub(crate) struct StreamPosition {
     /// The CPU's own number, lost records counted.
     pub cpu_seq: u64,
     pub gap: Option<Gap>,
@@ -40,13 +43,13 @@ struct ProbeLane {
 
 /// The streams of all CPUs.
 #[derive(Clone, Debug, Default)]
-pub struct Order {
+pub(crate) struct Order {
     lanes: Vec<Lane>,
 }
 
 impl Order {
     /// Takes the next record as it was delivered. Allocates only for the first of a CPU or probe.
-    pub fn place(&mut self, snapshot: &Snapshot<'_>) -> StreamPosition {
+    pub(crate) fn place(&mut self, snapshot: &Snapshot<'_>) -> StreamPosition {
         let cpu = snapshot.cpu.0 as usize;
         let probe = snapshot.probe.0 as usize;
         if cpu >= self.lanes.len() {
@@ -69,7 +72,7 @@ impl Order {
 
     /// Records of `probe` that were delivered from `cpu`.
     #[must_use]
-    pub fn delivered(&self, cpu: CpuId, probe: ProbeId) -> u64 {
+    pub(crate) fn delivered(&self, cpu: CpuId, probe: ProbeId) -> u64 {
         self.lane(cpu, probe).map_or(0, |counts| counts.delivered)
     }
 

@@ -7,27 +7,35 @@
 use alloc::vec::Vec;
 
 use super::decode::{DecodeError, decode};
-use super::finding::{RuleId, Severity, Verdict};
-use super::fold::{FindingKind, Fold, Repeats, Total};
+use super::finding::{RuleId, Severity};
+use super::fold::{FindingKind, Fold};
 use super::model::kernel::KernelModel;
-use super::order::{Gap, Order};
+use super::order::Order;
 use super::probe::{Handler, Point, Probe};
 use super::rules::guard::{Guard, Guards, Outcome};
 use super::rules::{Hit, RuleSet, Verdicts, judge, judge_hit};
 use super::snapshot::{RcuState, Snapshot, Task};
-use super::track::Tracks;
 use super::units::{Counter, CpuId, PreemptCount, ProbeId, StateWord};
+
+pub use super::finding::Verdict;
+pub use super::fold::{Repeats, Total};
+pub use super::order::Gap;
+pub use super::track::Tracks;
 
 /// The first break of its kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Finding<'a> {
+    /// Number of this kind of break in this pipeline, from 1.
     pub id: u32,
+    /// Which rule fired, how bad it is and why.
     pub verdict: Verdict,
+    /// The record that it fired on, decoded.
     pub hit: Hit<'a>,
     /// The CPU's own number of the record, lost ones counted.
     pub cpu_seq: u64,
     /// Empty where the question has no meaning.
     pub guards: &'a [Outcome],
+    /// Equal for the same rule, function and handlers on any kernel and in any run.
     pub fingerprint: &'a str,
 }
 
@@ -52,15 +60,20 @@ pub trait Listener {
 /// How often a rule could judge, and how often it fired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RuleCount {
+    /// Hits that let it judge.
     pub judged: u64,
+    /// Hits that it fired on, those of `--self-test` left out.
     pub fired: u64,
 }
 
 /// How often a guard would have protected a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuardCount {
+    /// The guard that was asked about.
     pub guard: Guard,
+    /// Breaks whose handler would have been protected behind it, or skipped.
     pub protects: u64,
+    /// Breaks whose handler would have run unprotected in spite of it.
     pub fails: u64,
 }
 
@@ -143,11 +156,13 @@ impl Pipeline {
         &mut self.kernel
     }
 
+    /// What is known of the kernel.
     #[must_use]
     pub const fn kernel(&self) -> &KernelModel {
         &self.kernel
     }
 
+    /// The probe at an id; `None` where there never was one.
     #[must_use]
     pub fn probe(&self, id: ProbeId) -> Option<&Probe> {
         self.plan.get(id.0 as usize)?.as_ref().map(|planned| &planned.probe)
@@ -274,20 +289,16 @@ impl Pipeline {
         self.fold.take_repeats()
     }
 
+    /// How often `rule` could judge and fired so far.
     #[must_use]
     pub const fn rule_count(&self, rule: RuleId) -> RuleCount {
         self.rule_counts[rule as usize]
     }
 
+    /// The guards, in the order of [`Guard::ALL`]; only breaks whose rule asks for guards are counted.
     #[must_use]
     pub const fn guard_counts(&self) -> &[GuardCount] {
         &self.guard_counts
-    }
-
-    /// Records that were delivered, by CPU and probe, and gaps between them.
-    #[must_use]
-    pub const fn order(&self) -> &Order {
-        &self.order
     }
 
     /// Where each CPU is, as far as the stream has shown.
@@ -296,6 +307,7 @@ impl Pipeline {
         &self.tracks
     }
 
+    /// Records of `probe` that came from `cpu`.
     #[must_use]
     pub fn delivered(&self, cpu: CpuId, probe: ProbeId) -> u64 {
         self.order.delivered(cpu, probe)

@@ -13,21 +13,35 @@ use super::snapshot::Snapshot;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", const_into_str)]
+#[strum(serialize_all = "snake_case")]
 pub enum Point {
+    /// A CPU goes idle: the last code that RCU still watches, or the tracepoint of it.
     EqsEnter,
+    /// A CPU comes back from idle.
     EqsExit,
+    /// RCU is told of an irq.
     IrqEnter,
+    /// RCU is told that an irq ends.
     IrqExit,
+    /// RCU is told of an NMI, or an NMI's handler runs.
     NmiEnter,
+    /// RCU is told that an NMI ends.
     NmiExit,
+    /// An exception of the NMI's kind begins (#BP, #DB, #MC).
     IstEnter,
+    /// Such an exception ends.
     IstExit,
+    /// A function that a livepatch replaces.
     PatchedFunction,
+    /// The kernel moves a task from one version of patched functions to the other.
     KlpTransition,
+    /// A function with somebody else's ftrace handler, kprobe or BPF program.
     FtraceFunction,
+    /// A function that kernels are known to run with RCU off although it can be hooked.
     IdleVictim,
+    /// A context switch, where every word must be at rest.
     Checkpoint,
+    /// A CPU that is going offline runs its last code.
     CpuOffline,
 }
 
@@ -37,8 +51,8 @@ impl Point {
 
     /// As it is written in the stream.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        self.into_str()
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -47,8 +61,9 @@ impl Point {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", const_into_str)]
+#[strum(serialize_all = "snake_case")]
 pub enum Mechanism {
+    /// A BPF trampoline at the function's entry.
     Fentry,
     /// At the function's end.
     Fexit,
@@ -58,15 +73,17 @@ pub enum Mechanism {
     KprobeInt3,
     /// At the function's end.
     Kretprobe,
+    /// A BPF program on a tracepoint, with the tracepoint's own arguments.
     RawTracepoint,
+    /// A hardware breakpoint on S: its #DB comes right after each write.
     Watchpoint,
 }
 
 impl Mechanism {
     /// As it is written in the stream.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        self.into_str()
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -75,19 +92,23 @@ impl Mechanism {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", const_into_str)]
+#[strum(serialize_all = "snake_case")]
 pub enum HandlerKind {
+    /// A livepatch, which runs another body instead of the function's.
     Livepatch,
+    /// An ftrace callback that is none of the other kinds.
     FtraceOps,
+    /// A kprobe or kretprobe, however the kernel placed it.
     Kprobe,
+    /// A BPF program on a trampoline.
     Bpf,
 }
 
 impl HandlerKind {
     /// As it is written in the stream.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        self.into_str()
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -112,12 +133,14 @@ pub enum Reliance {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Handler {
+    /// What sort of handler it is.
     pub kind: HandlerKind,
     /// The livepatch's module, the ftrace ops' callback, the BPF program's name, or the kprobe's address.
     pub name: String,
     /// Id of the BPF program, as `bpftool prog` has it; absent for other kinds, and where no kernel interface tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<u32>,
+    /// Whether it needs RCU to watch.
     pub reliance: Reliance,
     /// One of our own programs, this instance's or another's.
     pub ours: bool,
@@ -127,7 +150,9 @@ pub struct Handler {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Probe {
+    /// What it is there to see.
     pub point: Point,
+    /// How it is attached.
     pub mechanism: Mechanism,
     /// The function or tracepoint that it is on.
     pub symbol: String,

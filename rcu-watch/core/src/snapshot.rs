@@ -4,19 +4,27 @@ use core::num::NonZeroU32;
 
 use crate::units::{Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, StateWord};
 
+pub use crate::decode::{CPUS_MAX, DecodeError, decode, encode};
+
 /// Registers of the probed or interrupted code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Regs {
+    /// Where the code was.
     pub ip: Address,
+    /// Where its stack was.
     pub sp: Address,
+    /// RFLAGS, of which nothing above bit 21 is kept.
     pub rflags: u64,
+    /// It was user code.
     pub user_mode: bool,
 }
 
 /// The task that was current.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Task {
+    /// Its thread id, 0 for an idle task.
     pub pid: u32,
+    /// Its process's id.
     pub tgid: u32,
     /// NUL-padded, as the kernel holds it.
     pub comm: [u8; 16],
@@ -33,22 +41,32 @@ impl Task {
 /// The four words that every rule starts from: S, N, M and P (docs/kernel.md).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RcuState {
+    /// S: RCU's state word, which holds the watching bit.
     pub state: StateWord,
+    /// N: tasks, and up to 4.15 irqs.
     pub nesting: Counter,
+    /// M: irqs and NMIs, up to 4.15 NMIs only.
     pub nmi_nesting: Counter,
+    /// P: `preempt_count`, which does not depend on RCU.
     pub preempt_count: PreemptCount,
 }
 
 /// One probe hit. It owns nothing: its stack is borrowed from the record that it was decoded from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot<'record> {
+    /// The CPU that it was taken on.
     pub cpu: CpuId,
+    /// The probe that took it.
     pub probe: ProbeId,
     /// Number among all that this probe emitted on this CPU; lost ones keep their number.
     pub probe_seq: u64,
+    /// When it was taken, `CLOCK_MONOTONIC`.
     pub ts: Nanos,
+    /// What RCU had noted of the CPU.
     pub rcu: RcuState,
+    /// The task that was current.
     pub task: Task,
+    /// Registers of the code that was probed or interrupted; `None` where the probe's mechanism has none.
     pub regs: Option<Regs>,
     /// For a function probe: the return address of the probed function.
     pub caller: Option<Address>,

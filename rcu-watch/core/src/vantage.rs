@@ -27,6 +27,7 @@ pub enum Vantage {
 /// The kind of entry that an exception's handler lies behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Entry {
+    /// An NMI.
     Nmi,
     /// #BP, #DB, #MC and their like.
     Ist,
@@ -73,6 +74,7 @@ fn of_int3_kprobe(kernel: &KernelModel, rcu: &RcuState) -> Vantage {
 /// The state of the code that a snapshot is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Underlying {
+    /// The words as that code had them.
     pub rcu: RcuState,
     /// RFLAGS.IF of that code, where registers were captured.
     pub interrupts_on: Option<bool>,
@@ -82,7 +84,7 @@ pub struct Underlying {
 ///
 /// An ambiguous vantage is read as the exception that it may be.
 #[must_use]
-pub fn underlying(kernel: &KernelModel, snapshot: &Snapshot<'_>, vantage: Vantage) -> Underlying {
+pub(crate) fn underlying(kernel: &KernelModel, snapshot: &Snapshot<'_>, vantage: Vantage) -> Underlying {
     let rcu = match vantage {
         Vantage::Direct => snapshot.rcu,
         Vantage::Exception(entry) => before(kernel, &snapshot.rcu, entry, snapshot.task.is_idle()),

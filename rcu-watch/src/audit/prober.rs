@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use rcu_watch_common::slot;
 use rcu_watch_core::calibration::Calibrated;
-use rcu_watch_core::finding::{RuleId, Severity};
 use rcu_watch_core::pipeline::{Finding, Pipeline, RuleCount};
 use rcu_watch_core::probe::{Mechanism, Point, Probe};
 use rcu_watch_core::report::Message;
@@ -21,6 +20,7 @@ use rcu_watch_core::rules::RULES;
 use rcu_watch_core::stream::{Filter, Host, StreamListener};
 use rcu_watch_core::units::{Address, CpuId, Nanos, ProbeId};
 use rcu_watch_core::verdict;
+use rcu_watch_core::{RuleId, Severity};
 
 use super::stop::Stop;
 use crate::bpf::attach::AttachSite;

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::RuleId;
 use rcu_watch_core::probe::Point;
 use rcu_watch_core::rules::RULES;
 use rcu_watch_core::units::CpuId;

@@ -29,7 +29,6 @@ mod tests {
     use super::*;
     use crate::recording::writer::Recorder;
     use crate::sink::Sink;
-    use rcu_watch_core::decode::encode;
     use rcu_watch_core::model::generation::{Generation, NON_IDLE};
     use rcu_watch_core::model::kernel::{KernelModel, PreemptLayout};
     use rcu_watch_core::pipeline::{Finding, Listener, Pipeline};
@@ -37,7 +36,7 @@ mod tests {
     use rcu_watch_core::recording::part::{End, NumberedProbe, Start};
     use rcu_watch_core::report::plan::Event;
     use rcu_watch_core::report::{Baseline, Envelope, FindingReport, LivepatchReport, Message};
-    use rcu_watch_core::snapshot::{RcuState, Snapshot, Task};
+    use rcu_watch_core::snapshot::{RcuState, Snapshot, Task, encode};
     use rcu_watch_core::units::{
         Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, RealtimeOffset, StateWord,
     };

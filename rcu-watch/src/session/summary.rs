@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use rcu_watch_common::slot;
-use rcu_watch_core::coverage::coverage;
 use rcu_watch_core::probe::Point;
 use rcu_watch_core::recording::part::End;
 use rcu_watch_core::report::Message;
@@ -10,6 +9,7 @@ use rcu_watch_core::report::summary::{
     CommandStatus, Cost, EndedBy, Followed, RuleCoverage, RuleStatus, Summary,
 };
 use rcu_watch_core::units::{CpuId, Nanos, ProbeId};
+use rcu_watch_core::verdict::coverage;
 use rcu_watch_core::verdict::{self, Exit, FailOn};
 
 use super::Session;

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::RuleId;
 use rcu_watch_core::report::summary::{FindingTotal, RuleCoverage, RuleStatus, RunVerdict, Summary};
 use rcu_watch_core::report::{Envelope, FindingReport, Header, Message};
 use rcu_watch_core::verdict::FailOn;

@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use rcu_watch_core::Seen;
-use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::RuleId;
 use rcu_watch_core::probe::Point;
 use rcu_watch_core::report::{Envelope, Heartbeat, Message};
+use rcu_watch_core::stream::Seen;
 
 use crate::sink::Sink;
 

@@ -15,10 +15,10 @@ pub mod text;
 
 use std::io;
 
-use rcu_watch_core::Seen;
-use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::RuleId;
 use rcu_watch_core::report::{Envelope, Heartbeat, Message, SnapshotReport};
 use rcu_watch_core::rules::Hit;
+use rcu_watch_core::stream::Seen;
 
 pub use stream::{Stream, is_closed_pipe};
 

@@ -5,12 +5,11 @@
 
 use std::io;
 
-use rcu_watch_core::Seen;
-use rcu_watch_core::finding::{RuleId, Severity};
 use rcu_watch_core::report::{Baseline, Heartbeat, Message};
 use rcu_watch_core::rules::Hit;
-use rcu_watch_core::stream::{Audience, Head};
+use rcu_watch_core::stream::{Audience, Head, Seen};
 use rcu_watch_core::units::{CpuId, Nanos};
+use rcu_watch_core::{RuleId, Severity};
 
 use crate::sink::Sink;
 

@@ -6,7 +6,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::border::{PLAIN, Set};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph, Wrap};
-use rcu_watch_core::finding::Severity;
+use rcu_watch_core::Severity;
 
 use crate::top::picture::Picture;
 use crate::top::strip::{BUCKET_NS, Bucket, Now, Strip};

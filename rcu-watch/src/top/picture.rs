@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use rcu_watch_core::Seen;
-use rcu_watch_core::finding::{RuleId, Severity};
 use rcu_watch_core::report::header::{BlindSpot, HandledSite, PlannedPoint};
 use rcu_watch_core::report::{Envelope, FindingReport, Header, Heartbeat, Message, PlanChange};
 use rcu_watch_core::rules::guard::Guard;
+use rcu_watch_core::stream::Seen;
 use rcu_watch_core::units::{CpuId, Nanos};
+use rcu_watch_core::{RuleId, Severity};
 
 use crate::top::strip::Strip;
 

@@ -9,10 +9,10 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use rcu_watch_core::Seen;
-use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::RuleId;
 use rcu_watch_core::probe::Point;
 use rcu_watch_core::report::{Envelope, Header, Heartbeat, Message, SnapshotReport};
+use rcu_watch_core::stream::Seen;
 use rcu_watch_core::units::{CpuId, Nanos};
 
 use crate::sink::Sink;

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rcu_watch_core::Seen;
 use rcu_watch_core::report::{Envelope, Heartbeat, Message};
+use rcu_watch_core::stream::Seen;
 use rcu_watch_core::units::Nanos;
 
 use crate::clock;

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use rcu_watch_core::Seen;
 use rcu_watch_core::probe::Point;
+use rcu_watch_core::stream::Seen;
 use rcu_watch_core::units::Nanos;
 
 pub(crate) const BUCKET_NS: u64 = 100_000_000;

@@ -9,7 +9,7 @@ use rcu_watch::sink::Stream;
 use rcu_watch::sink::json::Json;
 use rcu_watch::sink::ktap::Ktap;
 use rcu_watch::sink::text::{Look, Text};
-use rcu_watch_core::finding::Severity;
+use rcu_watch_core::Severity;
 use rcu_watch_core::report::{Baseline, Message};
 use rcu_watch_core::units::{CpuId, Nanos};
 use rcu_watch_core::verdict::FailOn;

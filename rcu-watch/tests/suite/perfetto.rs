@@ -6,10 +6,9 @@ use std::process::Command;
 
 use rcu_watch::sink::Stream;
 use rcu_watch::sink::perfetto::Perfetto;
-use rcu_watch_core::Seen;
 use rcu_watch_core::probe::Point;
 use rcu_watch_core::report::Baseline;
-use rcu_watch_core::stream::Audience as _;
+use rcu_watch_core::stream::{Audience as _, Seen};
 use rcu_watch_core::units::{CpuId, Nanos};
 
 use crate::paper::Paper;

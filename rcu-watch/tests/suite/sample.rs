@@ -1,6 +1,5 @@
 //! A short run as messages: one livepatch on `arch_cpu_idle`, some loss, a summary.
 
-use rcu_watch_core::finding::{RuleId, Severity};
 use rcu_watch_core::model::generation::{Base, Context};
 use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism, Point, Reliance};
 use rcu_watch_core::report::finding::{
@@ -21,6 +20,7 @@ use rcu_watch_core::rules::guard::Guard;
 use rcu_watch_core::units::{
     Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, RealtimeOffset, StateWord, WideNumber,
 };
+use rcu_watch_core::{RuleId, Severity};
 
 type Said = (u64, Option<u32>, Message);
 

@@ -8,11 +8,11 @@ use rcu_watch::sink::Sink as _;
 use rcu_watch::top::sink::Shared;
 use rcu_watch::top::view::Panel;
 use rcu_watch::top::{Picture, View, draw, replay};
-use rcu_watch_core::Seen;
 use rcu_watch_core::model::generation::Base;
 use rcu_watch_core::probe::Point;
 use rcu_watch_core::report::finding::{NmiNestingReport, StateReport, TaskReport};
 use rcu_watch_core::report::{Envelope, Heartbeat, Message, SnapshotReport};
+use rcu_watch_core::stream::Seen;
 use rcu_watch_core::units::{CpuId, Nanos, WideNumber};
 
 use crate::paper::assert_golden;
@@ -63,7 +63,7 @@ fn envelopes() -> Vec<Envelope> {
 fn repeat() -> rcu_watch_core::report::Repeat {
     rcu_watch_core::report::Repeat {
         id: 1,
-        rule: rcu_watch_core::finding::RuleId::HandlerUnwatched,
+        rule: rcu_watch_core::RuleId::HandlerUnwatched,
         function: "arch_cpu_idle".into(),
         count: 1311,
         last_ts_ns: at(1990),
@@ -221,7 +221,7 @@ fn a_recording_feeds_the_picture_until_the_viewer_quits() {
         pid: 0,
         arg: 0,
     };
-    paced.again(rcu_watch_core::finding::RuleId::HandlerUnwatched, &again).expect("the viewer is there");
+    paced.again(rcu_watch_core::RuleId::HandlerUnwatched, &again).expect("the viewer is there");
     assert_eq!(shared.with(|picture| picture.findings[0].count), 2);
     shared.quit.store(true, Ordering::Relaxed);
     let error = paced.message(&said.next().expect("a heartbeat")).expect_err("the viewer left");

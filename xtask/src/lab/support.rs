@@ -9,7 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::RuleId;
 use rcu_watch_core::rules::RULES;
 
 use super::matrix::{self, KERNELS};

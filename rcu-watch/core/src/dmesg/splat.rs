@@ -12,7 +12,9 @@ use crate::units::{CpuId, Nanos};
 /// A complaint of this class, and the rule that it speaks of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Splat {
+    /// The rule that would have fired, had a probe been there.
     pub rule: RuleId,
+    /// How bad it is, by the kernel's words and the handlers on the stack.
     pub severity: Severity,
     /// What the kernel said.
     pub because: String,
@@ -22,7 +24,9 @@ pub struct Splat {
     pub handlers: Vec<Handler>,
     /// Absent where the log has no times.
     pub ts: Option<Nanos>,
+    /// The CPU that complained; absent where the log does not say.
     pub cpu: Option<CpuId>,
+    /// The task that was running; absent where the log does not say.
     pub task: Option<Task>,
     /// Innermost first.
     pub stack: Vec<String>,
@@ -30,9 +34,12 @@ pub struct Splat {
     pub line: usize,
 }
 
+/// The task that a splat names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Task {
+    /// Its thread id, 0 for an idle task.
     pub pid: u32,
+    /// Its name, as `PID: 0 Comm: swapper/0` has it.
     pub comm: String,
 }
 

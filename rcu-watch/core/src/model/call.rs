@@ -12,7 +12,7 @@ use super::step::{Site, Step, Test};
 
 /// `rcu_nmi_enter()` / `ct_nmi_enter()`.
 #[must_use]
-pub fn nmi_enter(generation: Generation) -> Vec<Step> {
+pub(crate) fn nmi_enter(generation: Generation) -> Vec<Step> {
     vec![
         Step::SetIncrement(2),
         Step::SkipUnless(Test::NotWatching, 2),
@@ -24,7 +24,7 @@ pub fn nmi_enter(generation: Generation) -> Vec<Step> {
 
 /// `rcu_nmi_exit()` / `ct_nmi_exit()`.
 #[must_use]
-pub fn nmi_exit(generation: Generation) -> Vec<Step> {
+pub(crate) fn nmi_exit(generation: Generation) -> Vec<Step> {
     vec![
         Step::SkipUnless(Test::NmiNestingIsNot(1), 2),
         Step::AddNmiNesting(-2),
@@ -37,7 +37,7 @@ pub fn nmi_exit(generation: Generation) -> Vec<Step> {
 
 /// `rcu_irq_enter()` / `ct_irq_enter()`.
 #[must_use]
-pub fn irq_enter(generation: Generation) -> Vec<Step> {
+pub(crate) fn irq_enter(generation: Generation) -> Vec<Step> {
     if !generation.counts_irqs_in_nesting() {
         return nmi_enter(generation);
     }
@@ -51,7 +51,7 @@ pub fn irq_enter(generation: Generation) -> Vec<Step> {
 
 /// `rcu_irq_exit()` / `ct_irq_exit()`.
 #[must_use]
-pub fn irq_exit(generation: Generation) -> Vec<Step> {
+pub(crate) fn irq_exit(generation: Generation) -> Vec<Step> {
     if !generation.counts_irqs_in_nesting() {
         return nmi_exit(generation);
     }

@@ -21,11 +21,11 @@ use super::transition::{BASE, IRQ, IRQ_FROM_USER, IST, IST_FROM_USER, NMI, Progr
 use crate::units::StateWord;
 
 /// The deepest stack of programs: the base, and what nests on it.
-pub const FRAMES_MAX: usize = 6;
+pub(crate) const FRAMES_MAX: usize = 6;
 
 /// A program that runs or is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Frame {
+pub(crate) struct Frame {
     pub program: u8,
     pub registers: Registers,
     /// The words, and the mode, of the code that this frame interrupted.
@@ -35,7 +35,7 @@ pub struct Frame {
 
 /// One CPU at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct State {
+pub(crate) struct State {
     pub words: Words,
     pub mode: Mode,
     frames: [Frame; FRAMES_MAX],
@@ -44,13 +44,13 @@ pub struct State {
 
 impl State {
     #[must_use]
-    pub fn start(generation: Generation) -> Self {
+    pub(crate) fn start(generation: Generation) -> Self {
         Self::with(Words::at_rest(generation))
     }
 
     /// The base at its first step, with these words.
     #[must_use]
-    pub fn with(words: Words) -> Self {
+    pub(crate) fn with(words: Words) -> Self {
         let frame =
             Frame { program: BASE, registers: Registers::START, before: words, before_mode: Mode::Kernel };
         Self { words, mode: Mode::Kernel, frames: [frame; FRAMES_MAX], depth: 0 }
@@ -58,32 +58,32 @@ impl State {
 
     /// What runs, innermost last.
     #[must_use]
-    pub fn frames(&self) -> &[Frame] {
+    pub(crate) fn frames(&self) -> &[Frame] {
         &self.frames[..=usize::from(self.depth)]
     }
 
     #[must_use]
-    pub fn top(&self) -> &Frame {
+    pub(crate) fn top(&self) -> &Frame {
         &self.frames[usize::from(self.depth)]
     }
 
     /// How many programs nest on the base.
     #[must_use]
-    pub const fn depth(&self) -> usize {
+    pub(crate) const fn depth(&self) -> usize {
         self.depth as usize
     }
 }
 
 /// Something that the algorithm must not do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
+pub(crate) struct Violation {
     pub what: String,
     pub state: Box<State>,
 }
 
 /// What was explored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Explored {
+pub(crate) struct Explored {
     pub states: u64,
     pub steps: u64,
     pub violations: Vec<Violation>,
@@ -91,7 +91,7 @@ pub struct Explored {
 
 /// Runs the programs of one CPU.
 #[derive(Clone, Debug)]
-pub struct Explorer<'a> {
+pub(crate) struct Explorer<'a> {
     programs: &'a Programs,
     machine: Machine,
     /// How many programs may nest on the base.
@@ -104,7 +104,7 @@ pub struct Explorer<'a> {
 
 impl<'a> Explorer<'a> {
     #[must_use]
-    pub fn new(programs: &'a Programs, nested_max: usize) -> Self {
+    pub(crate) fn new(programs: &'a Programs, nested_max: usize) -> Self {
         let generation = programs.variant.generation;
         Self {
             programs,
@@ -117,31 +117,31 @@ impl<'a> Explorer<'a> {
 
     /// Lets the base run once.
     #[must_use]
-    pub const fn once(mut self) -> Self {
+    pub(crate) const fn once(mut self) -> Self {
         self.is_endless = false;
         self
     }
 
     #[must_use]
-    pub const fn programs(&self) -> &Programs {
+    pub(crate) const fn programs(&self) -> &Programs {
         self.programs
     }
 
     /// The step that the top program takes next; `None` at its end.
     #[must_use]
-    pub fn next_step(&self, state: &State) -> Option<Step> {
+    pub(crate) fn next_step(&self, state: &State) -> Option<Step> {
         self.step_of(state.top())
     }
 
     /// The step that a frame takes when it runs next.
     #[must_use]
-    pub fn step_of(&self, frame: &Frame) -> Option<Step> {
+    pub(crate) fn step_of(&self, frame: &Frame) -> Option<Step> {
         self.steps(frame.program).get(usize::from(frame.registers.at)).copied()
     }
 
     /// The step that a frame took last, where no jump led past it.
     #[must_use]
-    pub fn step_before(&self, frame: &Frame) -> Option<Step> {
+    pub(crate) fn step_before(&self, frame: &Frame) -> Option<Step> {
         let at = usize::from(frame.registers.at).checked_sub(1)?;
         self.steps(frame.program).get(at).copied()
     }
@@ -151,12 +151,12 @@ impl<'a> Explorer<'a> {
     }
 
     /// Visits every reachable state, depth first.
-    pub fn explore(&self, visit: impl FnMut(&Self, &State) -> Result<(), String>) -> Explored {
+    pub(crate) fn explore(&self, visit: impl FnMut(&Self, &State) -> Result<(), String>) -> Explored {
         self.explore_from(State::start(self.programs.variant.generation), visit)
     }
 
     /// Visits every state that can be reached from `start`.
-    pub fn explore_from(
+    pub(crate) fn explore_from(
         &self,
         start: State,
         mut visit: impl FnMut(&Self, &State) -> Result<(), String>,
@@ -186,7 +186,7 @@ impl<'a> Explorer<'a> {
     /// Visits states in the order of their distance from the start, until `visit` finds what it looks for.
     ///
     /// Gives that, and the number of steps of the shortest run to it. `states_max` bounds the search.
-    pub fn nearest<T>(
+    pub(crate) fn nearest<T>(
         &self,
         states_max: usize,
         mut visit: impl FnMut(&Self, &State) -> Option<T>,
@@ -303,7 +303,7 @@ impl<'a> Explorer<'a> {
     ///
     /// # Errors
     /// The one that does not hold.
-    pub fn invariants(&self, words: &Words) -> Result<(), String> {
+    pub(crate) fn invariants(&self, words: &Words) -> Result<(), String> {
         let generation = self.machine.generation;
         let layout = generation.layout();
         let watching = generation.watches(StateWord(words.state));

@@ -42,11 +42,15 @@ pub enum Generation {
 /// What sets a generation apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
+    /// `G0a` to `G5`.
     pub name: &'static str,
     /// Struct and members that hold S, N and M.
     pub object: &'static str,
+    /// The member that is S.
     pub state_member: &'static str,
+    /// The member that is N.
     pub nesting_member: &'static str,
+    /// The member that is M.
     pub nmi_nesting_member: &'static str,
     /// Bit of S that says RCU watches.
     pub watching_mask: u32,
@@ -61,8 +65,10 @@ pub struct Layout {
 }
 
 impl Generation {
+    /// Every generation, from the oldest.
     pub const ALL: [Self; 7] = [Self::G0a, Self::G0b, Self::G1, Self::G2, Self::G3, Self::G4, Self::G5];
 
+    /// Where this generation keeps S, N and M, and what they hold at rest.
     #[must_use]
     pub const fn layout(self) -> &'static Layout {
         const TABLE: [Layout; 7] = [
@@ -178,18 +184,23 @@ impl fmt::Display for Generation {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", const_into_str)]
+#[strum(serialize_all = "snake_case")]
 pub enum Context {
+    /// Kernel code of a task.
     Kernel,
+    /// The idle loop.
     Idle,
+    /// User mode.
     User,
+    /// A virtual machine's guest.
     Guest,
 }
 
 impl Context {
+    /// As it is written in the stream.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        self.into_str()
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -198,18 +209,21 @@ impl Context {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", const_into_str)]
+#[strum(serialize_all = "snake_case")]
 pub enum Base {
+    /// Code that RCU watched already: M counts from its value at rest.
     Kernel,
+    /// An EQS: M counts from zero.
     Eqs,
     /// A transition into or out of an EQS.
     Window,
 }
 
 impl Base {
+    /// As it is written in the stream.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        self.into_str()
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -33,14 +33,17 @@ pub struct Situation(pub String);
 /// For one kernel: every situation, and for each guard those in which it fails, with why.
 #[derive(Clone, Debug)]
 pub struct Answer {
+    /// The kernel that was asked.
     pub variant: Variant,
+    /// Every situation in which it can run a handler.
     pub situations: BTreeSet<Situation>,
+    /// By guard and situation, why the guard does not protect there.
     pub fails: BTreeMap<Guard, BTreeMap<Situation, String>>,
 }
 
 /// Tries every guard in every situation of a kernel.
 #[must_use]
-pub fn answer(variant: Variant) -> Answer {
+pub(crate) fn answer(variant: Variant) -> Answer {
     let mut answer = Answer { variant, situations: BTreeSet::new(), fails: BTreeMap::new() };
     for activity in [Activity::Task, Activity::Idle, Activity::WokenIdle, Activity::UserInEqs] {
         let programs = Programs::new(variant, activity);

@@ -13,8 +13,11 @@ use crate::units::{Address, PreemptCount};
 /// Fields of P.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PreemptLayout {
+    /// Bits that count NMIs and exceptions like them.
     pub nmi_mask: u64,
+    /// Bits that count hard irqs.
     pub hardirq_mask: u64,
+    /// Bits that count softirqs, and sections with bottom halves disabled.
     pub softirq_mask: u64,
 }
 
@@ -41,6 +44,7 @@ impl PreemptLayout {
         Self::field(count, self.hardirq_mask)
     }
 
+    /// Whether a softirq is being served, rather than bottom halves disabled.
     #[must_use]
     pub const fn serves_softirq(&self, count: PreemptCount) -> bool {
         // A count of one step is "serving"; bottom halves disabled count two.
@@ -87,17 +91,21 @@ pub struct Calibration {
 }
 
 impl Calibration {
+    /// All was seen, so that every rule judges.
     pub const COMPLETE: Self = Self { task: true, eqs: true, hardirq_bits: true, nmi_bits: true };
 }
 
 /// A half-open range of kernel text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextRange {
+    /// The first address in it.
     pub start: Address,
+    /// The first address behind it.
     pub end: Address,
 }
 
 impl TextRange {
+    /// Whether `address` lies in it.
     #[must_use]
     pub const fn contains(&self, address: Address) -> bool {
         self.start.0 <= address.0 && address.0 < self.end.0
@@ -118,16 +126,21 @@ pub struct TextMap {
 /// The kernel at hand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelModel {
+    /// Where it keeps the words, and what they hold.
     pub generation: Generation,
+    /// Where P has its fields.
     pub preempt: PreemptLayout,
     /// #BP, #DB and #MC from the kernel add the NMI bits to P: x86 without `ist_enter`, not FRED.
     /// 0d00449c7a28 ("x86: Replace ist_enter() with nmi_enter()"). Never so on arm64.
     pub ist_sets_nmi_bits: bool,
+    /// Which irqs it tells RCU of.
     pub irqs: IrqCounting,
     /// The way out of an EQS calls code that can be hooked while N and M are still zero: the tracepoint
     /// rcu:rcu_dyntick / rcu:rcu_watching exists (RCU_TRACE=y), or `rcu_cleanup_after_idle` does (FAST_NO_HZ).
     pub eqs_exit_calls_out: bool,
+    /// What of the words was seen to mean what it should.
     pub calibration: Calibration,
+    /// Where its text has what the rules ask for.
     pub text: TextMap,
 }
 

@@ -35,6 +35,7 @@ pub struct Mutant {
 /// What became of a mutant.
 #[derive(Clone, Debug)]
 pub struct Caught {
+    /// The rules that said more than info at the end of that run.
     pub rules: Vec<RuleId>,
     /// Steps of the shortest run.
     pub steps: usize,
@@ -290,11 +291,14 @@ pub fn table(variant: Variant) -> Table {
 /// Mutants of one kernel, and what caught each.
 #[derive(Clone, Debug)]
 pub struct Table {
+    /// The kernel whose algorithm was changed.
     pub variant: Variant,
+    /// Each mutant, with what caught it; `None` where nothing did.
     pub rows: Vec<(Option<Caught>, Mutant)>,
 }
 
 impl Table {
+    /// How many mutants a rule caught.
     #[must_use]
     pub fn caught(&self) -> usize {
         self.rows.iter().filter(|(caught, _)| caught.is_some()).count()

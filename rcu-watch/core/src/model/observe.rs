@@ -31,7 +31,7 @@ const ORDINARY: u64 = 0x8000;
 
 /// One probe's view of a state.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
+pub(crate) struct View<'a> {
     pub kernel: &'a KernelModel,
     pub probe: &'a Probe,
     pub snapshot: Snapshot<'static>,
@@ -43,7 +43,7 @@ pub struct View<'a> {
 
 /// One probe of each kind.
 #[derive(Clone, Debug)]
-pub struct Observers {
+pub(crate) struct Observers {
     kernel: KernelModel,
     /// The same kernel, where the way out of an EQS calls nothing that can be hooked.
     quiet: KernelModel,
@@ -63,7 +63,7 @@ pub struct Observers {
 
 impl Observers {
     #[must_use]
-    pub fn new(variant: &Variant) -> Self {
+    pub(crate) fn new(variant: &Variant) -> Self {
         let mut kernel = variant.kernel();
         let range = |start, end| TextRange { start: Address(start), end: Address(end) };
         kernel.text = TextMap {
@@ -109,7 +109,12 @@ impl Observers {
     }
 
     /// Shows every view that there is of `state`.
-    pub fn views<'s>(&'s self, explorer: &Explorer<'_>, state: &State, mut show: impl FnMut(View<'s>)) {
+    pub(crate) fn views<'s>(
+        &'s self,
+        explorer: &Explorer<'_>,
+        state: &State,
+        mut show: impl FnMut(View<'s>),
+    ) {
         let Some(Step::Hookable(site)) = explorer.next_step(state) else {
             return;
         };
@@ -227,14 +232,14 @@ fn interrupt_flag(words: &Words) -> u64 {
 
 /// How often each rule fired, by severity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub(crate) struct Tally {
     pub views: u64,
     counts: [[u64; Severity::ALL.len()]; RuleId::ALL.len()],
 }
 
 impl Tally {
     /// Adds the counts of another part of the space.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.views += other.views;
         for (mine, theirs) in self.counts.iter_mut().flatten().zip(other.counts.iter().flatten()) {
             *mine += theirs;
@@ -246,7 +251,7 @@ impl Tally {
     }
 
     /// Rules that fired, with severity and count.
-    pub fn iter(&self) -> impl Iterator<Item = (RuleId, Severity, u64)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (RuleId, Severity, u64)> {
         RuleId::ALL.iter().flat_map(move |&rule| {
             Severity::ALL
                 .iter()
@@ -260,7 +265,7 @@ impl Tally {
 ///
 /// # Errors
 /// The first thing that is not so.
-pub fn check_legal(
+pub(crate) fn check_legal(
     observers: &Observers,
     explorer: &Explorer<'_>,
     state: &State,

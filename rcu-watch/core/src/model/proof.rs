@@ -14,12 +14,18 @@ pub const DEPTH: usize = 3;
 /// What was proven of one kernel.
 #[derive(Clone, Debug)]
 pub struct Proof {
+    /// The kernel that was explored.
     pub variant: Variant,
+    /// How deep irqs, exceptions and NMIs nested.
     pub depth: usize,
+    /// Distinct states that were reached, over all activities.
     pub states: u64,
+    /// Steps between them that were tried.
     pub steps: u64,
-    pub tally: Tally,
-    pub violations: Vec<(Activity, Violation)>,
+    /// How often each rule fired on what probes saw of those states.
+    pub(crate) tally: Tally,
+    /// What must not be, with what the CPU was doing.
+    pub(crate) violations: Vec<(Activity, Violation)>,
 }
 
 /// Explores everything that can happen on a kernel, `depth` deep.
@@ -39,6 +45,14 @@ pub fn prove(variant: Variant, depth: usize) -> Proof {
         proof.violations.extend(explored.violations.into_iter().map(|violation| (activity, violation)));
     }
     proof
+}
+
+impl Proof {
+    /// How many states there are that must not be; printing the proof shows the first ones.
+    #[must_use]
+    pub const fn violation_count(&self) -> usize {
+        self.violations.len()
+    }
 }
 
 impl fmt::Display for Proof {

@@ -9,7 +9,7 @@ use crate::units::{Counter, PreemptCount, StateWord};
 
 /// The words that the algorithm reads and writes, on one CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Words {
+pub(crate) struct Words {
     pub state: u32,
     pub nesting: i64,
     pub nmi_nesting: i64,
@@ -20,7 +20,7 @@ pub struct Words {
 impl Words {
     /// A task's words, with no transition counted in S yet.
     #[must_use]
-    pub const fn at_rest(generation: Generation) -> Self {
+    pub(crate) const fn at_rest(generation: Generation) -> Self {
         let layout = generation.layout();
         Self {
             state: layout.watching_mask,
@@ -32,7 +32,7 @@ impl Words {
     }
 
     #[must_use]
-    pub const fn from_rcu(rcu: &RcuState, interrupts_on: bool) -> Self {
+    pub(crate) const fn from_rcu(rcu: &RcuState, interrupts_on: bool) -> Self {
         Self {
             state: rcu.state.0,
             nesting: rcu.nesting.0,
@@ -43,7 +43,7 @@ impl Words {
     }
 
     #[must_use]
-    pub const fn to_rcu(&self) -> RcuState {
+    pub(crate) const fn to_rcu(self) -> RcuState {
         RcuState {
             state: StateWord(self.state),
             nesting: Counter(self.nesting),
@@ -55,7 +55,7 @@ impl Words {
 
 /// A question that the algorithm asks before it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Test {
+pub(crate) enum Test {
     Watching,
     NotWatching,
     NestingIs(i64),
@@ -72,7 +72,7 @@ pub enum Test {
 
 /// One step: a memory write, a question, or a place where other code runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
+pub(crate) enum Step {
     /// S += n.
     AddState(i32),
     /// N := n.
@@ -112,13 +112,13 @@ pub enum Step {
 impl Step {
     /// Whether it writes a word, P or IF.
     #[must_use]
-    pub const fn is_write(self) -> bool {
+    pub(crate) const fn is_write(self) -> bool {
         self.is_rcus() || matches!(self, Self::AddPreempt(_) | Self::Interrupts(_))
     }
 
     /// Whether it is one of RCU's own writes.
     #[must_use]
-    pub const fn is_rcus(self) -> bool {
+    pub(crate) const fn is_rcus(self) -> bool {
         matches!(
             self,
             Self::AddState(_)
@@ -135,7 +135,7 @@ impl Step {
 
 /// What a CPU runs outside irqs and NMIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
+pub(crate) enum Mode {
     Kernel,
     /// User code of a nohz_full CPU: an EQS.
     UserInEqs,
@@ -146,7 +146,7 @@ pub enum Mode {
 
 /// What kind of hookable code runs at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Site {
+pub(crate) enum Site {
     /// Any kernel function.
     Anything,
     /// RCU's own functions: only those.
@@ -175,7 +175,7 @@ pub enum Site {
 
 /// What runs: the words, and the local variable of the function that is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Registers {
+pub(crate) struct Registers {
     /// Index of the next step.
     pub at: u16,
     /// `incby` of `rcu_nmi_enter()`.
@@ -183,19 +183,19 @@ pub struct Registers {
 }
 
 impl Registers {
-    pub const START: Self = Self { at: 0, increment: 0 };
+    pub(crate) const START: Self = Self { at: 0, increment: 0 };
 }
 
 /// What the machine needs to know to run a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Machine {
+pub(crate) struct Machine {
     pub generation: Generation,
     pub nmi_mask: u64,
 }
 
 impl Machine {
     #[must_use]
-    pub const fn answers(&self, test: Test, words: &Words) -> bool {
+    pub(crate) const fn answers(&self, test: Test, words: &Words) -> bool {
         match test {
             Test::Watching => self.generation.watches(StateWord(words.state)),
             Test::NotWatching => !self.generation.watches(StateWord(words.state)),
@@ -214,7 +214,7 @@ impl Machine {
 
     /// Does one step. A step that needs the interrupted code's words or changes the CPU's mode is left to the explorer,
     /// which knows them.
-    pub const fn step(&self, step: Step, words: &mut Words, registers: &mut Registers) {
+    pub(crate) const fn step(&self, step: Step, words: &mut Words, registers: &mut Registers) {
         let mut next = registers.at + 1;
         match step {
             Step::AddState(n) => words.state = words.state.wrapping_add_signed(n),
@@ -246,7 +246,7 @@ impl Machine {
     }
 
     /// Runs a program to its end with nothing in between.
-    pub fn run(&self, program: &[Step], words: &mut Words) {
+    pub(crate) fn run(&self, program: &[Step], words: &mut Words) {
         let mut registers = Registers::START;
         while let Some(&step) = program.get(usize::from(registers.at)) {
             self.step(step, words, &mut registers);

@@ -15,14 +15,14 @@ use super::variant::{EntryCode, Variant};
 
 /// A named list of steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Program {
+pub(crate) struct Program {
     pub name: &'static str,
     pub steps: Vec<Step>,
 }
 
 /// What a CPU does outside irqs and NMIs, over and over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Activity {
+pub(crate) enum Activity {
     /// A task that switches, with a momentary EQS.
     Task,
     /// The idle loop.
@@ -38,11 +38,11 @@ pub enum Activity {
 }
 
 impl Activity {
-    pub const ALL: [Self; 6] =
+    pub(crate) const ALL: [Self; 6] =
         [Self::Task, Self::Idle, Self::WokenIdle, Self::UserInEqs, Self::User, Self::Guest];
 
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Task => "task",
             Self::Idle => "idle",
@@ -54,14 +54,14 @@ impl Activity {
     }
 
     #[must_use]
-    pub const fn is_idle_task(self) -> bool {
+    pub(crate) const fn is_idle_task(self) -> bool {
         matches!(self, Self::Idle | Self::WokenIdle)
     }
 }
 
 /// Everything that can run on a CPU of one kernel, whose activity is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Programs {
+pub(crate) struct Programs {
     pub variant: Variant,
     pub activity: Activity,
     /// In the order of the constants below.
@@ -69,16 +69,16 @@ pub struct Programs {
 }
 
 /// Indices into [`Programs::table`].
-pub const BASE: u8 = 0;
-pub const NMI: u8 = 1;
-pub const IST: u8 = 2;
-pub const IRQ: u8 = 3;
-pub const IRQ_FROM_USER: u8 = 4;
-pub const IST_FROM_USER: u8 = 5;
+pub(crate) const BASE: u8 = 0;
+pub(crate) const NMI: u8 = 1;
+pub(crate) const IST: u8 = 2;
+pub(crate) const IRQ: u8 = 3;
+pub(crate) const IRQ_FROM_USER: u8 = 4;
+pub(crate) const IST_FROM_USER: u8 = 5;
 
 impl Programs {
     #[must_use]
-    pub fn new(variant: Variant, activity: Activity) -> Self {
+    pub(crate) fn new(variant: Variant, activity: Activity) -> Self {
         let parts = Parts { variant, preempt: PreemptLayout::FOUR_BYTES };
         let base = match activity {
             Activity::Task => parts.task(),

@@ -18,14 +18,18 @@ pub enum EntryCode {
 /// One kernel of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Variant {
+    /// The generation, and the architecture or age of its entry code where that matters.
     pub name: &'static str,
+    /// Where it keeps the words, and what they hold.
     pub generation: Generation,
+    /// How irqs, NMIs and exceptions come in.
     pub entry: EntryCode,
     /// Functions that can be hooked run in its idle EQS.
     pub has_victims: bool,
 }
 
 impl Variant {
+    /// Every kernel of the model, from the oldest.
     pub const ALL: [Self; 10] = [
         Self::new("G0a", Generation::G0a, EntryCode::Legacy, true),
         Self::new("G0b", Generation::G0b, EntryCode::Legacy, true),

@@ -58,6 +58,7 @@ impl Frame {
         })
     }
 
+    /// The JSON or the record, without the frame's head and checksum.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         let (Self::Start(payload)
@@ -135,20 +136,31 @@ impl Source for &[u8] {
 /// Why a recording cannot be read, or not any further.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
+    /// Not even the preamble is there.
     #[error("recording is empty; was rcu-watch killed before it wrote anything?")]
     Empty,
+    /// The first bytes are not [`MAGIC`].
     #[error("file is no recording of rcu-watch; make one with `rcu-watch record`")]
     Magic,
     #[error(
         "recording is of version {0}, this build reads versions {VERSION_FNV} to {VERSION}; use the rcu-watch that wrote it"
     )]
+    /// The file's shape is of this version, which this build does not read.
     Version(u32),
+    /// The file ends inside the frame that begins at this byte.
     #[error("recording is cut off at byte {0}; what came before it was replayed")]
     Cut(u64),
+    /// The frame that begins at this byte has a wrong checksum, kind or place.
     #[error("recording is corrupt at byte {0}; what came before it was replayed")]
     Corrupt(u64),
+    /// The source gave an error instead of bytes.
     #[error("recording cannot be read at byte {at}; {error}")]
-    Source { at: u64, error: SourceError },
+    Source {
+        /// The byte at which the frame begins that was to be read.
+        at: u64,
+        /// What the source said.
+        error: SourceError,
+    },
 }
 
 /// The frames of a recording, as they are read.
@@ -165,6 +177,7 @@ pub struct Frames<S> {
 pub enum Part<'a> {
     /// A record as it came out of the ring: by far the most of a recording.
     Record(&'a [u8]),
+    /// Any other frame, with bytes of its own.
     Other(Frame),
 }
 

@@ -19,6 +19,7 @@ pub struct Judged {
     pub header: Header,
     /// The first break of each kind; [`Summary::findings`] counts them.
     pub findings: Vec<FindingReport>,
+    /// The verdict, the counts and the rules' coverage.
     pub summary: Summary,
     /// As which a process with this verdict should end.
     pub exit: Exit,

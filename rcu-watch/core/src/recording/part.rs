@@ -17,23 +17,36 @@ use crate::units::{CpuId, Nanos, ProbeId, RealtimeOffset};
 /// What is known before the first record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Start {
+    /// When the run began, `CLOCK_MONOTONIC`.
     pub ts_ns: Nanos,
+    /// The host's name.
     pub host: String,
+    /// The boot that it ran in, as /proc/sys/kernel/random/boot_id has it.
     pub boot_id: String,
+    /// The kernel that was watched.
     pub kernel: Kernel,
+    /// What makes a time since 1970 of the recording's times.
     pub realtime_offset_ns: RealtimeOffset,
+    /// Where the kernel keeps the words; `None` where that was not found out.
     pub layout: Option<Layout>,
+    /// CPUs that were online.
     pub cpus: Vec<CpuId>,
+    /// The probe points, and what was taken for each.
     pub plan: Vec<PlannedPoint>,
+    /// Sites that somebody else's handlers sat on.
     pub handlers: Vec<HandledSite>,
+    /// Pids of other instances of rcu-watch.
     pub other_instances: Vec<u32>,
+    /// What the run could not see.
     pub blind_spots: Vec<BlindSpot>,
     /// The kernel as the rules know it.
     pub model: KernelModel,
+    /// The probes that records refer to by id.
     pub probes: Vec<NumberedProbe>,
 }
 
 impl Start {
+    /// What a live run's header and model tell a replay.
     #[must_use]
     pub fn new(ts_ns: Nanos, header: &Header, model: &KernelModel, probes: Vec<NumberedProbe>) -> Self {
         Self {
@@ -79,24 +92,35 @@ impl Start {
 /// A probe at its id.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NumberedProbe {
+    /// The id that records carry.
     pub id: ProbeId,
+    /// The probe that has it from here on.
     pub probe: Probe,
 }
 
 /// A message that no record makes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Said {
+    /// When it was said, `CLOCK_MONOTONIC`.
     pub ts_ns: Nanos,
+    /// The CPU that it is about; `None` where it is about no single one.
     pub cpu: Option<CpuId>,
+    /// The message itself.
     pub what: What,
 }
 
+/// The messages that a recording has to keep, since its records do not imply them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum What {
+    /// Records that did not fit into the ring.
     Lost(Lost),
+    /// Runs of a probe that the kernel skipped.
     Missed(Missed),
+    /// A probe that could not be attached, or a record that could not be decoded.
     ProbeError(ProbeError),
+    /// A livepatch came, moved tasks, or went.
     Livepatch(LivepatchReport),
+    /// A probe or its handlers changed.
     PlanChange(PlanChange),
 }
 
@@ -114,6 +138,7 @@ impl What {
         }
     }
 
+    /// The message as the replayed stream has it.
     #[must_use]
     pub fn message(self) -> Message {
         match self {
@@ -133,9 +158,13 @@ pub struct Names(pub BTreeMap<u64, String>);
 /// How the run ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct End {
+    /// When the run ended, `CLOCK_MONOTONIC`.
     pub ts_ns: Nanos,
+    /// How long the run watched.
     pub elapsed_ns: Nanos,
+    /// What became of the hits, by probe and CPU.
     pub books: Vec<Book>,
+    /// Runs of probes that the kernel skipped.
     pub missed: u64,
     /// Why the run was inconclusive beyond what its books say.
     pub unmet: Vec<String>,

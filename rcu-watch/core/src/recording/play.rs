@@ -24,18 +24,24 @@ use crate::verdict::{self, Codes, Exit, FailOn};
 /// How a recording is to be judged and told.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
+    /// The least severity that makes the verdict `findings`.
     pub fail_on: FailOn,
+    /// What is told of what is found.
     pub filter: Filter,
+    /// Which exit codes the caller knows.
     pub codes: Codes,
 }
 
 /// Why a recording was not played to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum PlayError<E> {
+    /// Nothing of the recording can be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// A frame is sound, but its JSON is not what this build expects.
     #[error("the recording holds JSON of another shape; use the rcu-watch that wrote it")]
     Shape(#[source] serde_json::Error),
+    /// Whoever hears it takes no more.
     #[error("cannot write what the recording says")]
     Audience(#[source] E),
 }

@@ -13,15 +13,19 @@ use crate::report::finding::StateReport;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AuditedFunction {
+    /// The function's name in kallsyms.
     pub function: String,
+    /// The module that it is in; absent for the kernel itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub module: Option<String>,
+    /// What became of the suspicion.
     pub verdict: AuditVerdict,
     /// Calls that the function tracer saw between a CPU's entry into an EQS and its exit.
     pub traced: u64,
     /// Who called it there most often.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
+    /// What a probe on it read; absent where none was attached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<Observed>,
     /// Why it was not probed, or what else is to be said.
@@ -29,11 +33,12 @@ pub struct AuditedFunction {
     pub reason: Option<String>,
 }
 
+/// What became of a suspicion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", const_into_str)]
+#[strum(serialize_all = "snake_case")]
 pub enum AuditVerdict {
     /// A direct probe read the state: it ran with RCU off.
     Exposed,
@@ -50,8 +55,8 @@ pub enum AuditVerdict {
 impl AuditVerdict {
     /// As it is written in the stream.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        self.into_str()
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -59,7 +64,9 @@ impl AuditVerdict {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Observed {
+    /// How the probe was attached.
     pub mechanism: Mechanism,
+    /// Calls that the probe saw.
     pub calls: u64,
     /// Calls with RCU off.
     pub unwatched: u64,
@@ -76,10 +83,13 @@ pub struct Observed {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AuditTotals {
+    /// Suspects that a probe read running with RCU off.
     pub exposed: u64,
     /// Functions that were looked at: all that ftrace can hook and `--function` chose, or the known candidates.
     pub audited: u64,
+    /// Functions that the trace, or the list of candidates, made suspects.
     pub suspects: u64,
+    /// Suspects that are RCU's own.
     pub rcu_internal: u64,
     /// Suspects that nobody could be sure of: no probe, or none that fired.
     pub unconfirmed: u64,
@@ -89,6 +99,7 @@ pub struct AuditTotals {
     pub traced_calls: u64,
     /// Times that the trace was overwritten before it was read.
     pub gaps: u64,
+    /// How the audit came to its suspects.
     pub way: AuditWay,
 }
 
@@ -97,6 +108,7 @@ pub struct AuditTotals {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AuditWay {
+    /// By the function tracer, between the events of going idle and coming back.
     FunctionTracer,
     /// By a list of known candidates, where ftrace is closed.
     Candidates,
@@ -106,21 +118,25 @@ pub enum AuditWay {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CheckedFunction {
+    /// The function's name, as it was asked for.
     pub function: String,
     /// The livepatch that changes it, as named by its file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch: Option<String>,
     /// `vmlinux`, or the module that the function is in.
     pub object: String,
+    /// What is known of it here, the strongest first.
     pub answer: CheckAnswer,
     /// Whether this answer makes the exit code 2.
     pub refuses: bool,
     /// The answer in a sentence.
     pub because: String,
+    /// What a probe on it read; absent where none was attached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<Observed>,
 }
 
+/// What is known of a function that somebody wants to hook, from the worst to the best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]

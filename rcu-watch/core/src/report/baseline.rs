@@ -9,16 +9,25 @@ use alloc::string::String;
 use hashbrown::HashSet;
 use serde::Deserialize;
 
+/// The fingerprints of findings that are known already, from an earlier run's stream.
 #[derive(Debug, Default)]
 pub struct Baseline(HashSet<String>);
 
+/// Why a file is no baseline.
 #[derive(Debug, thiserror::Error)]
 pub enum BaselineError {
+    /// A line is not JSON.
     #[error("line {line} of the baseline is not JSON ({error}); give the output of `rcu-watch -f json`")]
-    NotJson { line: usize, error: serde_json::Error },
+    NotJson {
+        /// Its number, from 1.
+        line: usize,
+        /// What the JSON reader said.
+        error: serde_json::Error,
+    },
     #[error(
         "the baseline is no stream of rcu-watch; give the output of `rcu-watch -f json`, header included"
     )]
+    /// Each line is JSON, but there is no header among them.
     NotAStream,
 }
 
@@ -61,6 +70,7 @@ impl Baseline {
         if is_stream { Ok(Self(known)) } else { Err(BaselineError::NotAStream) }
     }
 
+    /// Whether a finding with this fingerprint is in it.
     #[must_use]
     pub fn knows(&self, fingerprint: &str) -> bool {
         self.0.contains(fingerprint)

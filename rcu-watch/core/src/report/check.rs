@@ -5,12 +5,15 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+/// One thing that `doctor` looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Check {
+    /// What kind of thing it is.
     pub group: CheckGroup,
     /// What was looked at: `fentry`, `CAP_BPF`, `BTF`...
     pub name: String,
+    /// Whether it is there, and what it means for a run.
     pub state: CheckState,
     /// What was found, or why it is not there.
     pub detail: String,
@@ -34,15 +37,18 @@ pub enum CheckGroup {
     Source,
     /// Ways to get to a place.
     Mechanism,
+    /// Tracepoints that probes sit on.
     Tracepoint,
     /// What was found out by trying.
     State,
 }
 
+/// What `doctor` found of one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CheckState {
+    /// There, as a run wants it.
     Ok,
     /// Not there; a run goes without, and sees less.
     Lacking,

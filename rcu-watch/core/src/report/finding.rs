@@ -18,27 +18,36 @@ use crate::snapshot::Task;
 use crate::units::{Address, Counter, Nanos, PreemptCount, StateWord, WideNumber};
 use crate::vantage::Vantage;
 
+/// The first break of a kind, in full.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FindingReport {
     /// Number of this kind of break in this stream, from 1; [`Repeat`] and the summary refer to it.
     pub id: u32,
+    /// The id of the rule that fired.
     pub rule: RuleId,
+    /// The rule's name, as `rcu-watch explain` lists it.
     pub name: Cow<'static, str>,
+    /// How bad this break is; a rule may fire with several severities.
     pub severity: Severity,
     /// What about the state made the rule fire.
     pub because: String,
+    /// The function or tracepoint that was hit, or that a log names.
     pub function: String,
     /// Absent, as all that only a probe can tell, in what was parsed from a kernel log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub point: Option<Point>,
+    /// How the probe was attached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mechanism: Option<Mechanism>,
+    /// Whose handlers are on the function, ours left out.
     pub handlers: Vec<Handler>,
+    /// What the probe read; absent in what was parsed from a kernel log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<StateReport>,
     /// Which of the guards would have protected a handler here; empty where the question has no meaning.
     pub guards: Vec<GuardVerdict>,
+    /// The task that was current; absent where a log does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskReport>,
     /// Innermost first; empty where none was taken.
@@ -60,23 +69,30 @@ pub struct FindingReport {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StateReport {
+    /// S, RCU's state word of the CPU.
     #[serde(rename = "S")]
     pub state: StateWord,
+    /// N, which counts tasks (up to 4.15 irqs too).
     #[serde(rename = "N")]
     pub nesting: Counter,
+    /// M, which counts irqs and NMIs (up to 4.15 NMIs only).
     #[serde(rename = "M")]
     pub nmi_nesting: NmiNestingReport,
+    /// P, `preempt_count`.
     #[serde(rename = "P")]
     pub preempt_count: PreemptCount,
     /// W of the words as read.
     pub watching: bool,
+    /// Whether the probe read the words of the code it is about, or of an exception on top of it.
     pub vantage: VantageReport,
     /// Whether RCU watched the code in question: W under `direct`, what M tells under `exception`.
     pub underlying_watching: bool,
     /// `kernel`, `idle`, `user`, `guest`; absent before 6.0, where the word does not hold it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<Context>,
+    /// P counts a hard irq.
     pub hardirq: bool,
+    /// P counts an NMI, or an exception that counts as one.
     pub nmi: bool,
 }
 
@@ -85,7 +101,7 @@ pub struct StateReport {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", const_into_str)]
+#[strum(serialize_all = "snake_case")]
 pub enum VantageReport {
     /// In the context that the probe is about.
     Direct,
@@ -98,8 +114,8 @@ pub enum VantageReport {
 impl VantageReport {
     /// As it is written in the stream.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        self.into_str()
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -113,9 +129,11 @@ impl From<Vantage> for VantageReport {
     }
 }
 
+/// M as read, and taken apart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NmiNestingReport {
+    /// As read, signed.
     pub raw: Counter,
     /// `eqs` with depth 0 at M=0.
     pub base: Base,
@@ -123,24 +141,33 @@ pub struct NmiNestingReport {
     pub depth: i64,
 }
 
+/// What one guard would have done for a handler at this break.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GuardVerdict {
+    /// What the handler would have called or asked first.
     pub guard: Guard,
     /// Whether a handler behind this guard would have run with RCU watching, or been skipped.
     pub protects: bool,
+    /// Why it protects or does not, in half a sentence.
     pub because: Cow<'static, str>,
 }
 
+/// The task that was current when a probe was hit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TaskReport {
+    /// Its thread id, 0 for an idle task.
     pub pid: u32,
+    /// Its process's id.
     pub tgid: u32,
+    /// Its name, at most 15 bytes; what is not UTF-8 is replaced.
     pub comm: String,
+    /// It is a CPU's idle task.
     pub idle: bool,
 }
 
+/// A return address on the kernel's stack.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Frame"))]
 pub struct StackFrame {
@@ -156,11 +183,15 @@ pub struct StackFrame {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Repeat {
+    /// The finding that it repeats.
     pub id: u32,
+    /// That finding's rule.
     pub rule: RuleId,
+    /// That finding's function.
     pub function: String,
     /// Since the finding or the last repeat.
     pub count: u64,
+    /// When the latest of them happened, `CLOCK_MONOTONIC`.
     pub last_ts_ns: Nanos,
 }
 
@@ -233,6 +264,7 @@ fn interrupted(hit: &Hit<'_>) -> impl Iterator<Item = Address> {
 }
 
 impl StateReport {
+    /// Writes out what a hit read, and what it makes of it.
     #[must_use]
     pub fn new(hit: &Hit<'_>) -> Self {
         let rcu = &hit.snapshot.rcu;
@@ -252,6 +284,7 @@ impl StateReport {
 }
 
 impl GuardVerdict {
+    /// Writes out what became of a handler behind a guard.
     #[must_use]
     pub const fn new(outcome: &Outcome) -> Self {
         Self { guard: outcome.guard, protects: outcome.protects, because: Cow::Borrowed(outcome.because) }
@@ -259,6 +292,7 @@ impl GuardVerdict {
 }
 
 impl TaskReport {
+    /// Writes out the task of a snapshot.
     #[must_use]
     pub fn new(task: &Task) -> Self {
         let name = task.comm.split(|&byte| byte == 0).next().unwrap_or_default();

@@ -10,18 +10,25 @@ use strum::{IntoStaticStr, VariantArray};
 use crate::probe::{Handler, Mechanism, Point};
 use crate::units::{Address, CpuId, ProbeId, RealtimeOffset};
 
+/// Where a stream comes from, and what it can tell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Header {
+    /// Version of the stream's shape; additions keep it, anything else raises it.
     pub schema: u32,
     /// `rcu-watch`.
     pub tool: Cow<'static, str>,
+    /// The version of rcu-watch that made this stream.
     pub version: Cow<'static, str>,
     /// The command that made this stream: `watch`, `probes`, `replay`...
     pub command: String,
+    /// The host's name.
     pub host: String,
+    /// The boot that it ran in, as /proc/sys/kernel/random/boot_id has it.
     pub boot_id: String,
+    /// The kernel that was watched.
     pub kernel: Kernel,
+    /// What the stream's times count.
     pub clock: Clock,
     /// Absent where no kernel was probed far enough to know it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,12 +36,15 @@ pub struct Header {
     /// How records leave the kernel. Absent where none do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transport: Option<Transport>,
+    /// CPUs that were online at start.
     pub cpus: Vec<CpuId>,
+    /// The probe points, and what was taken for each.
     pub plan: Vec<PlannedPoint>,
     /// Sites that somebody else's handlers sat on at start.
     pub handlers: Vec<HandledSite>,
     /// Pids of other instances of rcu-watch.
     pub other_instances: Vec<u32>,
+    /// What the run could not see.
     pub blind_spots: Vec<BlindSpot>,
 }
 
@@ -43,7 +53,7 @@ pub struct Header {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", const_into_str)]
+#[strum(serialize_all = "snake_case")]
 pub enum Transport {
     /// One BPF ring buffer.
     #[default]
@@ -55,11 +65,12 @@ pub enum Transport {
 impl Transport {
     /// As it is written in the stream.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        self.into_str()
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
+/// The kernel that was watched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Kernel {
@@ -69,6 +80,7 @@ pub struct Kernel {
     pub machine: String,
 }
 
+/// What the stream's times count, and how to make a date of one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Clock {
@@ -86,9 +98,13 @@ pub struct Layout {
     pub generation: String,
     /// `rcu_data.dynticks`, `context_tracking.state`, ...
     pub state_member: String,
+    /// The bit of S that says RCU watches, in hex.
     pub watching_mask: String,
+    /// Bits of P that count NMIs, in hex.
     pub nmi_mask: String,
+    /// Bits of P that count hard irqs, in hex.
     pub hardirq_mask: String,
+    /// The words were seen to mean what the layout says.
     pub calibrated: bool,
     /// What calibration saw, a sentence each.
     pub calibration: Vec<String>,
@@ -98,24 +114,32 @@ pub struct Layout {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PlannedPoint {
+    /// What is to be seen.
     pub point: Point,
     /// The function or tracepoint that the point is about, where it has one of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
+    /// The run is inconclusive without it, by `--require`.
     pub required: bool,
+    /// The candidate that was taken; absent where none could be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chosen: Option<ChosenProbe>,
+    /// Better candidates that could not be taken, the best first.
     pub passed_over: Vec<PassedOver>,
 }
 
+/// The candidate that was taken for a point.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ChosenProbe {
     /// Absent in a plan that was only printed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbeId>,
+    /// How it is attached.
     pub mechanism: Mechanism,
+    /// The function or tracepoint that it is on.
     pub symbol: String,
+    /// Whether it was shown to fire.
     pub proof: Proof,
 }
 
@@ -132,23 +156,32 @@ pub enum Proof {
     Unproven,
     /// Attached and silent although every run exercises it.
     Silent,
+    /// It could not be attached; a `probe_error` says why.
     Failed,
 }
 
+/// A candidate that was not taken.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PassedOver {
+    /// How it would have been attached.
     pub mechanism: Mechanism,
+    /// The function or tracepoint that it would have been on.
     pub symbol: String,
+    /// Why it was not taken.
     pub reason: String,
 }
 
+/// A function that somebody else's handlers sit on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HandledSite {
+    /// The function's name in kallsyms.
     pub function: String,
+    /// Where it is; absent where addresses are hidden.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<Address>,
+    /// Whose handlers they are.
     pub handlers: Vec<Handler>,
 }
 
@@ -158,6 +191,7 @@ pub struct HandledSite {
 pub struct BlindSpot {
     /// The point or rule that is blind.
     pub what: String,
+    /// Why it is blind.
     pub reason: String,
     /// What would make it visible, where something would.
     #[serde(skip_serializing_if = "Option::is_none")]

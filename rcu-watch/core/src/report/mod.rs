@@ -49,6 +49,7 @@ pub struct Envelope {
     /// Where it happened; absent where that has no meaning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<CpuId>,
+    /// What happened.
     #[serde(flatten)]
     pub message: Message,
 }
@@ -93,20 +94,29 @@ macro_rules! messages {
     };
 }
 messages! {
+    /// First: where the stream comes from, and what it can tell.
     Header(Box<Header>),
+    /// The first break of a kind, in full.
     Finding(Box<FindingReport>),
+    /// More breaks of a kind that was told, as a count.
     Repeat(Repeat),
     /// Only with `--stream all`.
     Snapshot(Box<SnapshotReport>),
     /// Only with `--stream all` and watchpoints.
     Transition(Box<Transition>),
+    /// A livepatch came, moved tasks, or went.
     Livepatch(LivepatchReport),
+    /// A probe or the handlers on its function changed.
     PlanChange(PlanChange),
+    /// Records that there was no room for.
     Lost(Lost),
+    /// Runs of a probe that the kernel itself skipped.
     Missed(Missed),
+    /// A probe that could not be attached, or a record that could not be decoded.
     ProbeError(ProbeError),
-    /// Of `doctor`.
+    /// `doctor`: one thing that it looked at.
     Check(Check),
+    /// How the run goes, every ten seconds.
     Heartbeat(Heartbeat),
     /// `audit`: one suspect.
     Audited(Box<AuditedFunction>),
@@ -114,6 +124,7 @@ messages! {
     AuditTotals(AuditTotals),
     /// `check`: one function.
     Checked(Box<CheckedFunction>),
+    /// Last: the verdict, and what it rests on.
     Summary(Box<Summary>),
 }
 

@@ -44,6 +44,7 @@ impl Event {
 pub struct LivepatchReport {
     /// Its module.
     pub patch: String,
+    /// What happened to it.
     pub event: Event,
     /// Of a transition: towards the patched functions, or back to the original ones.
     pub to_patched: bool,
@@ -55,6 +56,7 @@ pub struct LivepatchReport {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PlanChange {
+    /// The point as it is planned now.
     pub point: PlannedPoint,
     /// Whose handlers are on the function now, ours left out; empty when the last one left.
     pub handlers: Vec<Handler>,

@@ -10,6 +10,7 @@ use crate::units::{Nanos, ProbeId};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Heartbeat {
+    /// How long the run has watched.
     pub elapsed_ns: Nanos,
     /// Context switches judged.
     pub checkpoints: u64,
@@ -17,9 +18,13 @@ pub struct Heartbeat {
     pub handler_calls: u64,
     /// Entries into idle seen.
     pub idle_entries: u64,
+    /// NMIs seen.
     pub nmis: u64,
+    /// Findings told, repeats left out.
     pub findings: u64,
+    /// Records that there was no room for.
     pub lost: u64,
+    /// Runs of probes that the kernel skipped.
     pub missed: u64,
     /// Runs of all probes.
     pub hits: u64,
@@ -41,8 +46,11 @@ pub struct Heartbeat {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Lost {
+    /// The probe that sent them.
     pub probe: ProbeId,
+    /// The function or tracepoint that it is on.
     pub symbol: String,
+    /// How many records.
     pub count: u64,
 }
 
@@ -50,8 +58,11 @@ pub struct Lost {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Missed {
+    /// The probe that did not run.
     pub probe: ProbeId,
+    /// The function or tracepoint that it is on.
     pub symbol: String,
+    /// How many runs.
     pub count: u64,
 }
 
@@ -59,8 +70,11 @@ pub struct Missed {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProbeError {
+    /// Absent where the probe got no id, or the record names none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbeId>,
+    /// The function or tracepoint that it is about.
     pub symbol: String,
+    /// What went wrong, and what to do about it.
     pub error: String,
 }

@@ -9,14 +9,19 @@ use crate::report::finding::{StateReport, TaskReport};
 use crate::rules::Hit;
 use crate::units::{Address, ProbeId, WideNumber};
 
+/// One record in full.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SnapshotReport {
+    /// The probe that sent it.
     pub probe: ProbeId,
+    /// What that probe is there to see.
     pub point: Point,
     /// The function or tracepoint that was hit.
     pub symbol: String,
+    /// What it read.
     pub state: StateReport,
+    /// The task that was current.
     pub task: TaskReport,
     /// Who called the function, where the probe can tell.
     #[serde(skip_serializing_if = "Option::is_none")]

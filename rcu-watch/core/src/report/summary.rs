@@ -15,22 +15,31 @@ use crate::rules::guard::Guard;
 use crate::track::Tracks;
 use crate::units::{CpuId, Nanos, ProbeId};
 
+/// How a run ended, and what its verdict rests on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Summary {
+    /// What the run is worth.
     pub verdict: RunVerdict,
+    /// What the process exits with.
     pub exit_code: u8,
     /// Why the run is inconclusive, or unsupported; empty otherwise.
     pub reasons: Vec<String>,
+    /// How long the run watched; of a replay, how long the recorded run did.
     pub elapsed_ns: Nanos,
+    /// Why the run is over.
     pub ended_by: EndedBy,
+    /// The books, summed up.
     pub totals: Totals,
+    /// Every kind of break, with its exact count.
     pub findings: Vec<FindingTotal>,
+    /// Every rule, and whether the run could judge it.
     pub rules: Vec<RuleStatus>,
     /// For each guard of the thread: how often it would have protected a handler, and how often not.
     pub guards: Vec<GuardTotal>,
     /// By CPU and probe; only those with a hit.
     pub books: Vec<Book>,
+    /// What the run took of this machine.
     pub cost: Cost,
     /// With `-- CMD`: how it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,7 +80,7 @@ impl Summary {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", const_into_str)]
+#[strum(serialize_all = "snake_case")]
 pub enum EndedBy {
     /// `watch`, `record`, `top`: the time of `--duration` is over.
     Duration,
@@ -100,8 +109,8 @@ pub enum EndedBy {
 impl EndedBy {
     /// As it is written in the stream.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        self.into_str()
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -125,13 +134,18 @@ impl Followed {
     }
 }
 
+/// What a run is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RunVerdict {
+    /// No finding counts, and nothing was in the way of one.
     Clean,
+    /// At least one finding is as bad as `--fail-on` asks for, and not in the baseline.
     Findings,
+    /// No finding counts, but one may have been missed: the reasons say how.
     Inconclusive,
+    /// Nothing could be watched on this kernel or with these privileges.
     Unsupported,
 }
 
@@ -139,12 +153,19 @@ pub enum RunVerdict {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Totals {
+    /// Runs of the probes.
     pub hits: u64,
+    /// Hits that found every word at rest, and were only counted.
     pub at_rest: u64,
+    /// Hits whose words changed while they were read; nothing is judged by them.
     pub unstable: u64,
+    /// Hits that had a record to send.
     pub emitted: u64,
+    /// Records that arrived.
     pub delivered: u64,
+    /// Records that there was no room for.
     pub lost: u64,
+    /// Runs that the kernel itself skipped, by its recursion guard; no hits.
     pub missed: u64,
     /// Delivered records that could not be decoded.
     pub undecodable: u64,
@@ -168,28 +189,47 @@ impl AddAssign for Totals {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Book {
+    /// The probe's id in the plan.
     pub probe: ProbeId,
+    /// What it is there to see.
     pub point: Point,
+    /// The function or tracepoint that it is on.
     pub symbol: String,
+    /// The CPU that it ran on.
     pub cpu: CpuId,
+    /// Runs of the probe.
     pub hits: u64,
+    /// Hits that found every word at rest, and were only counted.
     pub at_rest: u64,
+    /// Hits whose words changed while they were read; nothing is judged by them.
     pub unstable: u64,
+    /// Hits that had a record to send.
     pub emitted: u64,
+    /// Records that arrived.
     pub delivered: u64,
+    /// Records that there was no room for.
     pub lost: u64,
 }
 
+/// One kind of break, and how often it was seen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FindingTotal {
+    /// The id of the finding that told of it first.
     pub id: u32,
+    /// The rule that fired.
     pub rule: RuleId,
+    /// How bad it was on first sight.
     pub severity: Severity,
+    /// The function or tracepoint that was hit.
     pub function: String,
+    /// Whose handlers are on the function, ours left out.
     pub handlers: Vec<Handler>,
+    /// Hits that it was seen on, the first included.
     pub count: u64,
+    /// Equal for the same rule, function and handlers on any kernel and in any run.
     pub fingerprint: String,
+    /// Sent by `--self-test`.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub synthetic: bool,
     /// In the baseline: it does not count. The stream fills it in.
@@ -197,11 +237,15 @@ pub struct FindingTotal {
     pub known: bool,
 }
 
+/// One rule, and what the run could say of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RuleStatus {
+    /// The rule's id.
     pub rule: RuleId,
+    /// The rule's name, as `rcu-watch explain` lists it.
     pub name: Cow<'static, str>,
+    /// Whether it judged anything.
     pub status: RuleCoverage,
     /// Why it is blind or was not exercised.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -210,23 +254,32 @@ pub struct RuleStatus {
     pub count: u64,
 }
 
+/// Whether a run could judge a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RuleCoverage {
+    /// At least one hit let it judge.
     Judged,
+    /// It would have judged, but nothing that it judges happened.
     NotExercised,
+    /// No probe of the run lets it judge.
     Blind,
 }
 
+/// One guard, and what it would have done for handlers over the whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GuardTotal {
+    /// What a handler would have called or asked first.
     pub guard: Guard,
+    /// Breaks whose handler it would have protected, or skipped.
     pub protects: u64,
+    /// Breaks whose handler would have run unprotected in spite of it.
     pub fails: u64,
 }
 
+/// What the run took of this machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cost {
@@ -235,19 +288,24 @@ pub struct Cost {
     /// Run time of the BPF programs; absent where the kernel does not count it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bpf_run_seconds: Option<f64>,
+    /// Memory of the buffers that records came through, over all CPUs.
     pub ring_bytes: u64,
     /// Memory of this process: as the run ended, and the most that it ever was.
     pub resident_bytes: u64,
+    /// The most that it ever was.
     pub max_resident_bytes: u64,
 }
 
+/// How the command behind `--` ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CommandStatus {
+    /// The command as it was given, with its arguments.
     pub command: String,
     /// Absent where a signal ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<i32>,
+    /// The signal that ended it; absent where it exited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
 }

@@ -12,6 +12,7 @@ use crate::report::finding::{StackFrame, StateReport, TaskReport};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Transition {
+    /// Why S was written.
     pub cause: Cause,
     /// Behind the instruction that wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -21,6 +22,7 @@ pub struct Transition {
     pub caller: Option<StackFrame>,
     /// As the watchpoint's own exception has it: it is counted in M and P.
     pub state: StateReport,
+    /// The task that was current.
     pub task: TaskReport,
 }
 
@@ -32,6 +34,7 @@ pub struct Transitions {
     pub writes: u64,
     /// Times that a watchpoint was switched on, over all CPUs. Each may cut one transition in half.
     pub windows: u64,
+    /// For idle, irqs and user mode: whether what was entered was left.
     pub balance: Vec<Balance>,
     /// Quiescent states that were told to RCU while it went on watching.
     pub momentary: u64,
@@ -43,11 +46,15 @@ pub struct Transitions {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Balance {
+    /// What is entered and left.
     pub kind: BalanceKind,
+    /// Writes that entered it.
     pub enter: u64,
+    /// Writes that left it.
     pub exit: u64,
     /// By how much the two may differ: windows + lost + missed + unknown.
     pub allowed: u64,
+    /// The two differ by no more than is allowed.
     pub balanced: bool,
 }
 
@@ -56,22 +63,26 @@ pub struct Balance {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", const_into_str)]
+#[strum(serialize_all = "snake_case")]
 pub enum BalanceKind {
+    /// Idle.
     Idle,
+    /// Irqs, and exceptions that are counted like them.
     Irq,
+    /// User mode, or a guest.
     User,
 }
 
 impl BalanceKind {
     /// As it is written in the stream.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        self.into_str()
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
 impl Balance {
+    /// Sums up; `allowed` is by how much `enter` and `exit` may differ.
     #[must_use]
     pub const fn new(kind: BalanceKind, enter: u64, exit: u64, allowed: u64) -> Self {
         Self { kind, enter, exit, allowed, balanced: enter.abs_diff(exit) <= allowed }

@@ -16,14 +16,14 @@ use crate::vantage::Underlying;
 
 /// The name is written once, for the stream and for people.
 macro_rules! guards {
-    ($($guard:ident = $name:literal,)*) => {
+    ($($(#[$doc:meta])* $guard:ident = $name:literal,)*) => {
         /// What a handler can do before it uses RCU.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[derive(Serialize, Deserialize, EnumCount, IntoStaticStr, VariantArray)]
         #[cfg_attr(test, derive(schemars::JsonSchema))]
-        #[strum(const_into_str)]
-        pub enum Guard {
+            pub enum Guard {
             $(
+                $(#[$doc])*
                 #[serde(rename = $name)]
                 #[strum(serialize = $name)]
                 $guard,
@@ -38,32 +38,40 @@ macro_rules! guards {
 }
 
 guards! {
+    /// Nothing: it uses RCU as it is.
     None = "none",
+    /// Tell RCU of an irq.
     IrqEnter = "rcu_irq_enter()",
+    /// Tell RCU of an NMI inside of one, else of an irq.
     InNmi = "in_nmi() ? rcu_nmi_enter() : rcu_irq_enter()",
+    /// Tell RCU of an NMI, wherever it is.
     NmiEnter = "rcu_nmi_enter()",
+    /// Do nothing where RCU does not watch.
     SkipUnlessWatching = "skip unless rcu_is_watching()",
 }
 
 impl Guard {
+    /// As it is written in the stream, and as the thread wrote it.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        self.into_str()
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
 /// What became of a handler behind a guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
+    /// The guard that was tried.
     pub guard: Guard,
     /// It ran with RCU watching, or was skipped, and the words were as before when it was through.
     pub protects: bool,
+    /// Why it protects or does not, in half a sentence.
     pub because: &'static str,
 }
 
 /// The guards' calls on one kernel.
 #[derive(Clone, Debug)]
-pub struct Guards {
+pub(crate) struct Guards {
     machine: Machine,
     irq: Calls,
     nmi: Calls,
@@ -81,7 +89,7 @@ struct Calls {
 
 impl Guards {
     #[must_use]
-    pub fn new(kernel: &KernelModel) -> Self {
+    pub(crate) fn new(kernel: &KernelModel) -> Self {
         let generation = kernel.generation;
         Self {
             machine: Machine { generation, nmi_mask: kernel.preempt.nmi_mask },
@@ -96,13 +104,13 @@ impl Guards {
     /// Where no registers were captured, interrupts count as off, as they are in every EQS that the kernel
     /// enters itself.
     #[must_use]
-    pub fn at(&self, under: &Underlying) -> Outcomes {
+    pub(crate) fn at(&self, under: &Underlying) -> Outcomes {
         let words = Words::from_rcu(&under.rcu, under.interrupts_on.unwrap_or(false));
         Guard::ALL.map(|guard| self.outcome(guard, words))
     }
 
     /// As [`Self::at`], for code that was much the same the last time.
-    pub fn again_at(&mut self, under: &Underlying) -> Outcomes {
+    pub(crate) fn again_at(&mut self, under: &Underlying) -> Outcomes {
         let mut asked = *under;
         // Of S only these bits are looked at, of P only the NMI's.
         let layout = self.machine.generation.layout();

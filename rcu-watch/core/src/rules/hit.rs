@@ -9,9 +9,13 @@ use crate::vantage::{Underlying, Vantage, underlying};
 /// A snapshot, where it was taken, and what that makes of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Hit<'a> {
+    /// What is known of the kernel.
     pub kernel: &'a KernelModel,
+    /// The probe that was hit.
     pub probe: &'a Probe,
+    /// What it read.
     pub snapshot: &'a Snapshot<'a>,
+    /// From where it read the words.
     pub vantage: Vantage,
     /// The code that was probed or interrupted.
     pub under: Underlying,
@@ -19,15 +23,20 @@ pub struct Hit<'a> {
     pub watching: bool,
     /// W of that code.
     pub under_watching: bool,
+    /// What the outermost context that M counts interrupted.
     pub base: Base,
     /// Counted contexts on top of the base.
     pub depth: i64,
+    /// NMIs, and exceptions like them, that P counts.
     pub nmi_depth: u32,
+    /// Hard irqs that P counts; each NMI adds one of its own.
     pub hardirq_depth: u32,
+    /// The context in S; `None` before 6.0, where S does not hold it.
     pub context: Option<Context>,
 }
 
 impl<'a> Hit<'a> {
+    /// Decodes the words of `snapshot`, which `probe` read.
     #[must_use]
     pub fn new(kernel: &'a KernelModel, probe: &'a Probe, snapshot: &'a Snapshot<'a>) -> Self {
         let vantage = Vantage::of(kernel, probe, snapshot);
@@ -50,16 +59,19 @@ impl<'a> Hit<'a> {
         }
     }
 
+    /// N as read.
     #[must_use]
     pub const fn n(&self) -> i64 {
         self.snapshot.rcu.nesting.0
     }
 
+    /// M as read.
     #[must_use]
     pub const fn m(&self) -> i64 {
         self.snapshot.rcu.nmi_nesting.0
     }
 
+    /// Whether the words are those of the code that the probe is about.
     #[must_use]
     pub fn is_direct(&self) -> bool {
         self.vantage == Vantage::Direct
@@ -86,6 +98,7 @@ impl<'a> Hit<'a> {
             && matches!(self.probe.point, Point::NmiEnter | Point::IstEnter)
     }
 
+    /// Whether the probe is there to see `point`.
     #[must_use]
     pub fn is_at(&self, point: Point) -> bool {
         self.probe.point == point

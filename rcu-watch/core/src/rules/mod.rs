@@ -1,6 +1,6 @@
 //! The rules: what each hit says about RCU's protection.
 //!
-//! [`judge`] looks at one snapshot and allocates nothing. A rule first says whether this hit lets it judge at
+//! `judge` looks at one snapshot and allocates nothing. A rule first says whether this hit lets it judge at
 //! all (that count is the summary's `judged` / `not_exercised`), then whether it fires. No rule fires on a
 //! state that the algorithm allows: the model's whole state space is the proof.
 
@@ -26,28 +26,29 @@ use super::model::kernel::KernelModel;
 use super::probe::Probe;
 use super::snapshot::Snapshot;
 
+pub use super::vantage::{Entry, Underlying, Vantage};
 pub use hit::Hit;
 pub use pages::Page;
 pub use table::{RULES, Rule};
 
 /// A set of rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RuleSet(u32);
+pub(crate) struct RuleSet(u32);
 
 const _: () =
     assert!(RuleId::COUNT <= u32::BITS as usize, "a rule that has no bit of its own would be another's");
 
 impl RuleSet {
-    pub const fn insert(&mut self, rule: RuleId) {
+    pub(crate) const fn insert(&mut self, rule: RuleId) {
         self.0 |= 1 << rule as u32;
     }
 
     #[must_use]
-    pub const fn contains(self, rule: RuleId) -> bool {
+    pub(crate) const fn contains(self, rule: RuleId) -> bool {
         self.0 & (1 << rule as u32) != 0
     }
 
-    pub fn iter(self) -> impl Iterator<Item = RuleId> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = RuleId> {
         let mut left = self.0;
         core::iter::from_fn(move || {
             let rule = RuleId::ALL.get(left.trailing_zeros() as usize)?;
@@ -59,7 +60,7 @@ impl RuleSet {
 
 /// What the rules said of one hit.
 #[derive(Clone, Copy, Debug)]
-pub struct Verdicts {
+pub(crate) struct Verdicts {
     judged: RuleSet,
     fired: RuleSet,
     /// Of those that fired; the others are left over from hits before, since this is cleared with every record.
@@ -74,29 +75,29 @@ impl Default for Verdicts {
 }
 
 impl Verdicts {
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.judged = RuleSet::default();
         self.fired = RuleSet::default();
     }
 
     /// Rules that could judge the hit.
     #[must_use]
-    pub const fn judged(&self) -> RuleSet {
+    pub(crate) const fn judged(&self) -> RuleSet {
         self.judged
     }
 
     /// Rules that fired, in the order of their ids.
-    pub fn iter(&self) -> impl Iterator<Item = &Verdict> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Verdict> {
         self.fired.iter().map(|rule| &self.verdicts[rule as usize])
     }
 
     #[must_use]
-    pub const fn get(&self, rule: RuleId) -> Option<&Verdict> {
+    pub(crate) const fn get(&self, rule: RuleId) -> Option<&Verdict> {
         if self.fired.contains(rule) { Some(&self.verdicts[rule as usize]) } else { None }
     }
 
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.fired.0 == 0
     }
 
@@ -114,7 +115,7 @@ impl Verdicts {
 }
 
 /// Says of one snapshot what every rule has to say.
-pub fn judge(kernel: &KernelModel, probe: &Probe, snapshot: &Snapshot<'_>, verdicts: &mut Verdicts) {
+pub(crate) fn judge(kernel: &KernelModel, probe: &Probe, snapshot: &Snapshot<'_>, verdicts: &mut Verdicts) {
     judge_hit(&Hit::new(kernel, probe, snapshot), verdicts);
 }
 
@@ -122,7 +123,7 @@ pub fn judge(kernel: &KernelModel, probe: &Probe, snapshot: &Snapshot<'_>, verdi
 ///
 /// A synthetic snapshot is no observation: it proves the way of an alarm from the probe to the exit code, so
 /// it is one RW001 whatever its words are, and no rule counts it as judged.
-pub fn judge_hit(hit: &Hit<'_>, verdicts: &mut Verdicts) {
+pub(crate) fn judge_hit(hit: &Hit<'_>, verdicts: &mut Verdicts) {
     verdicts.clear();
     if hit.snapshot.synthetic {
         verdicts.fire(

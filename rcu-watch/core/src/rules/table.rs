@@ -17,6 +17,7 @@ use crate::probe::{Mechanism, Point, Probe};
 /// What is known of a rule.
 #[derive(Debug)]
 pub struct Rule {
+    /// The rule that this row is of.
     pub id: RuleId,
     /// The id as people write it: `RW001`.
     pub code: &'static str,
@@ -41,6 +42,7 @@ pub struct Rule {
     pub in_logs: bool,
     /// Why no probe of a run lets the rule judge, where none does.
     pub blind_reason: &'static str,
+    /// What people read about it.
     pub page: Page,
 }
 
@@ -58,13 +60,16 @@ impl Rule {
 
 /// Makes the enum and the table from the same rows, so that neither lacks one and both have the same order.
 macro_rules! rules {
-    ($(Rule { id: $id:ident, $($field:ident: $value:expr),* $(,)? }),* $(,)?) => {
+    ($(Rule { id: $id:ident, code: $code:literal, name: $name:literal, $($field:ident: $value:expr),* $(,)? }),* $(,)?) => {
         /// A rule's stable id. Ids are never reused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumCount, VariantArray)]
-        pub enum RuleId { $($id),* }
+        pub enum RuleId {
+            $(#[doc = concat!("`", $code, "`, ", $name, ".")] $id),*
+        }
 
         /// Every rule, in the order of the ids.
-        pub static RULES: &[Rule] = &[$(Rule { id: RuleId::$id, $($field: $value),* }),*];
+        pub static RULES: &[Rule] =
+            &[$(Rule { id: RuleId::$id, code: $code, name: $name, $($field: $value),* }),*];
     };
 }
 

@@ -53,7 +53,9 @@ pub enum Sight {
 
 /// Sends what it hears; keeps the first error of its audience for whoever feeds the pipeline.
 pub struct StreamListener<'a, A: Audience, H> {
+    /// Whoever hears the messages.
     pub audience: &'a mut A,
+    /// Whoever knows what records do not hold.
     pub host: H,
     filter: &'a Filter,
     /// Added to the ids of findings: a stream of several pipelines numbers through.
@@ -64,6 +66,7 @@ pub struct StreamListener<'a, A: Audience, H> {
 }
 
 impl<'a, A: Audience, H: Host> StreamListener<'a, A, H> {
+    /// Sends what `filter` lets through of what the pipeline says to `audience`.
     #[must_use]
     pub fn new(audience: &'a mut A, host: H, filter: &'a Filter) -> Self {
         Self { audience, host, filter, first_id: 0, told: 0, latest: Nanos(0), error: None }

@@ -12,9 +12,9 @@ use alloc::vec::Vec;
 use crate::finding::{RuleId, Severity};
 use crate::report::Message;
 use crate::rules::Hit;
-use crate::seen::Seen;
 use crate::units::{CpuId, Nanos};
 
+pub use crate::seen::Seen;
 pub use head::Head;
 pub use listener::{Host, Sight, StreamListener};
 

@@ -29,7 +29,7 @@ pub enum Known {
 
 /// What a hit says about its CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Passage {
+pub(crate) enum Passage {
     Enters,
     Leaves,
     /// A task switches.
@@ -39,7 +39,7 @@ pub enum Passage {
 impl Passage {
     /// `None` where the hit says nothing, as a write to S that leaves W as it was.
     #[must_use]
-    pub fn of(hit: &Hit<'_>) -> Option<Self> {
+    pub(crate) fn of(hit: &Hit<'_>) -> Option<Self> {
         match (hit.probe.mechanism, hit.probe.point) {
             // The trap comes after the write: M=1 is on top of an EQS just entered, an even one below NI left it.
             (Mechanism::Watchpoint, _) => match (hit.base, hit.depth) {

@@ -14,7 +14,9 @@ pub enum Exit {
     Clean,
     /// Usage errors and internal failures.
     Error,
+    /// A finding at or above `--fail-on`.
     Findings,
+    /// No such finding, but one may have been missed.
     Inconclusive,
     /// Not supported or not permitted here: a skip.
     Unsupported,
@@ -25,6 +27,7 @@ pub enum Exit {
 /// Which exit codes whoever started the run knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Codes {
+    /// Every code of [`Exit`].
     #[default]
     All,
     /// Readers of KTAP know pass, fail and skip only.
@@ -37,6 +40,7 @@ pub enum Codes {
 pub struct Unsupported(pub String);
 
 impl Exit {
+    /// The number that a process ends with.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {

@@ -6,10 +6,14 @@ use crate::report::summary::RunVerdict;
 /// The least severity that makes a run one with findings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FailOn {
+    /// Any finding.
     Info,
+    /// Warnings and errors.
     Warning,
+    /// Errors only.
     #[default]
     Error,
+    /// No finding, however bad.
     Never,
 }
 

@@ -17,7 +17,7 @@ mod verdict;
 mod watch;
 
 use clap::{Parser, Subcommand};
-use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::RuleId;
 
 pub use audit::AuditArgs;
 pub use check::CheckArgs;

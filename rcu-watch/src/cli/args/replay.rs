@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::RuleId;
 
 use super::output::OutputArgs;
 use super::verdict::VerdictArgs;

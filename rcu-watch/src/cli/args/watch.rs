@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::RuleId;
 
 use super::output::OutputArgs;
 use super::scope::ScopeArgs;

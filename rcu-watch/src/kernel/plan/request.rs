@@ -3,7 +3,7 @@
 //! A [`Request`] is made by whoever wants to watch, be it the command line, a test or another program. It
 //! holds nothing of the kernel: `--require` and the like are only held against it when the plan is made.
 
-use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::RuleId;
 use rcu_watch_core::probe::Point;
 use rcu_watch_core::units::CpuId;
 

@@ -1,6 +1,6 @@
 //! The plan on each captured kernel, and what changes it.
 
-use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::RuleId;
 use rcu_watch_core::probe::{Mechanism, Point};
 use rcu_watch_core::units::CpuId;
 

@@ -1,7 +1,7 @@
 //! Which slices are open on one CPU's track.
 
-use rcu_watch_core::Seen;
 use rcu_watch_core::probe::Point;
+use rcu_watch_core::stream::Seen;
 
 /// A slice: something that a CPU is in, from an entry to its exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use std::io::{self, Write};
 
 use cpu::{Cpu, Step};
 use proto::{Clock, ClockSnapshot, DebugAnnotation, TracePacket, TrackDescriptor, TrackEvent, clock, event};
-use rcu_watch_core::Seen;
-use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::RuleId;
 use rcu_watch_core::report::{Envelope, FindingReport, Header, Message};
+use rcu_watch_core::stream::Seen;
 use rcu_watch_core::units::{CpuId, Nanos};
 
 use crate::sink::Sink;

@@ -1,6 +1,6 @@
 //! Numbers, times and names in the words of the screen.
 
-use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::RuleId;
 use rcu_watch_core::probe::{Handler, HandlerKind, Reliance};
 use rcu_watch_core::units::{Counter, CpuId, Nanos};
 

@@ -1,6 +1,6 @@
 //! Colour, where it is wanted: the severity and the verdict, nothing else.
 
-use rcu_watch_core::finding::Severity;
+use rcu_watch_core::Severity;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Style {

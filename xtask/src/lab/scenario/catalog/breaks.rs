@@ -2,8 +2,8 @@
 //!
 //! Up to 6.2 only: from 6.3 the function is noinstr, and the quiet scenarios say so.
 
-use rcu_watch_core::finding::{RuleId, Severity};
 use rcu_watch_core::probe::{HandlerKind, Mechanism};
+use rcu_watch_core::{RuleId, Severity};
 use xtask::plan::Step;
 
 use super::super::Scenario;

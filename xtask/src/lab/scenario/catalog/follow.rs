@@ -1,7 +1,7 @@
 //! Handlers that come and go while rcu-watch runs, and whose they are: livepatches, and programs of others.
 
-use rcu_watch_core::finding::{RuleId, Severity};
 use rcu_watch_core::probe::{HandlerKind, Point};
+use rcu_watch_core::{RuleId, Severity};
 use xtask::plan::Step;
 
 use super::super::Scenario;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use rcu_watch_core::finding::{RuleId, Severity};
 use rcu_watch_core::probe::Point;
+use rcu_watch_core::{RuleId, Severity};
 use xtask::plan::Step;
 
 use super::super::Scenario;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::RuleId;
 use rcu_watch_core::probe::Point;
 use xtask::plan::Step;
 

@@ -1,8 +1,8 @@
 //! What older kernels have or lack: RCU's entry functions that can be hooked, on the legacy kernel; and no ring buffer,
 //! by forcing the way without it on kernels that have one.
 
-use rcu_watch_core::finding::{RuleId, Severity};
 use rcu_watch_core::probe::Point;
+use rcu_watch_core::{RuleId, Severity};
 
 use super::super::Scenario;
 use super::super::expect::{Check, Expect};

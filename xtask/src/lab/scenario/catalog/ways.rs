@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use rcu_watch_core::finding::{RuleId, Severity};
 use rcu_watch_core::probe::{HandlerKind, Point};
+use rcu_watch_core::{RuleId, Severity};
 use xtask::plan::Step;
 
 use super::super::Scenario;

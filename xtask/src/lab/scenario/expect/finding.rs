@@ -1,9 +1,9 @@
 //! Which findings there are, and which there are not.
 
-use rcu_watch_core::finding::{RuleId, Severity};
 use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism};
 use rcu_watch_core::report::finding::StateReport;
 use rcu_watch_core::report::{FindingReport, Message};
+use rcu_watch_core::{RuleId, Severity};
 
 use super::super::stream::Stream;
 use super::{Verdict, ok_or};

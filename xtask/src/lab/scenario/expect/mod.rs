@@ -9,9 +9,9 @@ mod finding;
 mod output;
 mod told;
 
-use rcu_watch_core::finding::{RuleId, Severity};
 use rcu_watch_core::probe::Point;
 use rcu_watch_core::report::audit::{AuditVerdict, CheckAnswer};
+use rcu_watch_core::{RuleId, Severity};
 use xtask::wire::Exit;
 
 pub(crate) use evidence::Evidence;

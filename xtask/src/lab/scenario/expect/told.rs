@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use rcu_watch_core::finding::RuleId;
+use rcu_watch_core::RuleId;
 use rcu_watch_core::report::audit::{AuditVerdict, CheckAnswer};
 use rcu_watch_core::report::plan::Event;
 use rcu_watch_core::report::summary::{RuleCoverage, Summary};

@@ -15,7 +15,7 @@ pub struct Gap {
     pub cpu: CpuId,
     /// The probe that sent them.
     pub probe: ProbeId,
-    /// How many.
+    /// Records that were lost there, by the numbers that are left out.
     pub missing: u64,
 }
 

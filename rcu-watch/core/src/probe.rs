@@ -33,7 +33,7 @@ pub enum Point {
     IstExit,
     /// A function that a livepatch replaces.
     PatchedFunction,
-    /// The kernel moves a task from one version of patched functions to the other.
+    /// The kernel completes the transition of a livepatch: every task has moved.
     KlpTransition,
     /// A function with somebody else's ftrace handler, kprobe or BPF program.
     FtraceFunction,

@@ -37,9 +37,9 @@ pub struct Splat {
 /// The task that a splat names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Task {
-    /// Its thread id, 0 for an idle task.
+    /// Its thread id, 0 for an idle task and where the log names none.
     pub pid: u32,
-    /// Its name, as `PID: 0 Comm: swapper/0` has it.
+    /// Its name, as `PID: 0 Comm: swapper/0` has it; empty where the log names none.
     pub comm: String,
 }
 

@@ -125,7 +125,7 @@ pub struct CheckedFunction {
     pub patch: Option<String>,
     /// `vmlinux`, or the module that the function is in.
     pub object: String,
-    /// What is known of it here, the strongest first.
+    /// What is known of it here.
     pub answer: CheckAnswer,
     /// Whether this answer makes the exit code 2.
     pub refuses: bool,
@@ -136,7 +136,7 @@ pub struct CheckedFunction {
     pub observed: Option<Observed>,
 }
 
-/// What is known of a function that somebody wants to hook, from the worst to the best.
+/// What is known of a function that somebody wants to hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]

@@ -119,12 +119,12 @@ pub struct PlannedPoint {
     /// The function or tracepoint that the point is about, where it has one of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
-    /// The run is inconclusive without it, by `--require`.
+    /// The run rests on it: where neither it nor one that stands in for it is watched, the verdict is inconclusive.
     pub required: bool,
     /// The candidate that was taken; absent where none could be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chosen: Option<ChosenProbe>,
-    /// Better candidates that could not be taken, the best first.
+    /// Candidates that could not be taken, in the order in which they were tried.
     pub passed_over: Vec<PassedOver>,
 }
 
@@ -156,7 +156,7 @@ pub enum Proof {
     Unproven,
     /// Attached and silent although every run exercises it.
     Silent,
-    /// It could not be attached; a `probe_error` says why.
+    /// The kernel refused to attach it.
     Failed,
 }
 

@@ -20,7 +20,7 @@ pub struct Heartbeat {
     pub idle_entries: u64,
     /// NMIs seen.
     pub nmis: u64,
-    /// Findings told, repeats left out.
+    /// Breaks that were found, every repeat counted.
     pub findings: u64,
     /// Records that there was no room for.
     pub lost: u64,

@@ -25,7 +25,7 @@ pub struct Summary {
     pub exit_code: u8,
     /// Why the run is inconclusive, or unsupported; empty otherwise.
     pub reasons: Vec<String>,
-    /// How long the run watched; of a replay, how long the recorded run did.
+    /// How long the run watched; of a replay, how long the recorded run did; 0 where nothing was watched.
     pub elapsed_ns: Nanos,
     /// Why the run is over.
     pub ended_by: EndedBy,

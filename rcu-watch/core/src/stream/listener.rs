@@ -66,7 +66,7 @@ pub struct StreamListener<'a, A: Audience, H> {
 }
 
 impl<'a, A: Audience, H: Host> StreamListener<'a, A, H> {
-    /// Sends what `filter` lets through of what the pipeline says to `audience`.
+    /// Tells `audience` what `filter` lets through; `host` is asked for what records do not hold.
     #[must_use]
     pub fn new(audience: &'a mut A, host: H, filter: &'a Filter) -> Self {
         Self { audience, host, filter, first_id: 0, told: 0, latest: Nanos(0), error: None }

@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
+use aya::Ebpf;
 use aya::programs::fentry::FEntryLinkId;
 use aya::programs::fexit::FExitLinkId;
 use aya::programs::kprobe::KProbeLinkId;
 use aya::programs::raw_trace_point::RawTracePointLinkId;
-use aya::programs::{FEntry, FExit, KProbe, RawTracePoint};
+use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint};
 use rcu_watch_common::slot;
 use rcu_watch_core::probe::{Mechanism, Point};
 use rcu_watch_core::units::ProbeId;
@@ -118,20 +119,10 @@ impl OwnPrograms {
         };
         maps::want_stack(&mut self.bpf, probe)?;
         let types = self.functions.with(symbol, type_id)?;
-        let program: &mut FEntry = self
-            .bpf
-            .program_mut(&name)
-            .ok_or_else(|| BpfError::Missing(name.clone()))?
-            .try_into()
-            .map_err(failed(&name))?;
+        let program: &mut FEntry = program(&mut self.bpf, &name)?;
         program.load(symbol, types).map_err(failed(&name))?;
-        match program.attach() {
-            Ok(link) => Ok((probe, name, Link::Fentry(link))),
-            Err(source) => {
-                program.unload().map_err(failed(&name))?;
-                Err(BpfError::Program { program: name, source })
-            }
-        }
+        let link = attached(&name, program.attach(), || program.unload())?;
+        Ok((probe, name, Link::Fentry(link)))
     }
 
     fn attach_fexit(
@@ -143,20 +134,10 @@ impl OwnPrograms {
         maps::want_stack(&mut self.bpf, ProbeId(slot::FEXIT + index))?;
         let name = format!("rcuw_fexit_{index:02}");
         let types = self.functions.with(symbol, type_id)?;
-        let program: &mut FExit = self
-            .bpf
-            .program_mut(&name)
-            .ok_or_else(|| BpfError::Missing(name.clone()))?
-            .try_into()
-            .map_err(failed(&name))?;
+        let program: &mut FExit = program(&mut self.bpf, &name)?;
         program.load(symbol, types).map_err(failed(&name))?;
-        match program.attach() {
-            Ok(link) => Ok((ProbeId(slot::FEXIT + index), name, Link::Fexit(link))),
-            Err(source) => {
-                program.unload().map_err(failed(&name))?;
-                Err(BpfError::Program { program: name, source })
-            }
-        }
+        let link = attached(&name, program.attach(), || program.unload())?;
+        Ok((ProbeId(slot::FEXIT + index), name, Link::Fexit(link)))
     }
 
     fn attach_kprobe(
@@ -169,20 +150,10 @@ impl OwnPrograms {
         let index = self.free_slot(first, count)?;
         maps::want_stack(&mut self.bpf, ProbeId(first + index))?;
         let name = format!("{prefix}{index:02}");
-        let program: &mut KProbe = self
-            .bpf
-            .program_mut(&name)
-            .ok_or_else(|| BpfError::Missing(name.clone()))?
-            .try_into()
-            .map_err(failed(&name))?;
+        let program: &mut KProbe = program(&mut self.bpf, &name)?;
         program.load().map_err(failed(&name))?;
-        match program.attach(symbol, offset) {
-            Ok(link) => Ok((ProbeId(first + index), name, Link::Kprobe(link))),
-            Err(source) => {
-                program.unload().map_err(failed(&name))?;
-                Err(BpfError::Program { program: name, source })
-            }
-        }
+        let link = attached(&name, program.attach(symbol, offset), || program.unload())?;
+        Ok((ProbeId(first + index), name, Link::Kprobe(link)))
     }
 
     fn attach_raw_tracepoint(
@@ -202,25 +173,15 @@ impl OwnPrograms {
         let link = if shared {
             None
         } else {
-            let program = self.raw_tracepoint(name)?;
+            let program: &mut RawTracePoint = program(&mut self.bpf, name)?;
             program.load().map_err(failed(name))?;
-            match program.attach(tracepoint) {
-                Ok(link) => Some(link),
-                Err(source) => {
-                    program.unload().map_err(failed(name))?;
-                    return Err(BpfError::Program { program: name.to_owned(), source });
-                }
-            }
+            Some(attached(name, program.attach(tracepoint), || program.unload())?)
         };
         Ok((ProbeId(probe), name.to_owned(), Link::RawTracepoint(link)))
     }
 
     pub(super) fn raw_tracepoint(&mut self, name: &str) -> Result<&mut RawTracePoint, BpfError> {
-        self.bpf
-            .program_mut(name)
-            .ok_or_else(|| BpfError::Missing(name.to_owned()))?
-            .try_into()
-            .map_err(failed(name))
+        program(&mut self.bpf, name)
     }
 
     /// Takes one probe off its function. Its program stays loaded, and its id stays its own: records of it may
@@ -244,12 +205,11 @@ impl OwnPrograms {
         let missing = || BpfError::Missing(format!("probe {}", id.0));
         let index = self.attached.iter().position(|attached| attached.probe == id).ok_or_else(missing)?;
         let AttachedProgram { program: name, symbol, offset, .. } = &self.attached[index];
-        let program = self.bpf.program_mut(name).ok_or_else(|| BpfError::Missing(name.clone()))?;
         let link = if id.0 >= slot::KPROBE {
-            let program: &mut KProbe = program.try_into().map_err(failed(name))?;
+            let program: &mut KProbe = program(&mut self.bpf, name)?;
             Link::Kprobe(program.attach(symbol, *offset).map_err(failed(name))?)
         } else {
-            let program: &mut FEntry = program.try_into().map_err(failed(name))?;
+            let program: &mut FEntry = program(&mut self.bpf, name)?;
             Link::Fentry(program.attach().map_err(failed(name))?)
         };
         self.attached[index].link = link;
@@ -280,27 +240,37 @@ impl OwnPrograms {
     }
 
     fn detach_link(&mut self, name: &str, link: Link) -> Result<(), BpfError> {
-        let program = self.bpf.program_mut(name).ok_or_else(|| BpfError::Missing(name.to_owned()))?;
-        match link {
-            Link::Fentry(link) => {
-                let program: &mut FEntry = program.try_into().map_err(failed(name))?;
-                program.detach(link).map_err(failed(name))
-            }
-            Link::Fexit(link) => {
-                let program: &mut FExit = program.try_into().map_err(failed(name))?;
-                program.detach(link).map_err(failed(name))
-            }
-            Link::Kprobe(link) => {
-                let program: &mut KProbe = program.try_into().map_err(failed(name))?;
-                program.detach(link).map_err(failed(name))
-            }
-            Link::RawTracepoint(Some(link)) => {
-                let program: &mut RawTracePoint = program.try_into().map_err(failed(name))?;
-                program.detach(link).map_err(failed(name))
-            }
+        let bpf = &mut self.bpf;
+        let detached = match link {
+            Link::Fentry(link) => program::<FEntry>(bpf, name)?.detach(link),
+            Link::Fexit(link) => program::<FExit>(bpf, name)?.detach(link),
+            Link::Kprobe(link) => program::<KProbe>(bpf, name)?.detach(link),
+            Link::RawTracepoint(Some(link)) => program::<RawTracePoint>(bpf, name)?.detach(link),
             Link::RawTracepoint(None) | Link::Watchpoint | Link::None => Ok(()),
-        }
+        };
+        detached.map_err(failed(name))
     }
+}
+
+/// The program of that name, as the kind that it is.
+pub(super) fn program<'a, P>(bpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, BpfError>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    let program = bpf.program_mut(name).ok_or_else(|| BpfError::Missing(name.to_owned()))?;
+    program.try_into().map_err(failed(name))
+}
+
+/// What came of attaching a program. One that was refused is unloaded, so that it can be loaded for something else.
+fn attached<L>(
+    name: &str,
+    link: Result<L, ProgramError>,
+    unload: impl FnOnce() -> Result<(), ProgramError>,
+) -> Result<L, BpfError> {
+    link.or_else(|refusal| {
+        unload().map_err(failed(name))?;
+        Err(failed(name)(refusal))
+    })
 }
 
 /// However a run ends, its programs are detached before they are closed, and those that may run in an EQS are kept

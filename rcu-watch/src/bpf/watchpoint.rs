@@ -10,6 +10,7 @@ use aya::programs::PerfEvent;
 use rcu_watch_common::slot;
 use rcu_watch_core::units::{CpuId, ProbeId};
 
+use super::attach::program;
 use super::{BpfError, OwnPrograms, failed};
 use crate::sys::breakpoint::Breakpoint;
 
@@ -114,11 +115,7 @@ impl OwnPrograms {
     }
 
     fn watchpoint(&mut self) -> Result<&mut PerfEvent, BpfError> {
-        self.bpf
-            .program_mut(PROGRAM)
-            .ok_or_else(|| BpfError::Missing(PROGRAM.to_owned()))?
-            .try_into()
-            .map_err(failed(PROGRAM))
+        program(&mut self.bpf, PROGRAM)
     }
 }
 

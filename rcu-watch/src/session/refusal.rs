@@ -63,8 +63,8 @@ mod tests {
 
     use super::*;
     use crate::sink::json::Json;
-    use rcu_watch_core::report::header::{Clock, Kernel};
-    use rcu_watch_core::report::{Baseline, SCHEMA};
+    use rcu_watch_core::report::Baseline;
+    use rcu_watch_core::report::header::Clock;
     use rcu_watch_core::units::RealtimeOffset;
 
     #[derive(Clone, Default)]
@@ -81,23 +81,7 @@ mod tests {
     }
 
     fn header() -> Header {
-        Header {
-            schema: SCHEMA,
-            tool: "rcu-watch".into(),
-            version: "0".into(),
-            command: "watch".to_owned(),
-            host: String::new(),
-            boot_id: String::new(),
-            kernel: Kernel { release: String::new(), machine: String::new() },
-            clock: Clock { name: "CLOCK_MONOTONIC".into(), realtime_offset_ns: RealtimeOffset(0) },
-            layout: None,
-            transport: None,
-            cpus: Vec::new(),
-            plan: Vec::new(),
-            handlers: Vec::new(),
-            other_instances: Vec::new(),
-            blind_spots: Vec::new(),
-        }
+        Header::new("watch", Clock { name: "CLOCK_MONOTONIC".into(), realtime_offset_ns: RealtimeOffset(0) })
     }
 
     fn types(refuse: impl FnOnce(&mut Stream) -> Error) -> (Vec<String>, String) {

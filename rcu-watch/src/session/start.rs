@@ -9,7 +9,7 @@ use rcu_watch_core::pipeline::Pipeline;
 use rcu_watch_core::probe::{Mechanism, Point, Probe};
 use rcu_watch_core::recording::part::{NumberedProbe, Start};
 use rcu_watch_core::report::header::{self, Clock, HandledSite, Header, Kernel, Proof};
-use rcu_watch_core::report::{Message, ProbeError, SCHEMA};
+use rcu_watch_core::report::{Message, ProbeError};
 use rcu_watch_core::units::{Address, CpuId, ProbeId};
 use rcu_watch_core::verdict::Unsupported;
 
@@ -309,19 +309,13 @@ impl Session {
 
 /// A header of everything but what a run finds out.
 pub(crate) fn header_of(facts: &Facts, plan: &AttachPlan, command: &str) -> Header {
+    let clock = Clock { name: "CLOCK_MONOTONIC".into(), realtime_offset_ns: clock::realtime_offset() };
     Header {
-        schema: SCHEMA,
-        tool: "rcu-watch".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        command: command.to_owned(),
         host: facts.host.clone(),
         boot_id: facts.boot_id.clone(),
         kernel: Kernel { release: facts.release.clone(), machine: facts.machine.clone() },
-        clock: Clock { name: "CLOCK_MONOTONIC".into(), realtime_offset_ns: clock::realtime_offset() },
-        layout: None,
         transport: plan.refusals.is_empty().then_some(plan.transport),
         cpus: plan.cpus.clone(),
-        plan: Vec::new(),
         handlers: facts
             .handled
             .sites
@@ -340,6 +334,7 @@ pub(crate) fn header_of(facts: &Facts, plan: &AttachPlan, command: &str) -> Head
             .collect(),
         other_instances: facts.other_instances.clone(),
         blind_spots: plan.blind_spots.clone(),
+        ..Header::new(command, clock)
     }
 }
 

@@ -100,7 +100,6 @@ fn render(counts: &Counts) -> String {
             let _ = writeln!(text, "rcu_watch_{name}{suffix}{labels} {value}");
         }
     };
-    let one = |value: u64| [(String::new(), value.to_string())];
     let build = format!("{{version=\"{}\",kernel=\"{}\"}}", escape(&counts.version), escape(&counts.kernel));
     family(
         "build",
@@ -123,24 +122,18 @@ fn render(counts: &Counts) -> String {
         .map(|(point, count)| (format!("{{point=\"{}\"}}", point.name()), count.to_string()))
         .collect();
     family("records", "counter", "Records delivered, by probe point.", &records);
-    family("context_switches", "counter", "Context switches judged.", &one(counts.now.checkpoints));
-    family(
-        "handler_calls",
-        "counter",
-        "Runs of probes on functions with handlers.",
-        &one(counts.now.handler_calls),
-    );
-    family("idle_entries", "counter", "Entries into idle seen.", &one(counts.now.idle_entries));
-    family("nmis", "counter", "NMIs seen.", &one(counts.now.nmis));
-    family("lost_records", "counter", "Records that the ring buffer had no room for.", &one(counts.lost));
-    family("missed_runs", "counter", "Probe runs that the kernel skipped.", &one(counts.missed));
-    family("hits", "counter", "Runs of all probes.", &one(counts.now.hits));
-    family(
-        "record_bytes",
-        "counter",
-        "Bytes of the records that were delivered.",
-        &one(counts.now.record_bytes),
-    );
+    for (name, help, count) in [
+        ("context_switches", "Context switches judged.", counts.now.checkpoints),
+        ("handler_calls", "Runs of probes on functions with handlers.", counts.now.handler_calls),
+        ("idle_entries", "Entries into idle seen.", counts.now.idle_entries),
+        ("nmis", "NMIs seen.", counts.now.nmis),
+        ("lost_records", "Records that the ring buffer had no room for.", counts.lost),
+        ("missed_runs", "Probe runs that the kernel skipped.", counts.missed),
+        ("hits", "Runs of all probes.", counts.now.hits),
+        ("record_bytes", "Bytes of the records that were delivered.", counts.now.record_bytes),
+    ] {
+        family(name, "counter", help, &[(String::new(), count.to_string())]);
+    }
     let seconds = |seconds: f64| (String::new(), seconds.to_string());
     let user = [seconds(counts.now.user_cpu_seconds)];
     family("user_cpu_seconds", "counter", "CPU time of rcu-watch itself, user and system.", &user);

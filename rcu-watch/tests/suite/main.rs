@@ -11,5 +11,6 @@ mod paper;
 mod perfetto;
 mod pipelines;
 mod properties;
+mod recording;
 mod sample;
 mod top;

@@ -9,9 +9,11 @@ use rcu_watch_core::Severity;
 use rcu_watch_core::model::generation::{Generation, NON_IDLE};
 use rcu_watch_core::model::kernel::{KernelModel, PreemptLayout};
 use rcu_watch_core::pipeline::{Finding, Listener, Pipeline};
-use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism, Point, Probe, Reliance};
+use rcu_watch_core::probe::{Mechanism, Point, Probe};
 use rcu_watch_core::snapshot::{RcuState, Regs, Snapshot, Task, decode, encode};
 use rcu_watch_core::units::{Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, StateWord};
+
+use crate::sample;
 
 struct Deaf;
 
@@ -20,24 +22,10 @@ impl Listener for Deaf {
 }
 
 fn plan() -> Vec<Probe> {
-    let probe = |point, mechanism, handlers| Probe {
-        point,
-        mechanism,
-        symbol: "f".to_owned(),
-        handlers,
-        is_rcu_internal: false,
-        ftrace_validates_rcu: false,
-    };
-    let patch = Handler {
-        kind: HandlerKind::Livepatch,
-        name: "fix".to_owned(),
-        program: None,
-        reliance: Reliance::Relies,
-        ours: false,
-    };
+    let probe = |point, mechanism, handlers| sample::probe("f", point, mechanism, handlers);
     vec![
         probe(Point::Checkpoint, Mechanism::RawTracepoint, vec![]),
-        probe(Point::PatchedFunction, Mechanism::Fentry, vec![patch]),
+        probe(Point::PatchedFunction, Mechanism::Fentry, vec![sample::patch()]),
         probe(Point::IdleVictim, Mechanism::KprobeInt3, vec![]),
         probe(Point::EqsEnter, Mechanism::Watchpoint, vec![]),
         probe(Point::NmiEnter, Mechanism::RawTracepoint, vec![]),

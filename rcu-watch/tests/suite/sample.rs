@@ -1,7 +1,7 @@
 //! A short run as messages: one livepatch on `arch_cpu_idle`, some loss, a summary.
 
 use rcu_watch_core::model::generation::{Base, Context};
-use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism, Point, Reliance};
+use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism, Point, Probe, Reliance};
 use rcu_watch_core::report::finding::{
     FindingReport, GuardVerdict, NmiNestingReport, Repeat, StackFrame, StateReport, TaskReport, VantageReport,
 };
@@ -358,5 +358,28 @@ pub(crate) fn heartbeat() -> Heartbeat {
         bpf_run_seconds: None,
         user_cost_percent: 0.1,
         kernel_cost_percent: Some(0.04),
+    }
+}
+
+/// A probe of `symbol` that nothing else is known of.
+pub(crate) fn probe(symbol: &str, point: Point, mechanism: Mechanism, handlers: Vec<Handler>) -> Probe {
+    Probe {
+        point,
+        mechanism,
+        symbol: symbol.to_owned(),
+        handlers,
+        is_rcu_internal: false,
+        ftrace_validates_rcu: false,
+    }
+}
+
+/// A livepatch, which relies on RCU.
+pub(crate) fn patch() -> Handler {
+    Handler {
+        kind: HandlerKind::Livepatch,
+        name: "fix".to_owned(),
+        program: None,
+        reliance: Reliance::Relies,
+        ours: false,
     }
 }

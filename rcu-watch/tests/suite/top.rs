@@ -70,6 +70,21 @@ fn repeat() -> rcu_watch_core::report::Repeat {
     }
 }
 
+/// A record of the idle task.
+fn seen(ms: u64, cpu: u32, point: Point) -> Seen<'static> {
+    Seen {
+        ts: at(ms),
+        cpu: CpuId(cpu),
+        point,
+        symbol: "",
+        watching: true,
+        hardirq: false,
+        nmi: false,
+        pid: 0,
+        arg: 1,
+    }
+}
+
 fn live() -> Picture {
     let mut picture = Picture::default();
     let mut envelopes = envelopes().into_iter().peekable();
@@ -77,17 +92,7 @@ fn live() -> Picture {
         while let Some(envelope) = envelopes.next_if(|envelope| envelope.ts_ns <= at(ms)) {
             feed(&mut picture, &envelope);
         }
-        picture.observe(&Seen {
-            ts: at(ms),
-            cpu: CpuId(cpu),
-            point,
-            symbol: "",
-            watching: true,
-            hardirq: false,
-            nmi: false,
-            pid: cpu ^ 1,
-            arg: 1,
-        });
+        picture.observe(&Seen { pid: cpu ^ 1, ..seen(ms, cpu, point) });
     }
     envelopes.for_each(|envelope| feed(&mut picture, &envelope));
     picture
@@ -122,17 +127,6 @@ fn a_busy_and_an_idle_cpu_with_a_break() {
 
 #[test]
 fn a_status_ahead_of_the_records_does_not_overwrite_them() {
-    let seen = |ms, cpu, point| Seen {
-        ts: at(ms),
-        cpu: CpuId(cpu),
-        point,
-        symbol: "",
-        watching: true,
-        hardirq: false,
-        nmi: false,
-        pid: 0,
-        arg: 1,
-    };
     let mut picture = Picture::default();
     picture.observe(&seen(0, 0, Point::Checkpoint));
     // The run's clock is ahead of what was taken from the ring.

@@ -12,9 +12,9 @@ use crate::finding::{RuleId, Verdict};
 use crate::fold::fingerprint;
 use crate::probe::{Mechanism, Point, Probe};
 use crate::report::finding::{FindingReport, StackFrame, TaskReport};
-use crate::report::header::{Clock, Header, Kernel};
+use crate::report::header::{Clock, Header};
 use crate::report::summary::{EndedBy, FindingTotal, RuleCoverage, RuleStatus, Summary};
-use crate::report::{Message, Repeat, SCHEMA};
+use crate::report::{Message, Repeat};
 use crate::stream::Audience;
 use crate::units::{Nanos, RealtimeOffset};
 use crate::verdict::{Codes, Exit, FailOn, judge};
@@ -158,23 +158,7 @@ fn finding(splat: &Splat, id: u32, fingerprint: String) -> FindingReport {
 
 /// A log does not say where it comes from; what it does not say is empty.
 fn header() -> Header {
-    Header {
-        schema: SCHEMA,
-        tool: "rcu-watch".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        command: "dmesg".to_owned(),
-        host: String::new(),
-        boot_id: String::new(),
-        kernel: Kernel { release: String::new(), machine: String::new() },
-        clock: Clock { name: "kernel log".into(), realtime_offset_ns: RealtimeOffset(0) },
-        layout: None,
-        transport: None,
-        cpus: Vec::new(),
-        plan: Vec::new(),
-        handlers: Vec::new(),
-        other_instances: Vec::new(),
-        blind_spots: Vec::new(),
-    }
+    Header::new("dmesg", Clock { name: "kernel log".into(), realtime_offset_ns: RealtimeOffset(0) })
 }
 
 #[cfg(test)]

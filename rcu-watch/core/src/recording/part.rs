@@ -1,6 +1,5 @@
 //! What the JSON frames of a recording hold.
 
-use alloc::borrow::ToOwned as _;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,7 +10,7 @@ use crate::model::kernel::KernelModel;
 use crate::probe::Probe;
 use crate::report::header::{BlindSpot, Clock, HandledSite, Header, Kernel, Layout, PlannedPoint};
 use crate::report::summary::Book;
-use crate::report::{LivepatchReport, Lost, Message, Missed, PlanChange, ProbeError, SCHEMA};
+use crate::report::{LivepatchReport, Lost, Message, Missed, PlanChange, ProbeError};
 use crate::units::{CpuId, Nanos, ProbeId, RealtimeOffset};
 
 /// What is known before the first record.
@@ -69,22 +68,18 @@ impl Start {
     /// The header of the replayed stream.
     #[must_use]
     pub fn header(&self) -> Header {
+        let clock = Clock { name: "CLOCK_MONOTONIC".into(), realtime_offset_ns: self.realtime_offset_ns };
         Header {
-            schema: SCHEMA,
-            tool: "rcu-watch".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            command: "replay".to_owned(),
             host: self.host.clone(),
             boot_id: self.boot_id.clone(),
             kernel: self.kernel.clone(),
-            clock: Clock { name: "CLOCK_MONOTONIC".into(), realtime_offset_ns: self.realtime_offset_ns },
             layout: self.layout.clone(),
-            transport: None,
             cpus: self.cpus.clone(),
             plan: self.plan.clone(),
             handlers: self.handlers.clone(),
             other_instances: self.other_instances.clone(),
             blind_spots: self.blind_spots.clone(),
+            ..Header::new("replay", clock)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The first message of a stream: where it ran, what it watches, and what it cannot see.
 
-use alloc::borrow::Cow;
+use alloc::borrow::{Cow, ToOwned as _};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::probe::{Handler, Mechanism, Point};
+use crate::report::SCHEMA;
 use crate::units::{Address, CpuId, ProbeId, RealtimeOffset};
 
 /// Where a stream comes from, and what it can tell.
@@ -46,6 +47,30 @@ pub struct Header {
     pub other_instances: Vec<u32>,
     /// What the run could not see.
     pub blind_spots: Vec<BlindSpot>,
+}
+
+impl Header {
+    /// A header of who speaks and by what clock; nothing is known of the kernel yet.
+    #[must_use]
+    pub fn new(command: &str, clock: Clock) -> Self {
+        Self {
+            schema: SCHEMA,
+            tool: "rcu-watch".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            command: command.to_owned(),
+            host: String::new(),
+            boot_id: String::new(),
+            kernel: Kernel { release: String::new(), machine: String::new() },
+            clock,
+            layout: None,
+            transport: None,
+            cpus: Vec::new(),
+            plan: Vec::new(),
+            handlers: Vec::new(),
+            other_instances: Vec::new(),
+            blind_spots: Vec::new(),
+        }
+    }
 }
 
 /// How records leave the kernel.

@@ -62,6 +62,8 @@ fn rows(of: &Measured) -> Vec<Row> {
     let started = |observer| of.get(observer, "to_work").map(|value| value as f64 / 1e6);
     let resident = |observer| of.get(observer, "resident_kib").map(|value| value as f64 / 1024.0);
     let (ours, theirs) = (Observer::Default, Observer::BpftraceQuiet);
+    let size =
+        |what, name, their_name, of| plain(what, program(ours, name, of), program(theirs, their_name, of));
     let checkpoint =
         row("a context switch at rest", switch, Observer::EmptyTracepoint, Some(Goal::Ratio(0.4)));
     vec![
@@ -107,26 +109,10 @@ fn rows(of: &Measured) -> Vec<Row> {
             theirs: resident(theirs),
             goal: Some(Goal::Most(16.0)),
         },
-        plain(
-            "the checkpoint's program, BPF instructions",
-            program(ours, "rcuw_checkpoint", "xlated"),
-            program(theirs, "sched_switch", "xlated"),
-        ),
-        plain(
-            "the checkpoint's program, bytes of x86 code",
-            program(ours, "rcuw_checkpoint", "jited"),
-            program(theirs, "sched_switch", "jited"),
-        ),
-        plain(
-            "a function's program, BPF instructions",
-            program(ours, "rcuw_fentry_00", "xlated"),
-            program(theirs, "security_task", "xlated"),
-        ),
-        plain(
-            "a function's program, bytes of x86 code",
-            program(ours, "rcuw_fentry_00", "jited"),
-            program(theirs, "security_task", "jited"),
-        ),
+        size("the checkpoint's program, BPF instructions", "rcuw_checkpoint", "sched_switch", "xlated"),
+        size("the checkpoint's program, bytes of x86 code", "rcuw_checkpoint", "sched_switch", "jited"),
+        size("a function's program, BPF instructions", "rcuw_fentry_00", "security_task", "xlated"),
+        size("a function's program, bytes of x86 code", "rcuw_fentry_00", "security_task", "jited"),
     ]
 }
 

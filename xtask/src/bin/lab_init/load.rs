@@ -6,7 +6,7 @@
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 const PAUSE: Duration = Duration::from_millis(2);
@@ -20,15 +20,14 @@ pub(crate) fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
     };
     let end = Instant::now() + Duration::from_secs(seconds);
     let threads: Vec<_> = (0..workers).map(|_: usize| thread::spawn(move || fork_until(end))).collect();
-    let mut forks = 0;
-    for thread in threads {
-        match thread.join() {
-            Ok(count) => forks += count,
-            Err(_) => return ExitCode::FAILURE,
-        }
-    }
+    let Some(forks) = sum(threads) else { return ExitCode::FAILURE };
     println!("lab-load: {forks} forks in {seconds} s");
     ExitCode::SUCCESS
+}
+
+/// What all of them counted; `None` where one panicked.
+pub(crate) fn sum(threads: Vec<JoinHandle<u64>>) -> Option<u64> {
+    threads.into_iter().map(|thread| thread.join().ok()).sum()
 }
 
 fn fork_until(end: Instant) -> u64 {

@@ -5,11 +5,11 @@
 //!                                      \-> LOSS, per-CPU counters ------------> every stage adds to it, every sink prints it
 //! ```
 //!
-//! [`kernel`] and [`bpf`] deal with the kernel, and [`session`] runs them; `rcu_watch_core` judges and is pure;
+//! [`kernel`] and `bpf` deal with the kernel, and [`session`] runs them; `rcu_watch_core` judges and is pure;
 //! [`sink`] prints; [`cli`] holds what a person typed, and [`commands`] does it. docs/architecture.md says which module
 //! may use which.
 //!
-//! A program without a command line starts at [`kernel::probe`] and [`session::start`]; see `examples/embed.rs`.
+//! A program without a command line starts at [`kernel::probe`] and [`session::start()`]; see `examples/embed.rs`.
 
 mod audit;
 mod bpf;

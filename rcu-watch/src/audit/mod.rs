@@ -5,7 +5,7 @@
 //! ```
 //! [`trace`] finds suspects among all functions at once, by the order of entries in each CPU's trace; its word is
 //! a hint. [`prober`] puts a probe that reads the state on each suspect; its word is the verdict, and `check`
-//! uses it too. [`format`], [`page`], [`interval`] and [`suspect`] are pure. The hard part is to leave nothing
+//! uses it too. [`mod@format`], [`page`], [`interval`] and [`suspect`] are pure. The hard part is to leave nothing
 //! behind: see [`instance`] and [`guard`].
 
 pub(crate) mod consent;

@@ -1,6 +1,6 @@
 //! One run of `watch`: from the attach plan to the summary.
 //!
-//! [`start`] loads, calibrates, attaches and proves; [`run`] drains until something ends it; [`summary`]
+//! [`start()`] loads, calibrates, attaches and proves; [`run()`] drains until something ends it; `summary`
 //! detaches and closes the books. In between this module tells what the pipeline and the counters say.
 
 pub(crate) mod books;

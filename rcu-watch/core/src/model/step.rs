@@ -1,6 +1,6 @@
 //! The algorithm's memory writes as data, one step each, and the CPU that they act on.
 //!
-//! A [`Program`] is a list of [`Step`]s with forward jumps only, so it always ends. Everything between two
+//! A [`Program`](super::transition::Program) is a list of [`Step`]s with forward jumps only, so it always ends. Everything between two
 //! steps is where an NMI can land; the model's explorer puts one there.
 
 use super::generation::Generation;

@@ -41,7 +41,7 @@ struct Need {
     by_hand: &'static str,
 }
 
-static NEEDS: [Need; 10] = [
+static NEEDS: [Need; 11] = [
     Need {
         purpose: For::Build,
         what: "a C linker with a static C library",
@@ -81,6 +81,14 @@ static NEEDS: [Need; 10] = [
         is_there: has_libelf,
         packages: &["libelf1"],
         by_hand: "install libelf",
+    },
+    Need {
+        purpose: For::Lab,
+        what: "pahole",
+        why: "headers that bring their kernel's types (6.12) have it give each module its own",
+        is_there: || on_path("pahole"),
+        packages: &["dwarves"],
+        by_hand: "install pahole (dwarves)",
     },
     Need {
         purpose: For::Lab,

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rcu_watch_core::snapshot::{decode, encode};
+use rcu_watch_core::decode::{decode, encode};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(snapshot) = decode(bytes, 256) {

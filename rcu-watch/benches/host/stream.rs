@@ -9,11 +9,12 @@ use anyhow::{Context as _, Result};
 use rcu_watch::recording::{FileSource, Recorder};
 use rcu_watch_common::record::SnapshotRecord;
 use rcu_watch_common::slot;
+use rcu_watch_core::decode::{decode, encode};
 use rcu_watch_core::pipeline::Pipeline;
 use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism, Point, Probe, Reliance};
 use rcu_watch_core::recording::frame::{Frame, Frames};
 use rcu_watch_core::recording::part::{End, NumberedProbe, Start};
-use rcu_watch_core::snapshot::{RcuState, Snapshot, decode, encode};
+use rcu_watch_core::snapshot::{RcuState, Snapshot};
 use rcu_watch_core::units::{Counter, CpuId, Nanos, PreemptCount, ProbeId, StateWord};
 
 /// An id that no recorded probe has.

@@ -10,11 +10,11 @@ use nix::sys::time::TimeVal;
 use rcu_watch::recording::play;
 use rcu_watch::sink::Stream;
 use rcu_watch::sink::json::Json;
+use rcu_watch_core::decode::decode;
 use rcu_watch_core::pipeline::{Finding, Listener};
 use rcu_watch_core::recording::Terms;
 use rcu_watch_core::report::Baseline;
 use rcu_watch_core::rules::Hit;
-use rcu_watch_core::snapshot::decode;
 use rcu_watch_core::stream::{Audience as _, Seen};
 
 use crate::stream::{Corpus, Records};

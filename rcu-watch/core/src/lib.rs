@@ -39,7 +39,7 @@
 //! What most users need is at the root: [`judge`] and what it takes and gives, the [`Envelope`] that each line of a
 //! stream is, and the words of a verdict. [`recording`] plays a recording to an audience of one's own, [`stream`] says
 //! what an audience hears, [`report`] has every message, [`dmesg`] the reader of logs, [`rules`] what each rule means.
-//! A program that reads a kernel itself feeds a [`pipeline`] with records ([`snapshot`]) of a plan of [`probe`]s, and
+//! A program that reads a kernel itself feeds a [`pipeline`] with records ([`decode`]) of a plan of [`probe`]s, and
 //! says what the kernel is by [`model::kernel`]; [`calibration`], [`cause`] and [`verdict`] judge what it read besides.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -50,7 +50,7 @@ extern crate alloc;
 pub mod calibration;
 pub mod cause;
 mod coverage;
-mod decode;
+pub mod decode;
 pub mod dmesg;
 mod finding;
 mod fold;

@@ -4,8 +4,6 @@ use core::num::NonZeroU32;
 
 use crate::units::{Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, StateWord};
 
-pub use crate::decode::{CPUS_MAX, DecodeError, decode, encode};
-
 /// Registers of the probed or interrupted code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Regs {

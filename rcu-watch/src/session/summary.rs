@@ -9,8 +9,7 @@ use rcu_watch_core::report::summary::{
     CommandStatus, Cost, EndedBy, Followed, RuleCoverage, RuleStatus, Summary,
 };
 use rcu_watch_core::units::{CpuId, Nanos, ProbeId};
-use rcu_watch_core::verdict::coverage;
-use rcu_watch_core::verdict::{self, Exit, FailOn};
+use rcu_watch_core::verdict::{self, Exit, FailOn, coverage};
 
 use super::Session;
 use crate::clock;

@@ -6,11 +6,12 @@ use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 use rcu_watch_core::Severity;
+use rcu_watch_core::decode::{decode, encode};
 use rcu_watch_core::model::generation::{Generation, NON_IDLE};
 use rcu_watch_core::model::kernel::{KernelModel, PreemptLayout};
 use rcu_watch_core::pipeline::{Finding, Listener, Pipeline};
 use rcu_watch_core::probe::{Mechanism, Point, Probe};
-use rcu_watch_core::snapshot::{RcuState, Regs, Snapshot, Task, decode, encode};
+use rcu_watch_core::snapshot::{RcuState, Regs, Snapshot, Task};
 use rcu_watch_core::units::{Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, StateWord};
 
 use crate::sample;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use anyhow::Result;
 use rcu_watch::recording::{Recorder, play};
 use rcu_watch::sink::{Sink, Stream};
+use rcu_watch_core::decode::encode;
 use rcu_watch_core::model::generation::{Generation, NON_IDLE};
 use rcu_watch_core::model::kernel::{KernelModel, PreemptLayout};
 use rcu_watch_core::pipeline::{Finding, Listener, Pipeline};
@@ -15,7 +16,7 @@ use rcu_watch_core::recording::Terms;
 use rcu_watch_core::recording::part::{End, NumberedProbe, Start};
 use rcu_watch_core::report::plan::Event;
 use rcu_watch_core::report::{Baseline, Envelope, FindingReport, LivepatchReport, Message};
-use rcu_watch_core::snapshot::{RcuState, Snapshot, Task, encode};
+use rcu_watch_core::snapshot::{RcuState, Snapshot, Task};
 use rcu_watch_core::units::{
     Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, RealtimeOffset, StateWord,
 };

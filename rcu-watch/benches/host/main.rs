@@ -20,6 +20,7 @@ use rcu_watch::sink::json::Json;
 use rcu_watch::sink::perfetto::Perfetto;
 use rcu_watch::sink::text::{Look, Text};
 use rcu_watch_core::report::Baseline;
+
 use stream::{Corpus, Records};
 use worker::{Deaf, Teller, cpu_seconds, decode_all, judge};
 

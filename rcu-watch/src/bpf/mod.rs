@@ -20,13 +20,14 @@ pub(crate) use object::StreamOptions;
 pub(crate) use reader::Reader;
 pub(crate) use stats::ProbeCounters;
 
-use attach::AttachedProgram;
 use aya::Ebpf;
+use rcu_watch_common::config::StateLayout;
+use rcu_watch_core::units::CpuId;
+
+use attach::AttachedProgram;
 use calibrate::Reads;
 use grace::Grace;
 use log::Log;
-use rcu_watch_common::config::StateLayout;
-use rcu_watch_core::units::CpuId;
 use types::Functions;
 use watchpoint::Watchpoints;
 

@@ -26,17 +26,12 @@ pub use start::start;
 pub use summary::Terms;
 
 use anyhow::Result;
-use books::Books;
-use follow::Following;
-use host::LiveHost;
-use overhead::Overhead;
 use rcu_watch_core::pipeline::Pipeline;
 use rcu_watch_core::probe::{Mechanism, Point, Probe};
-use rcu_watch_core::report::{Heartbeat, Message, Repeat};
+use rcu_watch_core::report::{Heartbeat, Message};
 use rcu_watch_core::stream::{Filter, StreamListener};
 use rcu_watch_core::units::{CpuId, Nanos, ProbeId};
-use symbols::Symbols;
-use watch::Watch;
+use rcu_watch_core::verdict;
 
 use crate::bpf::attach::AttachSite;
 use crate::bpf::{OwnPrograms, Reader};
@@ -45,6 +40,13 @@ use crate::kernel::plan::PlannedProbe;
 use crate::recording::Recorder;
 use crate::sink::Stream;
 use crate::sink::options::Format;
+
+use books::Books;
+use follow::Following;
+use host::LiveHost;
+use overhead::Overhead;
+use symbols::Symbols;
+use watch::Watch;
 
 /// An attached probe.
 #[derive(Clone, Debug)]
@@ -138,12 +140,7 @@ impl Session {
     /// Tells how often findings came again.
     fn tell_repeats(&mut self) -> Result<()> {
         let now = clock::now();
-        for repeats in self.pipeline.take_repeats() {
-            if !self.filter.tells(repeats.verdict.rule) {
-                continue;
-            }
-            let symbol = self.pipeline.probe(repeats.probe).map(|probe| probe.symbol.clone());
-            let repeat = Repeat::new(&repeats, symbol.unwrap_or_default());
+        for repeat in verdict::repeats(&mut self.pipeline, |rule| self.filter.tells(rule)) {
             self.stream.send(now, None, Message::Repeat(repeat))?;
         }
         Ok(())

@@ -14,8 +14,8 @@ use crate::coverage::coverage;
 use crate::pipeline::Pipeline;
 use crate::recording::frame::{Frame, Frames, Part, ReadError, Source};
 use crate::recording::part::{End, Names, NumberedProbe, Said, Start};
+use crate::report::Message;
 use crate::report::summary::{Book, EndedBy, Followed, Summary};
-use crate::report::{Message, Repeat};
 use crate::snapshot::Snapshot;
 use crate::stream::{Audience, Filter, Host, Sight, StreamListener};
 use crate::units::{Address, Nanos};
@@ -137,12 +137,8 @@ fn finish<A: Audience>(
     broken: Option<&ReadError>,
     terms: &Terms,
 ) -> Exit {
-    for repeats in pipeline.take_repeats() {
-        if terms.filter.tells(repeats.verdict.rule) {
-            let symbol = pipeline.probe(repeats.probe).map(|probe| probe.symbol.clone());
-            let repeat = Repeat::new(&repeats, symbol.unwrap_or_default());
-            listener.send(listener.latest(), None, Message::Repeat(repeat));
-        }
+    for repeat in verdict::repeats(&mut pipeline, |rule| terms.filter.tells(rule)) {
+        listener.send(listener.latest(), None, Message::Repeat(repeat));
     }
     let mut reasons: Vec<String> = broken.iter().map(ToString::to_string).collect();
     if end.is_none() && broken.is_none() {

@@ -10,4 +10,4 @@ mod table;
 pub use crate::coverage::coverage;
 pub use exit::{Codes, Exit, Unsupported};
 pub use judgement::{FailOn, judge};
-pub use table::{findings, guards, totals};
+pub use table::{findings, guards, repeats, totals};

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use crate::finding::RuleId;
 use crate::pipeline::Pipeline;
+use crate::report::Repeat;
 use crate::report::summary::{Book, FindingTotal, GuardTotal, Totals};
 
 /// Every kind of finding that is told, with its exact count. `first_id` is added to the ids: a stream of several
@@ -27,6 +28,14 @@ pub fn findings(pipeline: &Pipeline, first_id: u32, tells: impl Fn(RuleId) -> bo
         }
     })
     .collect()
+}
+
+/// How often findings that are told came again, since this was last asked.
+pub fn repeats(pipeline: &mut Pipeline, tells: impl Fn(RuleId) -> bool) -> Vec<Repeat> {
+    let mut repeats = pipeline.take_repeats();
+    repeats.retain(|repeats| tells(repeats.verdict.rule));
+    let function = |probe| pipeline.probe(probe).map_or_else(String::new, |probe| probe.symbol.clone());
+    repeats.iter().map(|repeats| Repeat::new(repeats, function(repeats.probe))).collect()
 }
 
 /// How often each guard would have protected a handler.

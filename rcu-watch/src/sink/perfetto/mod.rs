@@ -10,14 +10,15 @@ mod proto;
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use cpu::{Cpu, Step};
-use proto::{Clock, ClockSnapshot, DebugAnnotation, TracePacket, TrackDescriptor, TrackEvent, clock, event};
 use rcu_watch_core::RuleId;
 use rcu_watch_core::report::{Envelope, FindingReport, Header, Message};
 use rcu_watch_core::stream::Seen;
 use rcu_watch_core::units::{CpuId, Nanos};
 
 use crate::sink::Sink;
+
+use cpu::{Cpu, Step};
+use proto::{Clock, ClockSnapshot, DebugAnnotation, TracePacket, TrackDescriptor, TrackEvent, clock, event};
 
 /// The id of the packets' writer; all have the same.
 const SEQUENCE: u32 = 1;

@@ -19,9 +19,10 @@ use std::io::{self, Write};
 use rcu_watch_core::report::check::CheckGroup;
 use rcu_watch_core::report::{Envelope, Heartbeat, Message, SnapshotReport};
 use rcu_watch_core::rules::Hit;
-use style::Style;
 
 use crate::sink::Sink;
+
+use style::Style;
 
 /// How the screen is to look.
 #[derive(Clone, Copy, Debug, Default)]

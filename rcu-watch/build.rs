@@ -13,8 +13,8 @@ use aya_build::{Package, Toolchain};
 use object::build::elf::{Builder, SectionData};
 use object::elf;
 
-/// The binaries of rcu-watch-ebpf: one for each transport, and one that logs.
-const OBJECTS: [&str; 3] = ["rcu-watch-bpf", "rcu-watch-bpf-log", "rcu-watch-bpf-perf"];
+/// The binaries of rcu-watch-ebpf: one for each transport, one that logs, and one that reads kernel memory.
+const OBJECTS: [&str; 4] = ["rcu-watch-bpf", "rcu-watch-bpf-log", "rcu-watch-bpf-perf", "rcu-watch-bpf-peek"];
 const CHOICE: &str = "RCU_WATCH_BPF_TOOLCHAIN";
 
 /// How the chosen compiler gets its `core` for BPF.

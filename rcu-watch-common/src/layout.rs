@@ -5,6 +5,7 @@ use core::mem::{offset_of, size_of};
 
 use crate::config::{CalibrationSample, StateLayout, StreamConfig};
 use crate::counter::ProbeState;
+use crate::peek::PeekWords;
 use crate::record::{KEPT_MAX, KeptRecords, RecordHeader, STACK_FRAMES_MAX, SnapshotRecord, StackRecord};
 
 // The records hold native integers, because types with a byte order of their own have alignment 1, which would have
@@ -40,4 +41,7 @@ const _: () = {
     assert!(size_of::<StateLayout>() == 88);
     assert!(size_of::<StreamConfig>() == 8);
     assert!(size_of::<CalibrationSample>() == 48);
+    assert!(size_of::<PeekWords>() == 4352);
+    assert!(offset_of!(PeekWords, values) == 2048);
+    assert!(offset_of!(PeekWords, failed) == 4096);
 };

@@ -8,5 +8,6 @@
 pub mod config;
 pub mod counter;
 mod layout;
+pub mod peek;
 pub mod record;
 pub mod slot;

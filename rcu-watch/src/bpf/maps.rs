@@ -22,6 +22,7 @@ unsafe impl<T: FromBytes + IntoBytes + Immutable + Copy + 'static> Pod for MapVa
 pub(crate) const EVENTS: &str = "EVENTS";
 pub(crate) const LAYOUT: &str = "LAYOUT";
 pub(crate) const STREAM: &str = "STREAM";
+pub(super) const PEEK: &str = "PEEK";
 const KEPT: &str = "KEPT";
 const LOSS: &str = "LOSS";
 const WANT_STACK: &str = "WANT_STACK";

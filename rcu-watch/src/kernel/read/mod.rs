@@ -7,6 +7,7 @@ pub(crate) mod btf;
 pub(crate) mod cpu;
 pub(crate) mod fprobe;
 pub(crate) mod ftrace;
+pub(crate) mod kmsg;
 pub(crate) mod kprobe;
 pub(crate) mod line;
 pub(crate) mod livepatch;

@@ -20,6 +20,15 @@ pub(crate) const FAIL_ON: &[(&str, FailOn)] = &[
 pub(crate) const FORMAT: &[(&str, Format)] =
     &[("text", Format::Text), ("json", Format::Json), ("ktap", Format::Ktap)];
 
+/// An audit is also a list for other tools.
+pub(crate) const AUDIT_FORMAT: &[(&str, Format)] = &[
+    ("text", Format::Text),
+    ("json", Format::Json),
+    ("ktap", Format::Ktap),
+    ("names", Format::Names),
+    ("retsnoop", Format::Retsnoop),
+];
+
 pub(crate) const COLOR: &[(&str, ColorChoice)] =
     &[("auto", ColorChoice::Auto), ("always", ColorChoice::Always), ("never", ColorChoice::Never)];
 

@@ -7,6 +7,7 @@ pub mod json;
 pub mod ktap;
 mod line;
 pub(crate) mod metrics;
+pub mod names;
 pub(crate) mod options;
 pub(crate) mod output;
 pub mod perfetto;

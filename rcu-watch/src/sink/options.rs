@@ -48,6 +48,10 @@ pub enum Format {
     Json,
     /// For test harnesses.
     Ktap,
+    /// An audit as a deny list, each name with its reason.
+    Names,
+    /// The names alone.
+    Retsnoop,
 }
 
 impl Format {
@@ -55,7 +59,7 @@ impl Format {
     #[must_use]
     pub const fn codes(self) -> Codes {
         match self {
-            Self::Text | Self::Json => Codes::All,
+            Self::Text | Self::Json | Self::Names | Self::Retsnoop => Codes::All,
             Self::Ktap => Codes::Ktap,
         }
     }

@@ -15,6 +15,7 @@ use crate::sink::Stream;
 use crate::sink::json::Json;
 use crate::sink::ktap::Ktap;
 use crate::sink::metrics::Metrics;
+use crate::sink::names::{Comments, Names};
 use crate::sink::options::{ColorChoice, Format, Options};
 use crate::sink::perfetto::Perfetto;
 use crate::sink::text::{Look, Text};
@@ -61,6 +62,8 @@ pub fn open(options: &Options, fail_on: FailOn) -> Result<Box<dyn Sink>> {
     Ok(match options.format {
         Format::Json => Box::new(Json::new(out)),
         Format::Ktap => Box::new(Ktap::new(out, fail_on)),
+        Format::Names => Box::new(Names::new(out, Comments::Reasons)),
+        Format::Retsnoop => Box::new(Names::new(out, Comments::None)),
         Format::Text => {
             let look = Look {
                 color: is_coloured(options.color, terminal),

@@ -16,7 +16,14 @@ fn stderr(output: &Output) -> String {
 
 #[test]
 fn a_usage_error_is_exit_1_because_2_means_findings() {
-    for args in [&["--no-such-flag"][..], &["nosuch"], &["-d", "x"], &["-f", "xml"], &["--rule", "RW999"]] {
+    for args in [
+        &["--no-such-flag"][..],
+        &["nosuch"],
+        &["-d", "x"],
+        &["-f", "xml"],
+        &["-f", "names"],
+        &["--rule", "RW999"],
+    ] {
         let output = rcu_watch(args);
         assert_eq!(output.status.code(), Some(1), "{args:?}: {}", stderr(&output));
         assert!(output.stdout.is_empty(), "{args:?}");

@@ -8,8 +8,11 @@ use rcu_watch::sink::Sink;
 use rcu_watch::sink::Stream;
 use rcu_watch::sink::json::Json;
 use rcu_watch::sink::ktap::Ktap;
+use rcu_watch::sink::names::{Comments, Names};
 use rcu_watch::sink::text::{Look, Text};
 use rcu_watch_core::Severity;
+use rcu_watch_core::probe::Mechanism;
+use rcu_watch_core::report::audit::{AuditVerdict, AuditedFunction, Observed};
 use rcu_watch_core::report::{Baseline, Message};
 use rcu_watch_core::units::{CpuId, Nanos};
 use rcu_watch_core::verdict::FailOn;
@@ -69,6 +72,59 @@ fn a_printed_plan_has_no_verdict() {
     let (out, err) = screen(Look::default(), said);
     assert_golden("probes.out.txt", &out);
     assert!(!err.contains("no break"), "{err}");
+}
+
+fn audited(function: &str, verdict: AuditVerdict, traced: u64, seen: Option<(u64, u64)>) -> AuditedFunction {
+    let observed = seen.map(|(unwatched, calls)| Observed {
+        mechanism: Mechanism::Fentry,
+        calls,
+        unwatched,
+        seconds: 3.0,
+        state: None,
+        handlers: Vec::new(),
+    });
+    AuditedFunction {
+        function: function.to_owned(),
+        module: None,
+        verdict,
+        traced,
+        caller: Some("default_idle_call".to_owned()),
+        observed,
+        reason: None,
+    }
+}
+
+/// An audit with a function of every verdict, which was ended before its time.
+fn audit() -> Vec<(u64, Option<u32>, Message)> {
+    let mut found = vec![
+        audited("arch_cpu_idle", AuditVerdict::Exposed, 118, Some((118, 118))),
+        audited("rcu_idle_exit", AuditVerdict::RcuInternal, 9, None),
+        audited("my_idle", AuditVerdict::NotProbed, 1, None),
+        audited("acpi_idle_enter", AuditVerdict::NotSeen, 0, Some((0, 0))),
+        audited("tick_nohz_idle_enter", AuditVerdict::Watched, 40, Some((0, 40))),
+    ];
+    found[2].module = Some("my_driver".to_owned());
+    found[2].reason = Some("the audit was ended before".to_owned());
+    let mut summary = sample::clean_summary();
+    summary.reasons = vec!["the audit was ended before its time; --resume FILE lets it go on".to_owned()];
+    let mut said = vec![(0, None, Message::Header(Box::new(sample::header("audit"))))];
+    said.extend(found.into_iter().map(|audited| (1, None, Message::Audited(Box::new(audited)))));
+    said.push((2, None, Message::Summary(Box::new(summary))));
+    said
+}
+
+#[test]
+fn an_audit_as_a_deny_list() {
+    let out = Paper::default();
+    play(Box::new(Names::new(out.clone(), Comments::Reasons)), audit());
+    assert_golden("audit.names", &out.text());
+}
+
+#[test]
+fn an_audit_as_the_words_that_retsnoop_reads() {
+    let out = Paper::default();
+    play(Box::new(Names::new(out.clone(), Comments::None)), audit());
+    assert_eq!(out.text(), "arch_cpu_idle\nrcu_idle_exit\nmy_idle\nacpi_idle_enter\n");
 }
 
 #[test]

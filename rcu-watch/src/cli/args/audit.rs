@@ -8,6 +8,7 @@ use clap::Args;
 use super::output::OutputArgs;
 use super::verdict::StrictVerdictArgs;
 use crate::cli::value::{self, CpuList};
+use crate::cli::word::{self, one_of};
 use crate::kernel::plan::glob::Glob;
 
 pub(super) const NOTES: &str = "\
@@ -15,11 +16,16 @@ Says first what it will do to this machine and asks; without a terminal it needs
 
 Examples:
   rcu-watch audit --function 'acpi_*' --resume audit.state
+  rcu-watch audit --yes -f names > deny.txt      # what not to hook here, and why
+  rcu-watch audit --yes -f retsnoop > deny.globs; retsnoop -c bpf -d @deny.globs
   rcu-watch audit --yes -f json | jq -r 'select(.data.verdict == \"exposed\") | .data.function'
 
 Exit codes: 0 none exposed, 1 error, 2 some are, 3 inconclusive, 4 not supported here";
 
 #[derive(Args, Clone, Debug)]
+#[command(mut_arg("format", |format| {
+    format.value_parser(one_of(word::AUDIT_FORMAT)).help("text (default), json, ktap, names (a deny list), retsnoop (names alone)")
+}))]
 pub struct AuditArgs {
     /// Trace all functions this long
     #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = value::duration)]

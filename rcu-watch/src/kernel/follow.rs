@@ -23,6 +23,7 @@ use crate::kernel::plan::{PlannedProbe, PointChoice};
 use crate::kernel::read::line::each_line;
 use crate::kernel::read::livepatch::{self, Livepatch};
 use crate::kernel::read::mount::Tree;
+use crate::kernel::read::switch::Switches;
 
 /// What a site needs now.
 #[derive(Clone, Debug)]
@@ -33,6 +34,16 @@ pub(crate) enum SiteChange {
     Changed { site: Site },
     /// The last of them has left.
     Left { function: String },
+}
+
+impl SiteChange {
+    /// Leaves our own probe where it is: to take a trampoline away while ftrace is switched off leaves marks on its
+    /// site, at which ftrace shuts itself down when it is on again (kernel/trace/ftrace.c:ftrace_shutdown).
+    fn stay(&mut self) {
+        if let Self::Left { function } = self {
+            *self = Self::Changed { site: Site { function: std::mem::take(function), ..Site::default() } };
+        }
+    }
 }
 
 /// Follows the handlers of one run.
@@ -77,6 +88,7 @@ impl<K: Ask> Follower<K> {
         self.kernel.program_ids().hash(&mut hasher);
         let tracefs = self.tree.tracefs();
         let in_tracefs = |file: &str| tracefs.as_ref().ok().map(|tracefs| tracefs.join(file));
+        Switches::read(&self.tree).hash(&mut hasher);
         let lists = [
             self.tree.debugfs().ok().map(|debugfs| debugfs.join("kprobes/list")),
             in_tracefs("current_tracer"),
@@ -95,6 +107,7 @@ impl<K: Ask> Follower<K> {
 
     fn fingerprint_of_lists(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
+        Switches::read(&self.tree).hash(&mut hasher);
         let tracefs = self.tree.tracefs().map(|tracefs| tracefs.join("enabled_functions"));
         let debugfs = self.tree.debugfs().map(|debugfs| debugfs.join("kprobes/list"));
         for path in [tracefs, debugfs].into_iter().flatten() {
@@ -162,6 +175,9 @@ fn changes(before: &Handled, facts: &Facts, request: &Request) -> Vec<SiteChange
         if !site.handlers.is_empty() && facts.handled.site(&site.function).is_none() {
             changes.push(SiteChange::Left { function: site.function.clone() });
         }
+    }
+    if facts.handled.switches.ftrace_is_off().is_some() {
+        changes.iter_mut().for_each(SiteChange::stay);
     }
     changes
 }

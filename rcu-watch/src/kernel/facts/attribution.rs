@@ -19,6 +19,7 @@ use crate::kernel::read::livepatch::{self, Livepatch};
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::program::{KprobeProgram, NamedProgram, OUR_PREFIX, ProgramSites};
 use crate::kernel::read::support::Reason;
+use crate::kernel::read::switch::Switches;
 
 /// Name of a handler that is counted by the kernel and named by nobody.
 pub(crate) const UNNAMED: &str = "unnamed";
@@ -34,6 +35,8 @@ pub(crate) struct Sightings {
     pub kprobes: Result<Vec<Kprobe>, Reason>,
     pub programs: Result<ProgramSites, Reason>,
     pub tracers: Vec<Tracer>,
+    /// What is switched off for everybody.
+    pub switches: Switches,
     /// What kprobes this process has.
     pub own_kprobes: OwnKprobes,
     /// The kernel skips fprobes while RCU is not watching.
@@ -109,6 +112,8 @@ pub struct Handled {
     pub unseen: Vec<(&'static str, Reason)>,
     /// Names of the livepatches that are on or in transition.
     pub livepatches: Vec<String>,
+    /// What is switched off for everybody: handlers that cannot run for it are not in `sites`.
+    pub switches: Switches,
 }
 
 impl Handled {
@@ -167,6 +172,7 @@ impl Sightings {
             kprobes: read_kprobes(),
             programs: kernel.programs(tree),
             tracers: tracefs.map(|tracefs| tracers(tree, &tracefs)).unwrap_or_default(),
+            switches: Switches::read(tree),
             own_kprobes: OwnKprobes::default(),
         }
     }
@@ -251,6 +257,7 @@ fn function_tracer(options: &std::path::Path) -> &'static str {
 #[must_use]
 pub(crate) fn merge(sightings: &Sightings) -> Handled {
     let mut merger = Merger { fprobe_looks_first: sightings.fprobe_looks_first, ..Merger::default() };
+    merger.handled.switches = sightings.switches;
     let none = ProgramSites::default();
     let programs = sightings.programs.as_ref().unwrap_or(&none);
     if let Ok(livepatches) = &sightings.livepatches {
@@ -328,7 +335,13 @@ impl Merger {
     fn kprobes(&mut self, kprobes: &[Kprobe], programs: &ProgramSites, own: &OwnKprobes) {
         let resting = own.resting;
         let mut own: Vec<&str> = own.functions.iter().map(String::as_str).collect();
-        let live = kprobes.iter().filter(|kprobe| kprobe.is_live()).count();
+        // What is not armed does not run, whatever runs on its function.
+        let switches = self.handled.switches;
+        let is_armed = |kprobe: &Kprobe| {
+            let is_called = !(kprobe.is_on_ftrace && switches.ftrace_calls_nobody());
+            kprobe.is_live() && switches.kprobes_are_off().is_none() && is_called
+        };
+        let live = kprobes.iter().filter(|kprobe| is_armed(kprobe)).count();
         let is_listed = |owner: &&KprobeProgram| kprobes.iter().any(|kprobe| owner.is_at(kprobe));
         let of_nobody = live.saturating_sub(programs.on_kprobe.iter().filter(is_listed).count());
         // Kprobes whose owner no interface tells are taken for another instance's only where that instance has as
@@ -342,7 +355,7 @@ impl Merger {
         let of_others = unplaced_ours.saturating_sub(own_unplaced + resting);
         let all_ours = of_nobody.saturating_sub(own_unplaced) <= of_others;
         let mut owners: Vec<_> = programs.on_kprobe.iter().map(Some).collect();
-        for kprobe in kprobes.iter().filter(|kprobe| kprobe.is_live()) {
+        for kprobe in kprobes.iter().filter(|kprobe| is_armed(kprobe)) {
             if kprobe.is_on_ftrace {
                 self.kprobed_on_ftrace.insert(kprobe.function.clone());
             }
@@ -379,12 +392,18 @@ impl Merger {
 
     /// Without the kernel's list, the kprobes that BPF links tell of.
     fn listed_kprobe_programs(&mut self, programs: &ProgramSites) {
+        if self.handled.switches.kprobes_are_off().is_some() {
+            return;
+        }
         for program in programs.on_kprobe.iter().filter(|program| !program.function.is_empty()) {
             self.site(&program.function, None).add(bpf(&program.program, Reliance::Relies));
         }
     }
 
     fn trampolines(&mut self, programs: &ProgramSites) {
+        if self.handled.switches.ftrace_calls_nobody() {
+            return;
+        }
         for (function, programs) in &programs.on_function {
             for program in programs {
                 self.site(function, None).add(bpf(program, Reliance::Relies));

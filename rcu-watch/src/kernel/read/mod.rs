@@ -16,5 +16,6 @@ pub(crate) mod name;
 pub(crate) mod privilege;
 pub(crate) mod program;
 pub(crate) mod support;
+pub(crate) mod switch;
 pub(crate) mod symbol;
 pub(crate) mod text;

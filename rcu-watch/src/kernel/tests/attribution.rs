@@ -5,6 +5,7 @@ use rcu_watch_core::probe::{HandlerKind, Reliance};
 use super::{Seen, tracer};
 use crate::kernel::facts::attribution::{Handled, Site, UNNAMED};
 use crate::kernel::read::program::{KprobeProgram, NamedProgram, ProgramSites};
+use crate::kernel::read::switch::Switches;
 
 fn summary(site: &Site) -> Vec<(HandlerKind, &str, Reliance)> {
     site.handlers.iter().map(|h| (h.kind, h.name.as_str(), h.reliance)).collect()
@@ -205,4 +206,33 @@ fn an_fprobe_is_skipped_where_the_kernel_looks_first_and_relies_where_it_does_no
             [(HandlerKind::FtraceOps, "fprobe_ftrace_entry", reliance)]
         );
     }
+}
+
+/// A kprobe at an entry by ftrace, one in a body by a jump, and a trampoline.
+fn three_ways(switches: Switches) -> Vec<String> {
+    let mut programs = ProgramSites::default();
+    programs.on_function.insert("loadavg_proc_show".to_owned(), vec![program(3, "trace_load")]);
+    let handled = Seen {
+        kprobes: "\
+ffffffff8551dbe4  k  uptime_proc_show+0x4    [FTRACE]
+ffffffff8551ddd9  k  version_proc_show+0x9    [OPTIMIZED]
+",
+        programs,
+        switches,
+        ..Seen::default()
+    }
+    .handled();
+    handled.sites.into_iter().map(|site| site.function).collect()
+}
+
+#[test]
+fn a_handler_that_is_switched_off_is_no_handler_that_could_have_run() {
+    let all = ["loadavg_proc_show", "uptime_proc_show", "version_proc_show"];
+    assert_eq!(three_ways(Switches::default()), all);
+    let on = Switches { ftrace: Some(true), kprobes: Some(true), ..Switches::default() };
+    assert_eq!(three_ways(on), all);
+    assert_eq!(three_ways(Switches { kprobes: Some(false), ..on }), all[..1]);
+    assert_eq!(three_ways(Switches { ftrace: Some(false), ..on }), all[2..]);
+    // Where ftrace has shut itself down, what it carried may still be called.
+    assert_eq!(three_ways(Switches { ftrace: Some(false), ftrace_is_dead: true, ..on }), all);
 }

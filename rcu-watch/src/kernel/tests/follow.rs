@@ -227,3 +227,23 @@ fn a_tracer_that_the_kernel_no_longer_names_keeps_its_name_once_our_probe_has_jo
     let changes = look_around(&mut follower, &["cmdline_proc_show"]);
     assert!(changes.is_empty(), "{changes:?}");
 }
+
+#[test]
+fn a_handler_that_is_switched_off_in_mid_run_is_one_no_more_and_with_ftrace_off_our_probe_stays() {
+    let kernel = Copy::of("6.1");
+    let mut follower = kernel.follower(Request::default());
+    kernel.write("sys/kernel/debug/kprobes/list", "ffffffff8551ddd9  k  default_idle+0x9    \n");
+    kernel.write("sys/kernel/debug/kprobes/enabled", "1\n");
+    let changes = look(&mut follower);
+    assert!(matches!(&changes[..], [SiteChange::Appeared { .. }]), "{changes:?}");
+    kernel.write("sys/kernel/debug/kprobes/enabled", "0\n");
+    let changes = look(&mut follower);
+    assert!(matches!(&changes[..], [SiteChange::Left { .. }]), "{changes:?}");
+    kernel.write("sys/kernel/debug/kprobes/enabled", "1\n");
+    kernel.write("sys/kernel/debug/kprobes/list", "ffffffff8551ddd4  k  default_idle+0x4    [FTRACE]\n");
+    assert!(matches!(&look(&mut follower)[..], [SiteChange::Appeared { .. }]));
+    kernel.write("proc/sys/kernel/ftrace_enabled", "0\n");
+    let changes = look(&mut follower);
+    let [SiteChange::Changed { site }] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!((site.function.as_str(), site.handlers.len()), ("default_idle", 0));
+}

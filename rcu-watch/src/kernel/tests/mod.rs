@@ -25,6 +25,7 @@ use crate::kernel::read::mount::Tree;
 use crate::kernel::read::privilege::Privileges;
 use crate::kernel::read::program::ProgramSites;
 use crate::kernel::read::support::Reason;
+use crate::kernel::read::switch::Switches;
 use crate::kernel::read::symbol::FoundSymbols;
 
 const KERNELS: [&str; 4] = ["5.10", "6.1", "6.12", "7.2"];
@@ -76,6 +77,7 @@ struct Seen<'a> {
     kprobes: &'a str,
     programs: ProgramSites,
     tracers: Vec<Tracer>,
+    switches: Switches,
 }
 
 impl Seen<'_> {
@@ -99,6 +101,7 @@ impl Seen<'_> {
             kprobes: Ok(kprobe::read(self.kprobes.as_bytes()).unwrap()),
             programs: Ok(self.programs),
             tracers: self.tracers,
+            switches: self.switches,
             fprobe_looks_first: false,
             own_kprobes: crate::kernel::facts::attribution::OwnKprobes::default(),
         }

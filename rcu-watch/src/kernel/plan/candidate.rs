@@ -58,6 +58,9 @@ impl Function<'_> {
         let is_livepatched = self.site.is_some_and(Site::is_livepatched);
         let reason = if let Some(reason) = facts.features.fentry.reason() {
             reason.clone()
+        } else if let Some(off) = facts.handled.switches.ftrace_is_off() {
+            // It would attach, and never fire.
+            off
         } else if let Some(objection) = self.objection(facts) {
             objection
         } else if let Some(module) = self.module(facts) {
@@ -102,6 +105,11 @@ impl Function<'_> {
         if traceable == Some(false) {
             // kernel/trace/trace_kprobe.c:within_notrace_func
             return Err(Reason::new("it is notrace, where this kernel refuses kprobes of BPF programs"));
+        }
+        let switches = facts.handled.switches;
+        let ftrace_is_off = switches.ftrace_is_off().filter(|_| on_ftrace);
+        if let Some(off) = switches.kprobes_are_off().or(ftrace_is_off) {
+            return Err(off);
         }
         if on_ftrace && self.is_refused_by_ftrace(facts) {
             return Err(Reason::new(

@@ -21,6 +21,9 @@ use crate::kernel::read::support::{Reason, Support};
 /// Sites that are watched although none of their handlers relies on RCU.
 const QUIET_SITES_MAX: usize = 16;
 
+/// Functions that a probe is on by fentry, or by a kprobe on their ftrace site.
+const CARRIED_BY_FTRACE: &str = "whatever ftrace carries";
+
 const EXPOSED_WHY: &str = "it runs with RCU off, where a probe is itself the hazard";
 const EXPOSED_REMEDY: &str = "--exposed puts one there";
 
@@ -231,6 +234,11 @@ impl Planner<'_> {
                 reason: why(&self.plan, points),
             });
         }
+        // What nobody could see is not what nobody did: without ftrace no run is conclusive.
+        self.plan.requirements.extend(self.facts.handled.switches.ftrace_is_off().map(|reason| {
+            let what = CARRIED_BY_FTRACE.to_owned();
+            PlannedRequirement { what, any_of: Vec::new(), reason: Some(reason.to_string()) }
+        }));
         let sites = self.plan.rows.iter().filter(|row| row.required && row.site.is_some());
         let sites: Vec<_> = sites
             .map(|row| PlannedRequirement {
@@ -287,7 +295,13 @@ impl Planner<'_> {
             reason: row.reasons(),
             remedy: None,
         });
-        let spots: Vec<_> = anything.chain(of_rows).chain(alone).collect();
+        let switches = self.facts.handled.switches;
+        let off = [(CARRIED_BY_FTRACE, switches.ftrace_is_off()), ("kprobes", switches.kprobes_are_off())];
+        let off = off.into_iter().filter_map(|(what, off)| {
+            let Reason { why: reason, remedy } = off?;
+            Some(BlindSpot { what: what.to_owned(), reason, remedy })
+        });
+        let spots: Vec<_> = anything.chain(off).chain(of_rows).chain(alone).collect();
         self.plan.blind_spots.extend(spots);
         for (what, reason) in &self.facts.handled.unseen {
             self.plan.blind_spots.push(BlindSpot {

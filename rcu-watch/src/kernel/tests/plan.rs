@@ -13,6 +13,7 @@ use crate::kernel::plan::{AttachPlan, PointChoice};
 use crate::kernel::plan::{Request, Requirement, WatchpointMode};
 use crate::kernel::read::program::{NamedProgram, ProgramSites};
 use crate::kernel::read::support::{Listing, Reason, Support};
+use crate::kernel::read::switch::Switches;
 
 const KLP_5_10: &str = "arch_cpu_idle (1) R I  \ttramp: 0xffffffffc0370000 (klp_ftrace_handler+0x0/0xa0) ->ftrace_ops_assist_func+0x0/0x110\n";
 const KLP_6_1: &str = "arch_cpu_idle (1)   I  \ttramp: 0xffffffffc04ab000 (klp_ftrace_handler+0x0/0x110) ->klp_ftrace_handler+0x0/0x110\n";
@@ -337,4 +338,31 @@ fn our_own_programs_make_no_site() {
     let sightings = Seen { programs, ..Seen::default() }.sightings();
     let plan = select(&facts_with("6.1", &sightings), &Request::default());
     assert_eq!(on_point(&plan, Point::FtraceFunction), []);
+}
+
+#[test]
+fn with_ftrace_off_nothing_hangs_on_it_and_the_run_is_inconclusive() {
+    for kernel in KERNELS {
+        let mut facts = facts(kernel);
+        facts.handled.switches.ftrace = Some(true);
+        assert_eq!(select(&facts, &exposed()).unmet(|_| true), Vec::<String>::new(), "{kernel}");
+        facts.handled.switches.ftrace = Some(false);
+        let plan = select(&facts, &exposed());
+        assert_eq!(plan.count(|m| matches!(m, Mechanism::Fentry | Mechanism::KprobeFtrace)), 0, "{kernel}");
+        assert_eq!(on_point(&plan, Point::Checkpoint), [(Mechanism::RawTracepoint, "sched_switch")]);
+        let unmet = "whatever ftrace carries is not watched: kernel.ftrace_enabled is 0; sysctl kernel.ftrace_enabled=1";
+        assert_eq!(plan.unmet(|_| true), [unmet], "{kernel}");
+        let spot = plan.blind_spots.iter().find(|spot| spot.what == "whatever ftrace carries").unwrap();
+        assert_eq!(spot.remedy.as_deref(), Some("sysctl kernel.ftrace_enabled=1"), "{kernel}");
+    }
+}
+
+#[test]
+fn with_kprobes_off_no_kprobe_is_planned() {
+    let mut facts = facts("5.10");
+    assert!(select(&facts, &exposed()).count(|m| m == Mechanism::KprobeFtrace) > 0);
+    facts.handled.switches = Switches { kprobes: Some(false), ..Switches::default() };
+    let plan = select(&facts, &exposed());
+    assert_eq!(plan.count(|m| matches!(m, Mechanism::KprobeFtrace | Mechanism::KprobeInt3)), 0);
+    assert!(plan.blind_spots.iter().any(|spot| spot.what == "kprobes"));
 }

@@ -26,6 +26,7 @@ pub(crate) fn diagnose(facts: &Facts) -> Vec<Check> {
         of_support(CheckGroup::Tracepoint, name, support, "there", name == "sched_switch")
     }));
     checks.extend(ftrace(facts));
+    checks.extend(switches(facts));
     checks.push(layout(facts));
     checks
 }
@@ -121,6 +122,33 @@ fn ftrace(facts: &Facts) -> Vec<Check> {
         }
     };
     vec![shares, validates]
+}
+
+/// What turns handlers off for everybody, ours among them.
+fn switches(facts: &Facts) -> Vec<Check> {
+    let switches = facts.handled.switches;
+    let row = |name, is_there: bool, off: Option<Reason>, on: &str, means: &str| match off {
+        Some(reason) => Some(Check {
+            detail: format!("{}: {means}", reason.why),
+            ..lacking(CheckGroup::State, name, CheckState::Lacking, &reason)
+        }),
+        None => is_there.then(|| check(CheckGroup::State, name, CheckState::Ok, on)),
+    };
+    let ftrace = row(
+        "kernel.ftrace_enabled",
+        switches.ftrace.is_some(),
+        switches.ftrace_is_off(),
+        "on: ftrace calls its handlers",
+        "fentry, fprobes, tracers and kprobes on function entries do not run, whose ever they are",
+    );
+    let kprobes = row(
+        "kprobes/enabled",
+        switches.kprobes.is_some(),
+        switches.kprobes_are_off(),
+        "on: kprobes are armed",
+        "no kprobe runs, whose ever it is",
+    );
+    ftrace.into_iter().chain(kprobes).collect()
 }
 
 fn layout(facts: &Facts) -> Check {

@@ -9,6 +9,7 @@ use crate::kernel::facts::feature::Features;
 use crate::kernel::facts::layout::LayoutError;
 use crate::kernel::read::privilege::Privileges;
 use crate::kernel::read::support::{Reason, Support};
+use crate::kernel::read::switch::Switches;
 use crate::kernel::{Request, select};
 
 #[test]
@@ -114,4 +115,26 @@ fn a_kernel_with_kprobes_alone_is_not_blocked() {
     facts.features.kprobe = Support::no("this kernel is built without CONFIG_KPROBES");
     let state = |name: &str| diagnose(&facts).into_iter().find(|check| check.name == name).unwrap().state;
     assert_eq!(state("fentry"), CheckState::Blocking);
+}
+
+#[test]
+fn a_switch_that_is_off_is_named_with_what_turns_it_on() {
+    let mut facts = facts("6.12");
+    let found = |facts: &Facts, name: &str| diagnose(facts).into_iter().find(|check| check.name == name);
+    assert_eq!(found(&facts, "kernel.ftrace_enabled"), None);
+    facts.handled.switches = Switches { ftrace: Some(true), kprobes: Some(true), ..Switches::default() };
+    for name in ["kernel.ftrace_enabled", "kprobes/enabled"] {
+        assert_eq!(found(&facts, name).unwrap().state, CheckState::Ok);
+    }
+    facts.handled.switches = Switches { ftrace: Some(false), kprobes: Some(false), ..Switches::default() };
+    for (name, remedy) in [
+        ("kernel.ftrace_enabled", "sysctl kernel.ftrace_enabled=1"),
+        ("kprobes/enabled", "echo 1 > /sys/kernel/debug/kprobes/enabled"),
+    ] {
+        let check = found(&facts, name).unwrap();
+        assert_eq!((check.state, check.remedy.as_deref()), (CheckState::Lacking, Some(remedy)));
+    }
+    facts.handled.switches.ftrace_is_dead = true;
+    let check = found(&facts, "kernel.ftrace_enabled").unwrap();
+    assert_eq!(check.remedy.as_deref(), Some("only a reboot turns it on again"));
 }

@@ -2,9 +2,11 @@
 //!
 //! The kernel has no event for a handler that comes or goes, so sysfs, `enabled_functions` and the kprobes list are
 //! read again and again. Attributing handlers takes all of the kernel's lists, so it is done only when one of the
-//! three has changed. Even `enabled_functions` is dear, because the kernel walks all of its functions to print it;
-//! most handlers show in files that are cheap to read, which [`Follower::sees_a_sign`] looks at.
+//! three or the modules have changed. Even `enabled_functions` is dear, because the kernel walks all of its functions to print it;
+//! most handlers show in files that are cheap to read, which [`Follower::sees_a_sign`] looks at. A livepatch is on its
+//! functions before the module that they are in is loaded: such a function comes after its handler.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fs::File;
 use std::hash::{Hash as _, Hasher as _};
@@ -19,11 +21,15 @@ use crate::kernel::facts::attribution::{Handled, OwnKprobes, Sightings, Site, me
 use crate::kernel::plan::Request;
 use crate::kernel::plan::points;
 use crate::kernel::plan::select::select;
-use crate::kernel::plan::{PlannedProbe, PointChoice};
+use crate::kernel::plan::{AttachPlan, PlannedProbe, PointChoice};
 use crate::kernel::read::line::each_line;
 use crate::kernel::read::livepatch::{self, Livepatch};
+use crate::kernel::read::module;
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::switch::Switches;
+
+const LEFT: &str = "the last handler left";
+const MODULE_LEFT: &str = "the function's module was unloaded";
 
 /// What a site needs now.
 #[derive(Clone, Debug)]
@@ -32,15 +38,15 @@ pub(crate) enum SiteChange {
     Appeared { site: Site, row: PointChoice, planned: Option<PlannedProbe> },
     /// Others than before are on it.
     Changed { site: Site },
-    /// The last of them has left.
-    Left { function: String },
+    /// The last of them has left, or the function has.
+    Left { function: String, because: &'static str },
 }
 
 impl SiteChange {
     /// Leaves our own probe where it is: to take a trampoline away while ftrace is switched off leaves marks on its
     /// site, at which ftrace shuts itself down when it is on again (kernel/trace/ftrace.c:ftrace_shutdown).
     fn stay(&mut self) {
-        if let Self::Left { function } = self {
+        if let Self::Left { function, .. } = self {
             *self = Self::Changed { site: Site { function: std::mem::take(function), ..Site::default() } };
         }
     }
@@ -56,6 +62,7 @@ pub(crate) struct Follower<K> {
     livepatches: Vec<Livepatch>,
     lists: u64,
     moves: u64,
+    modules: u64,
     signs: u64,
 }
 
@@ -63,7 +70,8 @@ impl<K: Ask> Follower<K> {
     /// Starts from what was found at the start of the run.
     #[must_use]
     pub(crate) fn new(tree: Tree, kernel: K, facts: Facts, request: Request) -> Self {
-        Self { tree, kernel, facts, request, livepatches: Vec::new(), lists: 0, moves: 0, signs: 0 }
+        let modules = facts.modules;
+        Self { tree, kernel, facts, request, livepatches: Vec::new(), lists: 0, moves: 0, modules, signs: 0 }
     }
 
     /// Looks at everything; `None` where it reads as before. The first time, and after each of our own attachments, this attributes anew and
@@ -74,11 +82,13 @@ impl<K: Ask> Follower<K> {
         // Before the lists: where a probe of ours has left and somebody else's came, they read as before.
         let moves = ours().moves;
         let lists = self.fingerprint_of_lists();
-        if (&livepatches, lists, moves) == (&self.livepatches, self.lists, self.moves) {
+        let modules = module::fingerprint(&self.tree);
+        let are_same_modules = modules == self.modules;
+        if are_same_modules && (&livepatches, lists, moves) == (&self.livepatches, self.lists, self.moves) {
             return None;
         }
-        (self.livepatches, self.lists, self.moves) = (livepatches, lists, moves);
-        Some(self.attribute(ours))
+        (self.livepatches, self.lists, self.moves, self.modules) = (livepatches, lists, moves, modules);
+        Some(self.attribute(ours, are_same_modules))
     }
 
     /// Whether a program, a kprobe, a tracer or a module has come or gone since this was last asked. That nothing
@@ -98,9 +108,7 @@ impl<K: Ask> Follower<K> {
         for path in lists.iter().flatten() {
             hash_lines(path, &mut hasher, |line| line);
         }
-        // Behind its name are numbers that change when nothing has come.
-        let name = |line: &str| line.split(' ').next().unwrap_or_default().len();
-        hash_lines(&self.tree.path("/proc/modules"), &mut hasher, |line| &line[..name(line)]);
+        module::fingerprint(&self.tree).hash(&mut hasher);
         let signs = hasher.finish();
         std::mem::replace(&mut self.signs, signs) != signs
     }
@@ -116,7 +124,7 @@ impl<K: Ask> Follower<K> {
         hasher.finish()
     }
 
-    fn attribute(&mut self, ours: impl Fn() -> OwnKprobes) -> Vec<SiteChange> {
+    fn attribute(&mut self, ours: impl Fn() -> OwnKprobes, are_same_modules: bool) -> Vec<SiteChange> {
         let mut own = ours();
         let mut now = loop {
             let sightings = Sightings::read(&self.tree, &self.kernel, points::runs_in_eqs);
@@ -129,11 +137,29 @@ impl<K: Ask> Follower<K> {
             own = since;
         };
         now.name_by(&self.facts.handled);
-        let before = std::mem::take(&mut self.facts.handled);
-        self.facts.handled.clone_from(&before);
-        self.facts.set_handled(&self.tree, now);
-        changes(&before, &self.facts, &self.request)
+        let before = self.facts.handled.clone();
+        let places = places(&self.facts, &before);
+        if are_same_modules {
+            self.facts.set_handled(&self.tree, now);
+        } else {
+            self.facts.renew(&self.tree, now);
+        }
+        changes(&before, &places, &self.facts, &self.request)
     }
+}
+
+/// Where the function of each site is; `None`: nowhere, since its module is not loaded.
+type Places = BTreeMap<String, Option<u64>>;
+
+fn places(facts: &Facts, handled: &Handled) -> Places {
+    let functions = handled.sites.iter().map(|site| &site.function);
+    functions.filter_map(|function| Some((function.clone(), place(facts, function)?))).collect()
+}
+
+/// `None` where nobody can say.
+fn place(facts: &Facts, function: &str) -> Option<Option<u64>> {
+    let symbols = facts.symbols.as_ref().ok()?;
+    Some(symbols.symbols.get(function).map(|symbol| symbol.address))
 }
 
 fn hash_lines(path: &Path, hasher: &mut DefaultHasher, part: impl Fn(&str) -> &str) {
@@ -147,39 +173,56 @@ fn hash_lines(path: &Path, hasher: &mut DefaultHasher, part: impl Fn(&str) -> &s
 }
 
 /// What became of each site.
-fn changes(before: &Handled, facts: &Facts, request: &Request) -> Vec<SiteChange> {
+fn changes(before: &Handled, places: &Places, facts: &Facts, request: &Request) -> Vec<SiteChange> {
     let had = |function: &str| before.site(function).map_or(&[][..], |site| site.handlers.as_slice());
     let mut changes = Vec::new();
     let mut plan = None;
     for site in &facts.handled.sites {
         let before = had(&site.function);
-        if same(before, &site.handlers) {
+        let left = |because| SiteChange::Left { function: site.function.clone(), because };
+        if site.handlers.is_empty() {
+            changes.extend((!before.is_empty()).then(|| left(LEFT)));
             continue;
         }
-        changes.push(match (before.is_empty(), site.handlers.is_empty()) {
-            (_, true) => SiteChange::Left { function: site.function.clone() },
-            (false, false) => SiteChange::Changed { site: site.clone() },
-            (true, false) => {
-                let plan = plan.get_or_insert_with(|| select(facts, request));
-                let is_site = |row: &&PointChoice| {
-                    row.site.as_deref() == Some(&site.function) && points::is_of_handlers(row.point)
-                };
-                // Left out by --function, or one tracer too many.
-                let Some(row) = plan.rows.iter().find(is_site) else { continue };
-                let planned = row.chosen.map(|index| plan.probes[index].clone());
-                SiteChange::Appeared { site: site.clone(), row: row.clone(), planned }
+        let place = place(facts, &site.function).flatten();
+        let was = if before.is_empty() { None } else { places.get(&site.function).copied() };
+        match was {
+            // Its handlers wait for its module.
+            Some(Some(_)) if place.is_none() => changes.push(left(MODULE_LEFT)),
+            Some(Some(was)) if place != Some(was) => {
+                changes.push(left(MODULE_LEFT));
+                changes.extend(appeared(site, facts, request, &mut plan));
             }
-        });
+            Some(None) if place.is_some() => changes.extend(appeared(site, facts, request, &mut plan)),
+            _ if same(before, &site.handlers) => {}
+            _ if before.is_empty() => changes.extend(appeared(site, facts, request, &mut plan)),
+            _ => changes.push(SiteChange::Changed { site: site.clone() }),
+        }
     }
     for site in &before.sites {
         if !site.handlers.is_empty() && facts.handled.site(&site.function).is_none() {
-            changes.push(SiteChange::Left { function: site.function.clone() });
+            changes.push(SiteChange::Left { function: site.function.clone(), because: LEFT });
         }
     }
     if facts.handled.switches.ftrace_is_off().is_some() {
         changes.iter_mut().for_each(SiteChange::stay);
     }
     changes
+}
+
+/// `None` where it is left out by `--function`, or is one tracer too many.
+fn appeared(
+    site: &Site,
+    facts: &Facts,
+    request: &Request,
+    plan: &mut Option<AttachPlan>,
+) -> Option<SiteChange> {
+    let plan = plan.get_or_insert_with(|| select(facts, request));
+    let is_site =
+        |row: &&PointChoice| row.site.as_deref() == Some(&site.function) && points::is_of_handlers(row.point);
+    let row = plan.rows.iter().find(is_site)?.clone();
+    let planned = row.chosen.map(|index| plan.probes[index].clone());
+    Some(SiteChange::Appeared { site: site.clone(), row, planned })
 }
 
 /// The order in which sources name handlers means nothing.

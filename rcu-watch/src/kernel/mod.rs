@@ -24,7 +24,7 @@ pub use plan::glob::Glob;
 pub use plan::select::select;
 pub use plan::{AttachPlan, Request, Requirement, WatchpointMode};
 pub(crate) use plan::{candidate, points};
-pub(crate) use read::{cpu, kmsg, line, livepatch, mount, support, symbol, text};
+pub(crate) use read::{cpu, kmsg, line, livepatch, mount, support, symbol, text, track};
 
 use facts::ask::{Ask, RunningKernel};
 use read::mount::Tree;

@@ -14,17 +14,18 @@ use rcu_watch_core::probe::{Handler, Mechanism, Point};
 use rcu_watch_core::recording::part::NumberedProbe;
 use rcu_watch_core::report::header::{ChosenProbe, PlannedPoint, Proof};
 use rcu_watch_core::report::{LivepatchReport, Message, PlanChange, ProbeError};
-use rcu_watch_core::units::ProbeId;
+use rcu_watch_core::units::{Nanos, ProbeId};
 
 use super::{RunningProbe, Session, attach_site};
 use crate::clock;
 use crate::kernel::attribution::{OwnKprobes, Site};
 use crate::kernel::facts::ask::RunningKernel;
 use crate::kernel::follow::{Follower, SiteChange, is_kprobe};
-use crate::kernel::livepatch::{LivepatchEvent, Livepatches};
+use crate::kernel::livepatch::Livepatch;
 use crate::kernel::mount::Tree;
 use crate::kernel::plan::{PlannedProbe, PointChoice};
 use crate::kernel::points;
+use crate::kernel::track::{LivepatchEvent, Livepatches, News};
 
 /// Between two looks at the livepatches: shorter than any transition that matters to somebody.
 const LOOK: Duration = Duration::from_millis(100);
@@ -38,7 +39,6 @@ const AT_MOST: Duration = Duration::from_secs(10);
 const APPEARED: &str = "handlers appeared";
 const CHANGED: &str = "handlers changed";
 const FIRED: &str = "it fired for the first time";
-const LEFT: &str = "the last handler left";
 
 /// What a thread has to say.
 enum Noticed {
@@ -90,8 +90,13 @@ impl Shared {
 }
 
 impl Following {
-    /// Starts to look; `probes` are those that are attached already.
-    pub(super) fn start(follower: Follower<RunningKernel>, probes: &[RunningProbe]) -> Result<Self> {
+    /// Starts to look; `livepatches` are those that the run was planned with, `probes` are attached already.
+    pub(super) fn start(
+        follower: Follower<RunningKernel>,
+        livepatches: &[Livepatch],
+        probes: &[RunningProbe],
+    ) -> Result<Self> {
+        let livepatches = Livepatches::new(Tree::live(), livepatches);
         let own_kprobes = Shared::default();
         for running in probes {
             own_kprobes.add(running.probe.mechanism, &running.probe.symbol);
@@ -99,7 +104,7 @@ impl Following {
         let (sender, noticed) = channel();
         let (kick, kicked) = channel();
         let (own, told) = (own_kprobes.clone(), sender.clone());
-        start("livepatches", move || look(Livepatches::new(Tree::live()), &told, &kick))?;
+        start("livepatches", move || look(livepatches, &told, &kick))?;
         start("handlers", move || look_around(follower, &own, &sender, &kicked))?;
         Ok(Self { noticed, own_kprobes })
     }
@@ -115,13 +120,13 @@ fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
 /// Looks at the livepatches until nobody listens any more.
 fn look(mut livepatches: Livepatches, sender: &Sender<Noticed>, kick: &Sender<()>) {
     loop {
-        thread::sleep(LOOK);
-        let happened = livepatches.look();
-        let is_new = !happened.is_empty();
+        let News { events, objects_moved } = livepatches.look();
+        let is_new = !events.is_empty() || objects_moved;
         // Nothing is sent too: a closed channel is how this thread learns that the run is over.
-        if sender.send(Noticed::Livepatches(happened)).is_err() || (is_new && kick.send(()).is_err()) {
+        if sender.send(Noticed::Livepatches(events)).is_err() || (is_new && kick.send(()).is_err()) {
             return;
         }
+        thread::sleep(LOOK);
     }
 }
 
@@ -188,7 +193,7 @@ impl Session {
                 self.set_handlers(id, &site.handlers);
                 self.tell_attachment(id, CHANGED)
             }
-            SiteChange::Left { function } => self.leave(&function),
+            SiteChange::Left { function, because } => self.leave(&function, because),
         }
     }
 
@@ -265,7 +270,7 @@ impl Session {
     }
 
     /// Nobody else is on the function any more: neither are we, unless `--exposed` put us there.
-    fn leave(&mut self, function: &str) -> Result<()> {
+    fn leave(&mut self, function: &str, because: &str) -> Result<()> {
         let Some(id) = self.probe_on(function) else { return Ok(()) };
         self.set_handlers(id, &[]);
         let Some(running) = self.running(id) else { return Ok(()) };
@@ -281,7 +286,7 @@ impl Session {
             let error = ProbeError { probe: Some(id), symbol: function.to_owned(), error };
             return self.tell(clock::now(), None, Message::ProbeError(error));
         }
-        self.tell_plan(&row(point, function), &[], None, LEFT)
+        self.tell_plan(&row(point, function), &[], None, because)
     }
 
     /// Takes a probe off its function; an error is what the kernel said.
@@ -398,7 +403,8 @@ fn row(point: Point, function: &str) -> PointChoice {
 
 /// As the stream tells it.
 fn livepatch_report(happened: LivepatchEvent) -> LivepatchReport {
-    let LivepatchEvent { patch, event, to_patched, functions } = happened;
+    let LivepatchEvent { patch, event, to_patched, functions, because, took } = happened;
     let functions = functions.iter().map(|f| format!("{}:{}", f.object, f.function)).collect();
-    LivepatchReport { patch, event, to_patched, functions }
+    let took_ns = took.and_then(|took| u64::try_from(took.as_nanos()).ok()).map(Nanos);
+    LivepatchReport { patch, event, to_patched, functions, because, took_ns }
 }

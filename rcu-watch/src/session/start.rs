@@ -91,7 +91,7 @@ pub fn start(
     // Nothing was counted before everything was attached: books of an entry and its exit start at once.
     session.programs.start_counting(&plan.cpus)?;
     session.prove_watchpoints()?;
-    session.following = Some(Following::start(follower, &session.probes)?);
+    session.following = Some(Following::start(follower, &facts.livepatches, &session.probes)?);
     session.programs.give_back_memory();
     session.closed_cpus = proof::walk(&plan.cpus).context("cannot walk over the CPUs to prove the probes")?;
     session.books.update(&session.programs, &session.probes)?;

@@ -85,6 +85,8 @@ fn loaded() -> LivepatchReport {
         event: Event::Load,
         to_patched: true,
         functions: vec!["vmlinux:arch_cpu_idle".to_owned()],
+        because: None,
+        took_ns: None,
     }
 }
 

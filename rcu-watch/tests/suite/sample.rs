@@ -296,6 +296,8 @@ pub(crate) fn broken_run() -> Vec<Said> {
                 event: Event::TransitionEnd,
                 to_patched: true,
                 functions: vec!["vmlinux:schedule".into()],
+                because: None,
+                took_ns: Some(Nanos(1_300_000_000)),
             }),
         ),
         (

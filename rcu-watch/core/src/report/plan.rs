@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::probe::Handler;
 use crate::report::header::PlannedPoint;
+use crate::units::Nanos;
 
 /// What can happen to a livepatch, in the order in which it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,10 @@ pub enum Event {
     TransitionEnd,
     /// The kernel let go of it; its module can be unloaded.
     Unload,
+    /// The kernel did not take it in, although its directory was there for a moment.
+    Refused,
+    /// Another livepatch took the place of all before it; what runs now are its functions.
+    Replaced,
 }
 
 impl Event {
@@ -34,6 +39,8 @@ impl Event {
             (Self::TransitionEnd, true) => "transition to the patched functions is complete",
             (Self::TransitionEnd, false) => "transition to the original functions is complete",
             (Self::Unload, _) => "unloaded",
+            (Self::Refused, _) => "refused by the kernel",
+            (Self::Replaced, _) => "replaced by another livepatch",
         }
     }
 }
@@ -50,6 +57,12 @@ pub struct LivepatchReport {
     pub to_patched: bool,
     /// `object:function` of all that it replaces.
     pub functions: Vec<String>,
+    /// What else is to be said: why it was refused, what replaced it, that no look saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+    /// Of a transition that ends: how long it took, where both ends were seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ns: Option<Nanos>,
 }
 
 /// Since the header: handlers of a function changed, and the probe there with them; or a probe was found to fire.

@@ -22,11 +22,12 @@ use crate::kernel::facts::layout::{Layout, LayoutError};
 use crate::kernel::facts::source::Sources;
 use crate::kernel::read::btf::FoundTypes;
 use crate::kernel::read::line::first_line;
+use crate::kernel::read::livepatch::Livepatch;
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::privilege::Privileges;
 use crate::kernel::read::support::{Listing, Reason, Support};
 use crate::kernel::read::symbol::FoundSymbols;
-use crate::kernel::read::{cpu, program};
+use crate::kernel::read::{cpu, module, program};
 
 pub(crate) use question::Questions;
 pub(crate) use validation::FtraceValidation;
@@ -60,6 +61,10 @@ pub struct Facts {
     pub ftrace_validates_rcu: FtraceValidation,
     /// Which functions have handlers, and whose.
     pub handled: Handled,
+    /// The livepatches that `handled` knows of.
+    pub(crate) livepatches: Vec<Livepatch>,
+    /// The modules that were loaded before the lists were read, as a number.
+    pub(crate) modules: u64,
     /// Pids of other instances of rcu-watch.
     pub other_instances: Vec<u32>,
     /// What was asked for: the lists are read again when a function gets handlers.
@@ -71,7 +76,9 @@ impl Facts {
     #[must_use]
     pub fn read(tree: &Tree, kernel: &impl Ask, questions: Questions) -> Self {
         let privileges = Privileges::read(tree);
-        let handled = merge(&Sightings::read(tree, kernel, questions.keeps_handlers));
+        let modules = module::fingerprint(tree);
+        let sightings = Sightings::read(tree, kernel, questions.keeps_handlers);
+        let handled = merge(&sightings);
         let sources = Sources::read(tree, &questions, &handled, &BTreeSet::new(), &privileges);
         let tracefs = tree.tracefs();
         let line = |path| first_line(&tree.path(path)).unwrap_or_default();
@@ -112,6 +119,8 @@ impl Facts {
             traceable,
             kprobe_blacklist,
             handled,
+            livepatches: sightings.livepatches.unwrap_or_default(),
+            modules,
             questions,
         }
     }
@@ -121,15 +130,16 @@ impl Facts {
         let is_known = |function: &str| {
             self.handled.site(function).is_some() || self.questions.names.contains(&function)
         };
-        if !handled.sites.iter().all(|site| is_known(&site.function)) {
-            self.set_sources(Sources::read(
-                tree,
-                &self.questions,
-                &handled,
-                &BTreeSet::new(),
-                &self.privileges,
-            ));
+        if handled.sites.iter().all(|site| is_known(&site.function)) {
+            self.handled = handled;
+        } else {
+            self.renew(tree, handled);
         }
+    }
+
+    /// The same where the kernel's lists may have changed, as they do with each module that comes or goes.
+    pub(crate) fn renew(&mut self, tree: &Tree, handled: Handled) {
+        self.set_sources(Sources::read(tree, &self.questions, &handled, &BTreeSet::new(), &self.privileges));
         self.handled = handled;
     }
 

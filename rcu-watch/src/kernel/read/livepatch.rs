@@ -1,16 +1,14 @@
-//! Livepatches, from `/sys/kernel/livepatch/<patch>/<object>/<function>,<sympos>`, and what became of them between
-//! two looks.
+//! Livepatches, from `/sys/kernel/livepatch/<patch>/<object>/<function>,<sympos>`.
 //!
-//! The kernel has no event for a livepatch, so sysfs is read again and again, and what happened between two looks is
-//! worked out: a livepatch that is new and not in transition was loaded and has gone through its transition, although
-//! no look saw it. A livepatch that was unloaded and loaded again is told by the new inode of its directory.
+//! The kernel makes and removes such a directory piece by piece (kernel/livepatch/core.c:klp_init_patch,
+//! klp_free_patch_start), and one that is read meanwhile shows a livepatch without functions, or neither enabled nor in
+//! transition. So a directory that changes while it is read is [`Found::torn`]: it is there, and says nothing.
 
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rcu_watch_core::report::plan::Event;
-
-use crate::kernel::read::mount::Tree;
 use crate::kernel::read::support::Reason;
 
 /// One function of one livepatch.
@@ -34,141 +32,60 @@ pub(crate) struct Livepatch {
     pub functions: Vec<PatchedFunction>,
     /// Inode of its directory, a new one each time that it is loaded.
     pub inode: u64,
+    /// It takes the place of all that were loaded before; `None` where sysfs does not say. Added in: adb68ed26a3e
+    /// ("livepatch: Add "replace" sysfs attribute").
+    pub replace: Option<bool>,
 }
 
-/// One event of one livepatch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LivepatchEvent {
-    pub patch: String,
-    pub event: Event,
-    /// Of a transition: towards the patched functions.
-    pub to_patched: bool,
-    /// The functions that it replaces.
-    pub functions: Vec<PatchedFunction>,
+/// What the directory of livepatches shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Those that could be read as a whole, sorted by name.
+    pub whole: Vec<Livepatch>,
+    /// Names of those that came, went or changed while they were read.
+    pub torn: Vec<String>,
 }
 
-/// The livepatches as they were last seen.
-#[derive(Debug)]
-pub(crate) struct Livepatches {
-    tree: Tree,
-    seen: Vec<Tracked>,
-}
-
-impl Livepatches {
-    /// Starts from what is there now.
-    #[must_use]
-    pub(crate) fn new(tree: Tree) -> Self {
-        let mut livepatches = Self { tree, seen: Vec::new() };
-        livepatches.look();
-        livepatches
-    }
-
-    /// What happened since the last look.
-    pub(crate) fn look(&mut self) -> Vec<LivepatchEvent> {
-        // Where the directory cannot be read, nothing is known to have happened.
-        let now = read(&self.tree.path("/sys/kernel/livepatch"));
-        now.map_or_else(|_| Vec::new(), |now| track(&mut self.seen, now))
-    }
-}
-
-/// A livepatch and where it stands.
-#[derive(Clone, Debug)]
-struct Tracked {
-    patch: Livepatch,
-    /// Tasks run the patched functions; in a transition: ran them before it.
-    settled: bool,
-    /// The transition that it is in: towards the patched functions?
-    moving: Option<bool>,
-}
-
-/// Brings `seen` up to `now`, and says what that took.
-fn track(seen: &mut Vec<Tracked>, now: Vec<Livepatch>) -> Vec<LivepatchEvent> {
-    let mut all = Vec::new();
-    let is = |tracked: &Tracked, patch: &Livepatch| {
-        tracked.patch.name == patch.name && tracked.patch.inode == patch.inode
-    };
-    seen.retain(|tracked| {
-        let stays = now.iter().any(|patch| is(tracked, patch));
-        if !stays {
-            tracked.leave(&mut all);
-        }
-        stays
-    });
-    for patch in now {
-        if let Some(tracked) = seen.iter_mut().find(|tracked| is(tracked, &patch)) {
-            tracked.step(patch, &mut all);
-        } else {
-            let mut tracked = Tracked { patch: patch.clone(), settled: false, moving: None };
-            tracked.tell(&mut all, Event::Load, true);
-            tracked.step(patch, &mut all);
-            seen.push(tracked);
-        }
-    }
-    all
-}
-
-impl Tracked {
-    /// In kernel/livepatch/core.c:__klp_enable_patch, and in the function that disables, the transition begins
-    /// before `enabled` is set: only from where a transition set out is it known where to.
-    fn step(&mut self, now: Livepatch, all: &mut Vec<LivepatchEvent>) {
-        let was_enabled = std::mem::replace(&mut self.patch, now).enabled;
-        let Livepatch { enabled, in_transition, .. } = self.patch;
-        if self.moving.is_none() && (in_transition || enabled != self.settled) {
-            self.begin(!self.settled, all);
-        }
-        let reversed = |to: bool| enabled != to && (was_enabled == to || !in_transition);
-        if let Some(to) = self.moving.filter(|&to| reversed(to)) {
-            self.begin(!to, all);
-        }
-        if let Some(to) = self.moving.filter(|_| !in_transition) {
-            self.tell(all, Event::TransitionEnd, to);
-            (self.settled, self.moving) = (to, None);
-        }
-    }
-
-    fn begin(&mut self, to: bool, all: &mut Vec<LivepatchEvent>) {
-        self.tell(all, Event::TransitionStart, to);
-        self.moving = Some(to);
-    }
-
-    /// It is gone: whatever it had been, it was disabled to the end.
-    fn leave(&self, all: &mut Vec<LivepatchEvent>) {
-        if self.moving == Some(true) || (self.moving.is_none() && self.settled) {
-            self.tell(all, Event::TransitionStart, false);
-        }
-        if self.moving.is_some() || self.settled {
-            self.tell(all, Event::TransitionEnd, false);
-        }
-        self.tell(all, Event::Unload, false);
-    }
-
-    fn tell(&self, all: &mut Vec<LivepatchEvent>, event: Event, to_patched: bool) {
-        let Livepatch { name, functions, .. } = &self.patch;
-        all.push(LivepatchEvent { patch: name.clone(), event, to_patched, functions: functions.clone() });
-    }
-}
-
-/// All livepatches, sorted by name. None where the kernel has no livepatching.
+/// All livepatches that can be read as a whole, sorted by name. None where the kernel has no livepatching.
 ///
 /// # Errors
 /// Where the directory is there but cannot be read.
 pub(crate) fn read(sysfs: &Path) -> Result<Vec<Livepatch>, Reason> {
-    let patches = match std::fs::read_dir(sysfs) {
-        Ok(patches) => patches,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Reason::unreadable(sysfs, &e)),
-    };
-    let mut livepatches: Vec<_> = patches.flatten().map(|patch| read_one(&patch.path())).collect();
-    livepatches.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(livepatches)
+    find(sysfs).map(|found| found.whole)
 }
 
-fn read_one(patch: &Path) -> Livepatch {
+/// All livepatches. None where the kernel has no livepatching.
+///
+/// # Errors
+/// Where the directory is there but cannot be read.
+pub(crate) fn find(sysfs: &Path) -> Result<Found, Reason> {
+    let patches = match fs::read_dir(sysfs) {
+        Ok(patches) => patches,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Found::default()),
+        Err(e) => return Err(Reason::unreadable(sysfs, &e)),
+    };
+    let mut found = Found::default();
+    for patch in patches.flatten() {
+        match read_one(&patch.path()) {
+            Ok(livepatch) => found.whole.push(livepatch),
+            Err(_) => found.torn.push(file_name(&patch.path())),
+        }
+    }
+    found.whole.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+fn read_one(patch: &Path) -> io::Result<Livepatch> {
+    let inode = fs::metadata(patch)?.ino();
     let name = file_name(patch);
-    let flag = |file| std::fs::read_to_string(patch.join(file)).is_ok_and(|text| text.trim() == "1");
+    let flag = |file| fs::read_to_string(patch.join(file)).map(|text| text.trim() == "1");
+    let replace = match flag("replace") {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        flag => Some(flag?),
+    };
     let mut functions = Vec::new();
-    for object in directories(patch) {
-        for function in directories(&object) {
+    for object in directories(patch)? {
+        for function in directories(&object)? {
             if let Some((function, sympos)) = file_name(&function).rsplit_once(',') {
                 functions.push(PatchedFunction {
                     patch: name.clone(),
@@ -180,18 +97,27 @@ fn read_one(patch: &Path) -> Livepatch {
         }
     }
     functions.sort();
-    let inode = std::fs::metadata(patch).map_or(0, |metadata| metadata.ino());
-    Livepatch { enabled: flag("enabled"), in_transition: flag("transition"), functions, inode, name }
+    let enabled = flag("enabled")?;
+    let in_transition = flag("transition")?;
+    if flag("enabled")? != enabled || fs::metadata(patch)?.ino() != inode {
+        return Err(io::ErrorKind::Interrupted.into());
+    }
+    Ok(Livepatch { enabled, in_transition, functions, inode, replace, name })
 }
 
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn directories(of: &Path) -> Vec<std::path::PathBuf> {
-    // A livepatch can be removed while it is looked at.
-    let entries = std::fs::read_dir(of).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.file_type().is_ok_and(|t| t.is_dir())).map(|entry| entry.path()).collect()
+fn directories(of: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut directories = Vec::new();
+    for entry in fs::read_dir(of)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            directories.push(entry.path());
+        }
+    }
+    Ok(directories)
 }
 
 #[cfg(test)]
@@ -202,10 +128,10 @@ mod tests {
     fn functions_come_with_their_object_and_position() {
         let root = tempfile::tempdir().unwrap();
         let patch = root.path().join("livepatch_idle");
-        std::fs::create_dir_all(patch.join("vmlinux/arch_cpu_idle,1")).unwrap();
-        std::fs::create_dir_all(patch.join("ext4/show,2")).unwrap();
-        std::fs::write(patch.join("enabled"), "1\n").unwrap();
-        std::fs::write(patch.join("transition"), "0\n").unwrap();
+        fs::create_dir_all(patch.join("vmlinux/arch_cpu_idle,1")).unwrap();
+        fs::create_dir_all(patch.join("ext4/show,2")).unwrap();
+        fs::write(patch.join("enabled"), "1\n").unwrap();
+        fs::write(patch.join("transition"), "0\n").unwrap();
         let found = read(root.path()).unwrap();
         assert_eq!(found.len(), 1);
         assert!(found[0].enabled && !found[0].in_transition);
@@ -214,58 +140,13 @@ mod tests {
         assert_eq!(names, [("ext4", "show", 2), ("vmlinux", "arch_cpu_idle", 1)]);
     }
 
-    fn patch(enabled: bool, in_transition: bool, inode: u64) -> Vec<Livepatch> {
-        vec![Livepatch { name: "p".into(), enabled, in_transition, functions: Vec::new(), inode }]
-    }
-
-    /// What each look tells: each event as its first letter, transitions with their direction.
-    fn told(looks: &[Vec<Livepatch>]) -> Vec<String> {
-        let letter = |happened: &LivepatchEvent| match (happened.event, happened.to_patched) {
-            (Event::Load, _) => "L",
-            (Event::TransitionStart, true) => "(",
-            (Event::TransitionEnd, true) => ")",
-            (Event::TransitionStart, false) => "[",
-            (Event::TransitionEnd, false) => "]",
-            (Event::Unload, _) => "U",
-        };
-        let mut seen = Vec::new();
-        looks.iter().map(|now| track(&mut seen, now.clone()).iter().map(letter).collect()).collect()
-    }
-
     #[test]
-    fn a_livepatch_seen_at_every_step_is_told_step_by_step() {
-        let looks = [
-            patch(false, false, 1),
-            // The transition begins before the flag is set, both ways.
-            patch(false, true, 1),
-            patch(true, true, 1),
-            patch(true, false, 1),
-            patch(true, true, 1),
-            patch(false, true, 1),
-            vec![],
-        ];
-        assert_eq!(told(&looks), ["L", "(", "", ")", "[", "", "]U"]);
-    }
-
-    #[test]
-    fn what_no_look_saw_is_told_all_the_same() {
-        assert_eq!(told(&[patch(true, false, 1), vec![]]), ["L()", "[]U"]);
-        assert_eq!(told(&[patch(true, false, 1), patch(true, false, 2)]), ["L()", "[]UL()"]);
-        assert_eq!(told(&[patch(false, true, 1), vec![]]), ["L(", "[]U"]);
-        assert_eq!(told(&[patch(true, false, 1), patch(false, false, 1)]), ["L()", "[]"]);
-        // It could not be enabled, or nobody looked in time.
-        assert_eq!(told(&[patch(false, false, 1), vec![]]), ["L", "U"]);
-    }
-
-    #[test]
-    fn a_transition_that_is_reversed_begins_again() {
-        let forth = [patch(true, true, 1), patch(false, true, 1), patch(false, false, 1)];
-        assert_eq!(told(&forth), ["L(", "[", "]"]);
-        let back =
-            [patch(true, false, 1), patch(false, true, 1), patch(true, true, 1), patch(true, false, 1)];
-        assert_eq!(told(&back), ["L()", "[", "(", ")"]);
-        let unseen = [patch(true, true, 1), patch(false, false, 1)];
-        assert_eq!(told(&unseen), ["L(", "[]"]);
+    fn a_directory_that_is_half_there_says_nothing_but_that_it_is_there() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("half/vmlinux")).unwrap();
+        fs::write(root.path().join("half/enabled"), "0\n").unwrap();
+        let found = find(root.path()).unwrap();
+        assert_eq!((found.whole, found.torn), (Vec::new(), vec!["half".to_owned()]));
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn a_livepatch_that_loads_and_unloads_is_attached_to_and_left() {
         kernel.unload_livepatch();
         let changes = look(&mut follower);
         assert!(
-            matches!(&changes[..], [SiteChange::Left { function }] if function == "arch_cpu_idle"),
+            matches!(&changes[..], [SiteChange::Left { function, .. }] if function == "arch_cpu_idle"),
             "{changes:?}"
         );
     }
@@ -150,6 +150,85 @@ fn a_kprobe_that_comes_where_ours_has_just_left_is_not_taken_for_ours() {
     kernel.write("sys/kernel/debug/kprobes/list", list);
     assert!(matches!(&look(ours(&["cmdline_proc_show"], 1))[..], [SiteChange::Left { .. }]));
     assert!(matches!(&look(ours(&[], 2))[..], [SiteChange::Appeared { .. }]));
+}
+
+/// A livepatch of a function in a module that comes and goes.
+struct Demo<'a> {
+    kernel: &'a Copy,
+    kallsyms: String,
+    traceable: String,
+}
+
+const KALLSYMS: &str = "proc/kallsyms";
+const TRACEABLE: &str = "sys/kernel/tracing/available_filter_functions";
+
+impl<'a> Demo<'a> {
+    fn new(kernel: &'a Copy) -> Self {
+        let read = |path| std::fs::read_to_string(kernel.0.path().join(path)).unwrap();
+        kernel.write("sys/kernel/livepatch/fix/enabled", "1\n");
+        kernel.write("sys/kernel/livepatch/fix/transition", "0\n");
+        kernel.write("sys/kernel/livepatch/fix/demo/demo_run,1/x", "");
+        Self { kernel, kallsyms: read(KALLSYMS), traceable: read(TRACEABLE) }
+    }
+
+    fn load_at(&self, page: &str) {
+        let Self { kernel, kallsyms, traceable } = self;
+        kernel.write("proc/modules", &format!("demo 16384 0 - Live 0xffffffff{page}000 (OE)\n"));
+        kernel.write(KALLSYMS, &format!("{kallsyms}ffffffff{page}010 t demo_run\t[demo]\n"));
+        kernel.write(TRACEABLE, &format!("{traceable}demo_run [demo]\n"));
+        kernel.write("sys/kernel/tracing/enabled_functions", "demo_run [demo] (1)   I  \ttramp: 0xffffffffc04ab000 (klp_ftrace_handler+0x0/0x110) ->klp_ftrace_handler+0x0/0x110\n");
+    }
+
+    fn unload(&self) {
+        let Self { kernel, kallsyms, traceable } = self;
+        for (path, text) in [
+            ("proc/modules", ""),
+            (KALLSYMS, kallsyms),
+            (TRACEABLE, traceable),
+            ("sys/kernel/tracing/enabled_functions", ""),
+        ] {
+            kernel.write(path, text);
+        }
+    }
+}
+
+#[test]
+fn a_livepatch_whose_module_loads_later_is_attached_to_when_it_does() {
+    let kernel = Copy::of("6.1");
+    let demo = Demo::new(&kernel);
+    demo.unload();
+    let mut follower = kernel.follower(Request::default());
+    assert!(look(&mut follower).is_empty());
+    for _ in 0..2 {
+        demo.load_at("c0a00");
+        let changes = look(&mut follower);
+        let [SiteChange::Appeared { site, row, planned: Some(planned) }] = &changes[..] else {
+            panic!("{changes:?}")
+        };
+        assert_eq!(
+            (site.function.as_str(), row.point, row.required),
+            ("demo_run", Point::PatchedFunction, true)
+        );
+        assert_eq!(planned.probe.mechanism, Mechanism::KprobeFtrace);
+        assert_eq!(planned.probe.handlers[0].name, "fix");
+        assert!(look(&mut follower).is_empty());
+        demo.unload();
+        let changes = look(&mut follower);
+        let [SiteChange::Left { function, because }] = &changes[..] else { panic!("{changes:?}") };
+        assert_eq!((function.as_str(), *because), ("demo_run", "the function's module was unloaded"));
+    }
+}
+
+#[test]
+fn a_module_that_was_unloaded_and_loaded_again_has_its_function_probed_anew() {
+    let kernel = Copy::of("6.1");
+    let demo = Demo::new(&kernel);
+    demo.load_at("c0a00");
+    let mut follower = kernel.follower(Request::default());
+    assert!(look(&mut follower).is_empty());
+    demo.load_at("c0b00");
+    let changes = look(&mut follower);
+    assert!(matches!(&changes[..], [SiteChange::Left { .. }, SiteChange::Appeared { .. }]), "{changes:?}");
 }
 
 #[test]

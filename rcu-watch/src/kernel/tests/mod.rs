@@ -94,6 +94,7 @@ impl Seen<'_> {
             enabled: true,
             in_transition: false,
             functions: functions.collect(),
+            replace: None,
         };
         Sightings {
             livepatches: Ok(if self.livepatched.is_empty() { Vec::new() } else { vec![livepatch] }),

@@ -43,7 +43,10 @@ pub(super) fn changed(at: At, change: &PlanChange) -> String {
 }
 
 pub(super) fn livepatch(at: At, livepatch: &LivepatchReport) -> String {
-    let LivepatchReport { patch, event, to_patched, functions } = livepatch;
+    let LivepatchReport { patch, event, to_patched, functions, because, took_ns } = livepatch;
     let functions = functions.join(", ");
-    format!("{} livepatch {patch} ({functions}): {}", phrase::at(at), event.phrase(*to_patched))
+    let took = took_ns.map_or_else(String::new, |took| format!(" after {:.1} s", took.0 as f64 / 1e9));
+    let because = because.as_ref().map_or_else(String::new, |because| format!(": {because}"));
+    let phrase = event.phrase(*to_patched);
+    format!("{} livepatch {patch} ({functions}): {phrase}{took}{because}", phrase::at(at))
 }

@@ -118,6 +118,8 @@ mod tests {
                 event,
                 to_patched,
                 functions: Vec::new(),
+                because: None,
+                took_ns: None,
             })
         });
         Stream::read(stdout(&messages.collect::<Vec<_>>(), summary).as_bytes()).unwrap()

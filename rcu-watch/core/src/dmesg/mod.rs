@@ -9,12 +9,14 @@
 
 mod backtrace;
 mod line;
+mod live;
 mod parser;
 mod report;
 mod rule;
 mod splat;
 mod stall;
 
+pub use live::Live;
 pub use parser::Parser;
 pub use report::Report;
 pub use splat::{Splat, Task};

@@ -69,7 +69,7 @@ impl Parser {
         ended.into_iter().collect()
     }
 
-    /// The splat that the log's end ends.
+    /// The splat that the end of the log, or a pause in it, ends. Lines may follow.
     pub fn finish(&mut self) -> Option<Splat> {
         self.end()
     }
@@ -95,7 +95,8 @@ impl Parser {
         Some(Splat {
             rule,
             severity: crate::finding::Severity::Error,
-            because: format!("{why}: stalled with idle={}", stalled.words),
+            said: format!("{why}: stalled with idle={}", stalled.words),
+            kernel: None,
             function: "rcu_stall".to_owned(),
             handlers: Vec::new(),
             ts,
@@ -234,11 +235,11 @@ impl Draft {
                 (culprit(&self.stack).unwrap_or(place).to_owned(), message)
             }
         };
-        let kernel = self.kernel.map_or_else(String::new, |kernel| format!(", kernel {kernel}"));
         Some(Splat {
             rule,
             severity,
-            because: format!("{said} (line {}{kernel})", self.line),
+            said,
+            kernel: self.kernel,
             function,
             handlers,
             ts: self.ts,

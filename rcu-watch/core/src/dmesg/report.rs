@@ -136,7 +136,7 @@ fn finding(splat: &Splat, id: u32, fingerprint: String) -> FindingReport {
         rule: splat.rule,
         name: splat.rule.name().into(),
         severity: splat.severity,
-        because: splat.because.clone(),
+        because: splat.because(),
         function: splat.function.clone(),
         point: None,
         mechanism: None,

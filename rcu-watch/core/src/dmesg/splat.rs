@@ -1,6 +1,7 @@
 //! One complaint of the kernel, as far as its lines tell.
 
 use alloc::borrow::ToOwned as _;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -17,7 +18,9 @@ pub struct Splat {
     /// How bad it is, by the kernel's words and the handlers on the stack.
     pub severity: Severity,
     /// What the kernel said.
-    pub because: String,
+    pub said: String,
+    /// The kernel that said it; absent where the log does not say.
+    pub kernel: Option<String>,
     /// The function that ran where it should not.
     pub function: String,
     /// Whose handlers are on the stack.
@@ -32,6 +35,15 @@ pub struct Splat {
     pub stack: Vec<String>,
     /// Number of the first line in the log, from 1.
     pub line: usize,
+}
+
+impl Splat {
+    /// What the kernel said, and where in the log.
+    #[must_use]
+    pub fn because(&self) -> String {
+        let kernel = self.kernel.as_ref().map_or_else(String::new, |kernel| format!(", kernel {kernel}"));
+        format!("{} (line {}{kernel})", self.said, self.line)
+    }
 }
 
 /// The task that a splat names.

@@ -5,7 +5,8 @@
 //!  SUBSYSTEM=cpu
 //! ```
 //!
-//! Nothing here waits: the descriptor does not block, and a log that has no more says so. The hard thing is that
+//! The first number is the priority; its facility tells what the kernel said from what user space wrote there, which is
+//! left out. Nothing here waits: the descriptor does not block, and a log that has no more says so. The hard thing is that
 //! the kernel overwrites what is not read in time: the numbers of the records tell how many are gone.
 
 use std::fs::{File, OpenOptions};
@@ -104,7 +105,9 @@ impl<R: Read> KernelLog<R> {
                     let Some(record) = Record::parse(&self.buffer[..length]) else { continue };
                     let expected = self.next.replace(record.number + 1).unwrap_or(record.number);
                     news.overwritten += record.number.saturating_sub(expected);
-                    news.lines.extend(record.lines());
+                    if record.is_of_kernel {
+                        news.lines.extend(record.lines());
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 // The next read begins with the oldest record that is left, and its number says what is not.
@@ -118,6 +121,8 @@ impl<R: Read> KernelLog<R> {
 
 /// One call of printk.
 struct Record {
+    /// kernel/printk/printk.c:devkmsg_write gives no record of user space the kernel's facility, 0.
+    is_of_kernel: bool,
     number: u64,
     micros: u64,
     text: String,
@@ -128,12 +133,13 @@ impl Record {
         let text = String::from_utf8_lossy(bytes);
         let (prefix, rest) = text.split_once(';')?;
         // More fields may follow the flags, such as `caller=T1`.
-        let mut fields = prefix.split(',').skip(1);
+        let mut fields = prefix.split(',');
+        let is_of_kernel = fields.next()?.parse::<u32>().ok()? >> 3 == 0;
         let number = fields.next()?.parse().ok()?;
         let micros = fields.next()?.parse().ok()?;
         // Lines after the first are ` KEY=value`.
         let text = unescape(rest.lines().next().unwrap_or(""));
-        Some(Self { number, micros, text })
+        Some(Self { is_of_kernel, number, micros, text })
     }
 
     /// Each line of the text, with the time of all of them.
@@ -193,6 +199,17 @@ mod tests {
         assert_eq!(
             lines,
             ["[   42.628511] RCU not on for: f+0x0/0x1", "[    0.000007] rcu: \t3-...!: a \\\\ b"]
+        );
+    }
+
+    #[test]
+    fn what_user_space_wrote_into_the_log_is_not_the_kernels_word() {
+        let mut log =
+            log(vec![Ok("6,1,1,-;a\n"), Ok("12,2,2,-;RCU not on for: f+0x0/0x1\n"), Ok("4,3,3,-;b\n")]);
+        let News { lines, overwritten } = log.news(10).unwrap();
+        assert_eq!(
+            (&lines[..], overwritten),
+            (&["[    0.000001] a".to_owned(), "[    0.000003] b".to_owned()][..], 0)
         );
     }
 

@@ -4,6 +4,7 @@
 //! means ([`support`]). Nothing here knows what is collected or what for: callers pass the names that they want.
 
 pub(crate) mod btf;
+pub(crate) mod config;
 pub(crate) mod cpu;
 pub(crate) mod fprobe;
 pub(crate) mod ftrace;

@@ -89,6 +89,7 @@ fn patched() -> Probe {
             program: None,
             reliance: Reliance::Relies,
             ours: false,
+            owner: None,
         }],
         is_rcu_internal: false,
         ftrace_validates_rcu: false,

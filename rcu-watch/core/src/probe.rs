@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
@@ -144,6 +145,83 @@ pub struct Handler {
     pub reliance: Reliance,
     /// One of our own programs, this instance's or another's.
     pub ours: bool,
+    /// Who holds it; absent where nothing tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+}
+
+/// Who holds a handler: with the owner it goes away.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum Owner {
+    /// A process, by a descriptor that it has open.
+    Process {
+        /// Its process id, as this host counts them.
+        pid: u32,
+        /// Its name, at most 15 bytes.
+        comm: String,
+        /// The last part of its cgroup's path: `session-3.scope`, `foo.service`; long ids are cut to 12 digits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cgroup: Option<String>,
+        /// The first 12 digits of the id of the container that it runs in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        container: Option<String>,
+        /// How many more processes hold it too.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        others: u32,
+    },
+    /// Nobody has it open: it is pinned in a BPF file system.
+    Pinned {
+        /// Where; absent where no file system that this process sees has it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+    },
+    /// A kernel module, a livepatch's among them.
+    Module {
+        /// As /proc/modules names it.
+        name: String,
+    },
+    /// A tracefs instance, whoever set it up.
+    Instance {
+        /// Its directory in `instances`; absent for the top one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// A setting of the kernel.
+    Setting {
+        /// As sysctl names it.
+        name: String,
+    },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// `bpftrace[4711] (session-3.scope)`, `pinned at /sys/fs/bpf/x`, `module demo`, `tracefs instance foo`.
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process { pid, comm, cgroup, others, .. } => {
+                write!(f, "{comm}[{pid}]")?;
+                if let Some(cgroup) = cgroup {
+                    write!(f, " ({cgroup})")?;
+                }
+                if *others > 0 {
+                    write!(f, " and {others} more")?;
+                }
+                Ok(())
+            }
+            Self::Pinned { path: Some(path) } => write!(f, "pinned at {path}"),
+            Self::Pinned { path: None } => f.write_str("nobody has it open: pinned"),
+            Self::Module { name } => write!(f, "module {name}"),
+            Self::Instance { name: Some(name) } => write!(f, "tracefs instance {name}"),
+            Self::Instance { name: None } => f.write_str("tracefs"),
+            Self::Setting { name } => write!(f, "sysctl {name}"),
+        }
+    }
 }
 
 /// One probe of the running plan.

@@ -6,6 +6,7 @@ mod completions;
 mod dmesg;
 mod doctor;
 mod explain;
+mod handlers;
 mod man;
 mod probes;
 mod record;
@@ -27,6 +28,7 @@ pub fn run(command: &Command) -> Result<Exit> {
         Command::Doctor(args) => doctor::run(args),
         Command::Top(args) => top::run(args),
         Command::Audit(args) => audit::run(args),
+        Command::Handlers(args) => handlers::run(args),
         Command::Check(args) => check::run(args),
         Command::Dmesg(args) => dmesg::run(args),
         Command::Explain { rule } => explain::run(*rule),

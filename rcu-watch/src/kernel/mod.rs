@@ -2,12 +2,14 @@
 //!
 //! - `read`: the kernel's files and answers, to plain values.
 //! - `facts`: what is collected of them, once. A release number is printed and never compared.
+//! - `census`: every handler of this kernel, and whose it is.
 //! - `plan`: what to attach, a function over the facts and what was asked for.
 //! - `diagnosis`: what `doctor` says of the facts.
 //! - `follow`: what changes in a run, and what to attach then.
 //!
 //! Each may use those above it, and `read` uses none. So every kernel that was ever captured is a unit test.
 
+pub(crate) mod census;
 pub(crate) mod diagnosis;
 pub(crate) mod facts;
 pub(crate) mod follow;

@@ -136,6 +136,31 @@ fn a_log_as_ndjson_is_what_the_schema_says() {
 }
 
 #[test]
+fn the_census_ends_in_a_summary_and_says_what_it_could_not_read() {
+    let schema = format!("{}/../docs/schema.json", env!("CARGO_MANIFEST_DIR"));
+    let schema = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let output = rcu_watch(&["handlers", "-f", "json"]);
+    let lines: Vec<serde_json::Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for line in &lines {
+        assert!(validator.is_valid(line), "{line}");
+    }
+    let (header, summary) = (&lines[0]["data"], &lines[lines.len() - 1]["data"]);
+    assert_eq!((&header["command"], &summary["ended_by"]), (&"handlers".into(), &"listed".into()));
+    let code = output.status.code().unwrap();
+    assert_eq!(summary["exit_code"], code);
+    // What this machine shows depends on it and on who runs the test; that nothing is passed over does not.
+    let is_told =
+        summary["reasons"].as_array().unwrap().len() <= header["blind_spots"].as_array().unwrap().len();
+    assert!(is_told && [0, 3, 4].contains(&code), "{header} {summary}");
+    assert_eq!(rcu_watch(&["handlers", "-f", "ktap"]).status.code(), Some(1));
+}
+
+#[test]
 fn a_full_disk_is_an_error_with_a_remedy() {
     let output = rcu_watch(&["dmesg", "-o", "/dev/full", &report("arm64-5.14-clang-cfi.log")]);
     assert_eq!(output.status.code(), Some(1));

@@ -31,6 +31,7 @@ pub(crate) fn livepatch() -> Handler {
         program: None,
         reliance: Reliance::Relies,
         ours: false,
+        owner: None,
     }
 }
 
@@ -41,6 +42,7 @@ fn stack_tracer() -> Handler {
         program: None,
         reliance: Reliance::GuardsItself,
         ours: false,
+        owner: None,
     }
 }
 
@@ -383,5 +385,6 @@ pub(crate) fn patch() -> Handler {
         program: None,
         reliance: Reliance::Relies,
         ours: false,
+        owner: None,
     }
 }

@@ -102,7 +102,7 @@ pub(super) fn handlers(stack: &[String]) -> Vec<Handler> {
             && found.iter().all(|handler| handler.name != name)
         {
             let ours = name.contains("rcuw_");
-            found.push(Handler { kind, name: name.to_owned(), program: None, reliance, ours });
+            found.push(Handler { kind, name: name.to_owned(), program: None, reliance, ours, owner: None });
         }
     }
     found

@@ -87,6 +87,7 @@ impl Observers {
                 program: None,
                 reliance: Reliance::Relies,
                 ours: false,
+                owner: None,
             }],
             ..probe(point, Mechanism::KprobeFtrace)
         };

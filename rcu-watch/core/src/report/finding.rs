@@ -346,6 +346,7 @@ mod tests {
             program: None,
             reliance: Reliance::Relies,
             ours,
+            owner: None,
         };
         let probe = Probe {
             point: Point::PatchedFunction,

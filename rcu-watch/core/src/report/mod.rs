@@ -11,6 +11,7 @@ pub mod audit;
 pub mod baseline;
 pub mod check;
 pub mod finding;
+pub mod handlers;
 pub mod header;
 pub mod plan;
 pub mod progress;
@@ -28,6 +29,7 @@ pub use audit::{AuditTotals, AuditedFunction, CheckedFunction};
 pub use baseline::Baseline;
 pub use check::Check;
 pub use finding::{FindingReport, Repeat};
+pub use handlers::{HandlerReport, HandlerTotals};
 pub use header::Header;
 pub use plan::{LivepatchReport, PlanChange};
 pub use progress::{Heartbeat, Lost, Missed, ProbeError};
@@ -124,6 +126,10 @@ messages! {
     AuditTotals(AuditTotals),
     /// `check`: one function.
     Checked(Box<CheckedFunction>),
+    /// `handlers`: a handler at one place.
+    Handler(Box<HandlerReport>),
+    /// `handlers`: after the last handler.
+    HandlerTotals(HandlerTotals),
     /// Last: the verdict, and what it rests on.
     Summary(Box<Summary>),
 }

@@ -104,6 +104,8 @@ pub enum EndedBy {
     Diagnosis,
     /// `probes`: the plan is printed.
     Plan,
+    /// `handlers`: every handler is listed.
+    Listed,
 }
 
 impl EndedBy {

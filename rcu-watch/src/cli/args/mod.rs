@@ -7,6 +7,7 @@ mod audit;
 mod check;
 mod dmesg;
 mod doctor;
+mod handlers;
 mod output;
 mod probes;
 mod record;
@@ -23,6 +24,7 @@ pub use audit::AuditArgs;
 pub use check::CheckArgs;
 pub use dmesg::DmesgArgs;
 pub use doctor::DoctorArgs;
+pub use handlers::HandlersArgs;
 pub use output::OutputArgs;
 pub use probes::ProbesArgs;
 pub use record::RecordArgs;
@@ -84,6 +86,9 @@ pub enum Command {
     /// Find every traceable function that this kernel runs with RCU off
     #[command(after_help = audit::NOTES)]
     Audit(AuditArgs),
+    /// List every handler of this kernel, whose it is, and whether it can run
+    #[command(after_help = handlers::NOTES)]
+    Handlers(HandlersArgs),
     /// Before patching or tracing: is there evidence against it?
     #[command(after_help = check::NOTES)]
     Check(CheckArgs),

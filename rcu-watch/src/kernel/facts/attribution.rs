@@ -14,12 +14,12 @@ use crate::kernel::facts::ask::Ask;
 use crate::kernel::read::fprobe;
 use crate::kernel::read::ftrace::{Callback, EnabledFunction, callback, each_enabled};
 use crate::kernel::read::kprobe::{self, Kprobe};
-use crate::kernel::read::line::{each_line_of, first_line};
 use crate::kernel::read::livepatch::{self, Livepatch};
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::program::{KprobeProgram, NamedProgram, OUR_PREFIX, ProgramSites};
 use crate::kernel::read::support::Reason;
 use crate::kernel::read::switch::Switches;
+use crate::kernel::read::tracer::{self, Tracer};
 
 /// Name of a handler that is counted by the kernel and named by nobody.
 pub(crate) const UNNAMED: &str = "unnamed";
@@ -60,15 +60,6 @@ pub(crate) struct Enabled {
     pub functions: Vec<EnabledFunction>,
     /// Functions left out, because there were more than are kept by name.
     pub more: u64,
-}
-
-/// One of ftrace's own tracers that is switched on. Its callback is known by its options, also where the kernel
-/// does not name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Tracer {
-    pub callback: &'static str,
-    /// The functions that it is restricted to; `None`: every function.
-    pub functions: Option<Vec<String>>,
 }
 
 /// A function with handlers.
@@ -171,8 +162,8 @@ impl Sightings {
             enabled,
             kprobes: read_kprobes(),
             programs: kernel.programs(tree),
-            tracers: tracefs.map(|tracefs| tracers(tree, &tracefs)).unwrap_or_default(),
             switches: Switches::read(tree),
+            tracers: tracefs.map(|tracefs| tracer::read(tree, &tracefs)).unwrap_or_default(),
             own_kprobes: OwnKprobes::default(),
         }
     }
@@ -204,52 +195,6 @@ impl Enabled {
             }
         })?;
         Ok(enabled)
-    }
-}
-
-/// Tracers that are on, in the top instance and all others.
-fn tracers(tree: &Tree, tracefs: &std::path::Path) -> Vec<Tracer> {
-    let mut tracers = Vec::new();
-    let filter = |file: std::path::PathBuf| {
-        let mut functions = Some(Vec::new());
-        let _ = each_line_of(&file, |line| {
-            if line.starts_with("####") {
-                functions = None;
-            } else if let Some(functions) = &mut functions {
-                functions.push(line.split([' ', ':']).next().unwrap_or(line).to_owned());
-            }
-            std::ops::ControlFlow::Continue(())
-        });
-        functions
-    };
-    let instances = std::fs::read_dir(tracefs.join("instances")).into_iter().flatten().flatten();
-    let mut places = vec![tracefs.to_owned()];
-    places.extend(instances.map(|instance| instance.path()));
-    for place in places {
-        let callback = match first_line(&place.join("current_tracer")).unwrap_or_default().as_str() {
-            "function" => function_tracer(&place.join("options")),
-            "function_graph" => "ftrace_graph_func",
-            _ => continue,
-        };
-        tracers.push(Tracer { callback, functions: filter(place.join("set_ftrace_filter")) });
-    }
-    if first_line(&tree.path("/proc/sys/kernel/stack_tracer_enabled")).is_ok_and(|on| on == "1") {
-        let functions = filter(tracefs.join("stack_trace_filter"));
-        tracers.push(Tracer { callback: "stack_trace_call", functions });
-    }
-    tracers
-}
-
-/// The callback that the function tracer has with the options that it has now: kernel/trace/trace_functions.c,
-/// `select_trace_function`.
-fn function_tracer(options: &std::path::Path) -> &'static str {
-    let is_on = |option: &str| first_line(&options.join(option)).is_ok_and(|on| on == "1");
-    match (is_on("func_stack_trace"), is_on("func-no-repeats"), is_on("func-args")) {
-        (true, true, _) => "function_stack_no_repeats_trace_call",
-        (true, false, _) => "function_stack_trace_call",
-        (false, true, _) => "function_no_repeats_trace_call",
-        (false, false, true) => "function_args_trace_call",
-        (false, false, false) => "function_trace_call",
     }
 }
 
@@ -299,7 +244,14 @@ struct Merger {
 fn bpf(program: &NamedProgram, reliance: Reliance) -> Handler {
     let NamedProgram { id, name } = program;
     let (name, program) = (name.clone(), Some(*id));
-    Handler { kind: HandlerKind::Bpf, ours: name.starts_with(OUR_PREFIX), name, program, reliance }
+    Handler {
+        kind: HandlerKind::Bpf,
+        ours: name.starts_with(OUR_PREFIX),
+        name,
+        program,
+        reliance,
+        owner: None,
+    }
 }
 
 impl Merger {
@@ -327,6 +279,7 @@ impl Merger {
                     // respect to RCU"); the replacement that it calls is ordinary code.
                     reliance: Reliance::Relies,
                     ours: false,
+                    owner: None,
                 });
             }
         }
@@ -383,6 +336,7 @@ impl Merger {
                         program: None,
                         reliance,
                         ours: all_ours || is_own,
+                        owner: None,
                     }
                 }
             };
@@ -419,7 +373,7 @@ impl Merger {
         let mut counted = function.handlers;
         let named = |kind, name: &str, reliance| {
             let name = name.to_owned();
-            Handler { kind, name, program: None, reliance, ours: false }
+            Handler { kind, name, program: None, reliance, ours: false, owner: None }
         };
         let has_kind = |site: &Site, kind| site.handlers.iter().chain(&site.ours).any(|h| h.kind == kind);
         let known = |name: &String| match callback(name) {
@@ -465,7 +419,7 @@ impl Merger {
             }
         }
         for tracer in tracers {
-            let is_on = tracer.functions.as_ref().is_none_or(|names| names.contains(&function.function));
+            let is_on = tracer.is_on(&function.function);
             let is_new = !callbacks.iter().any(|(name, _)| name.as_str() == tracer.callback);
             if counted > 0 && is_on && is_new {
                 counted -= 1;

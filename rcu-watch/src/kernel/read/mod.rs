@@ -6,6 +6,7 @@
 pub(crate) mod btf;
 pub(crate) mod config;
 pub(crate) mod cpu;
+pub(crate) mod event;
 pub(crate) mod fprobe;
 pub(crate) mod ftrace;
 pub(crate) mod kmsg;
@@ -22,4 +23,5 @@ pub(crate) mod support;
 pub(crate) mod switch;
 pub(crate) mod symbol;
 pub(crate) mod text;
+pub(crate) mod tracer;
 pub(crate) mod track;

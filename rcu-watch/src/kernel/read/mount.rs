@@ -87,7 +87,8 @@ impl Tree {
         places
     }
 
-    fn offers(&self, kind: &str) -> bool {
+    /// Whether this kernel has such a file system, mounted or not.
+    pub(crate) fn offers(&self, kind: &str) -> bool {
         let mut found = false;
         let _ = each_line_of(&self.path("/proc/filesystems"), |line| {
             found |= line.split_ascii_whitespace().next_back() == Some(kind);

@@ -4,7 +4,7 @@
 //! which resolves stacks, holds text symbols alone, packed, and is read at its first use. Per-CPU symbols are
 //! offsets into the per-CPU area before 7.0 and ordinary addresses since; both add to `__per_cpu_offset[cpu]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
@@ -253,6 +253,16 @@ impl SymbolTable {
         })
     }
 
+    /// The functions of each name, in order of address: where they start, and their modules.
+    pub(crate) fn by_name(&self) -> HashMap<&str, Vec<(u64, Option<&str>)>> {
+        let mut all: HashMap<&str, Vec<_>> = HashMap::with_capacity(self.entries.len());
+        for &(address, name, module) in &self.entries {
+            let module = usize::from(module).checked_sub(1).map(|index| self.modules[index].as_str());
+            all.entry(self.name(name)).or_default().push((address, module));
+        }
+        all
+    }
+
     fn name(&self, start: u32) -> &str {
         let rest = &self.names[start as usize..];
         rest.split_once('\0').map_or(rest, |(name, _)| name)
@@ -329,6 +339,18 @@ ffffffffc0123000 t patched_idle\t[livepatch_idle]
         );
         assert_eq!(table.resolve(0xffff_ffff_8000_0000), None);
         assert_eq!(table.resolve(0xffff_ffff_d000_0000), None);
+    }
+
+    #[test]
+    fn functions_of_one_name_are_told_apart_by_address_and_module() {
+        let text = format!("{KALLSYMS}ffffffffc0123100 t show\t[livepatch_idle]\n");
+        let table = SymbolTable::read(text.as_bytes()).unwrap();
+        let expected = [
+            (0xffff_ffff_9687_0000, None),
+            (0xffff_ffff_9688_0000, None),
+            (0xffff_ffff_c012_3100, Some("livepatch_idle")),
+        ];
+        assert_eq!(table.by_name()["show"], expected);
     }
 
     #[test]

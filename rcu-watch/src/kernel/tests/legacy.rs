@@ -149,6 +149,7 @@ fn a_way_in_with_somebody_elses_handler_is_watched_as_such() {
             program: None,
             reliance: Reliance::Relies,
             ours: false,
+            owner: None,
         }],
         ..Site::default()
     });

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use crate::kernel::facts::Facts;
 use crate::kernel::facts::ask::Ask;
-use crate::kernel::facts::attribution::{Enabled, Handled, Sightings, Tracer, merge};
+use crate::kernel::facts::attribution::{Enabled, Handled, Sightings, merge};
 use crate::kernel::facts::feature::Features;
 use crate::kernel::facts_of;
 use crate::kernel::read::btf::FoundTypes;
@@ -27,6 +27,7 @@ use crate::kernel::read::program::ProgramSites;
 use crate::kernel::read::support::Reason;
 use crate::kernel::read::switch::Switches;
 use crate::kernel::read::symbol::FoundSymbols;
+use crate::kernel::read::tracer::{SetUpBy, Tracer};
 
 const KERNELS: [&str; 4] = ["5.10", "6.1", "6.12", "7.2"];
 
@@ -114,5 +115,10 @@ impl Seen<'_> {
 }
 
 fn tracer(callback: &'static str) -> Tracer {
-    Tracer { callback, functions: Some(vec!["arch_cpu_idle".to_owned()]) }
+    Tracer {
+        callback,
+        functions: Some(vec!["arch_cpu_idle".to_owned()]),
+        set_up_by: SetUpBy::Instance(None),
+        records: true,
+    }
 }

@@ -137,7 +137,7 @@ pub(super) const fn proven(proof: Proof) -> &'static str {
     }
 }
 
-fn not_seen(spots: &[BlindSpot], verbose: bool) -> Vec<String> {
+pub(super) fn not_seen(spots: &[BlindSpot], verbose: bool) -> Vec<String> {
     // Blind spots with the same reason share a line.
     let mut groups: Vec<(Vec<&str>, &BlindSpot)> = Vec::new();
     for spot in spots {

@@ -8,6 +8,7 @@ mod audit;
 mod block;
 mod check;
 mod finding;
+mod handlers;
 mod phrase;
 mod plan;
 mod status;
@@ -17,7 +18,7 @@ mod summary;
 use std::io::{self, Write};
 
 use rcu_watch_core::report::check::CheckGroup;
-use rcu_watch_core::report::{Envelope, Heartbeat, Message, SnapshotReport};
+use rcu_watch_core::report::{Envelope, HandlerReport, Heartbeat, Message, SnapshotReport};
 use rcu_watch_core::rules::Hit;
 
 use crate::sink::Sink;
@@ -62,6 +63,8 @@ pub struct Text<Out, Err> {
     last_lines: Vec<String>,
     /// The group of the last line that `doctor` printed.
     group: Option<CheckGroup>,
+    /// Handlers of a census, which are printed when all are known.
+    census: Vec<HandlerReport>,
     /// Lines of snapshots that were not written out yet.
     kept: Vec<u8>,
 }
@@ -82,6 +85,7 @@ impl<Out: Write, Err: Write> Text<Out, Err> {
             next_status_s: status::EVERY_S,
             last_lines: Vec::new(),
             group: None,
+            census: Vec::new(),
             kept: Vec::new(),
         }
     }
@@ -141,6 +145,10 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
                 self.about(&block::lines(header, verbose))?;
                 self.say(&plan::lines(&header.plan, style))
             }
+            Message::Header(header) if header.command == "handlers" => {
+                self.kind = Kind::Table;
+                self.about(&handlers::head(header, verbose))
+            }
             Message::Header(header) if header.command == "dmesg" => {
                 self.kind = Kind::Log;
                 Ok(())
@@ -174,6 +182,15 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
                 Ok(())
             }
             Message::Checked(checked) => self.say(&[audit::checked(checked, style)]),
+            Message::Handler(handler) => {
+                self.census.push((**handler).clone());
+                Ok(())
+            }
+            Message::HandlerTotals(totals) => {
+                let census = std::mem::take(&mut self.census);
+                self.say(&handlers::table(&census, verbose, style))?;
+                self.about(&handlers::totals(totals, style))
+            }
             Message::Summary(_) if self.kind == Kind::Plan => Ok(()),
             Message::Summary(summary) if self.kind == Kind::Log => self.about(&summary::log(summary, style)),
             Message::Summary(summary) if self.kind == Kind::Table => {

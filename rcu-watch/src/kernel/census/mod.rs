@@ -1,0 +1,77 @@
+//! The census: every handler of this kernel, at its function and with its owner. Nothing is attached.
+//!
+//! The kernel has no list of its handlers. Each of its lists shows a part: sysfs the livepatches, debugfs the kprobes
+//! without their owners, tracefs the events and tracers, `enabled_functions` how many handlers a function has. What
+//! two lists show of one handler is put together by function, address and offset, and each line accounts for one
+//! handler only; what no other list explains is listed as it stands.
+
+mod ftrace;
+mod kprobe;
+mod livepatch;
+mod place;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use rcu_watch_core::report::HandlerReport;
+use rcu_watch_core::report::handlers::HandlerList;
+
+use crate::kernel::read::mount::Tree;
+use crate::kernel::read::support::Reason;
+
+use place::Functions;
+use source::Sources;
+
+/// Every handler of a kernel.
+#[derive(Debug, Default)]
+pub(crate) struct Census {
+    /// In order of function, place and kind.
+    pub(crate) handlers: Vec<HandlerReport>,
+    /// Lists that could not be read.
+    pub(crate) unread: Vec<Unread>,
+    /// Some list of handlers could be read.
+    pub(crate) read_any: bool,
+    /// Probes on user space.
+    pub(crate) uprobes: u64,
+}
+
+/// A list that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unread {
+    pub(crate) list: HandlerList,
+    pub(crate) reason: Reason,
+    /// This kernel has it.
+    pub(crate) exists: bool,
+}
+
+/// Counts the handlers of the kernel whose files `tree` has.
+#[must_use]
+pub(crate) fn take(tree: &Tree) -> Census {
+    of(&Sources::read(tree))
+}
+
+fn of(sources: &Sources) -> Census {
+    let functions = Functions::new(sources.symbols.as_ref().ok());
+    let mut census = Census { uprobes: sources.uprobes, read_any: sources.read_any, ..Census::default() };
+    livepatch::count(sources, &functions, &mut census.handlers);
+    kprobe::count(sources, &functions, &mut census.handlers);
+    ftrace::count(sources, &functions, &mut census.handlers);
+    census.handlers.sort_by(|a, b| {
+        let key = |handler: &HandlerReport| (handler.address, handler.place, handler.offset, handler.kind);
+        a.function.cmp(&b.function).then_with(|| key(a).cmp(&key(b))).then_with(|| a.name.cmp(&b.name))
+    });
+    let lists = [
+        (HandlerList::Livepatches, sources.livepatches.as_ref().err()),
+        (HandlerList::Kprobes, sources.kprobes.as_ref().err()),
+        (HandlerList::ProbeEvents, sources.events.as_ref().err()),
+        (HandlerList::Functions, sources.enabled.as_ref().err()),
+        (HandlerList::Addresses, sources.symbols.as_ref().err()),
+    ];
+    // Without debugfs the kernel has its kprobes and no list of them.
+    let exists = |list| list != HandlerList::Kprobes || sources.has_debugfs;
+    let unread = |(list, why): (HandlerList, Option<&Reason>)| {
+        Some(Unread { list, reason: why?.clone(), exists: exists(list) })
+    };
+    census.unread = lists.into_iter().filter_map(unread).collect();
+    census
+}

@@ -1,0 +1,282 @@
+//! Captured lists of 5.10, 6.1 and 6.12, and what the census makes of them.
+
+use rcu_watch_core::probe::Reliance;
+use rcu_watch_core::report::HandlerReport;
+use rcu_watch_core::report::handlers::{HandlerList, HandlerState, HookKind, Place};
+
+use super::source::Sources;
+use super::{Census, of};
+use crate::kernel::read::event::{EventKind, ProbeEvent};
+use crate::kernel::read::ftrace::each_enabled;
+use crate::kernel::read::kprobe;
+use crate::kernel::read::livepatch::{Livepatch, PatchedFunction};
+use crate::kernel::read::support::Reason;
+use crate::kernel::read::switch::Switches;
+use crate::kernel::read::symbol::SymbolTable;
+use crate::kernel::read::tracer::{SetUpBy, Tracer};
+
+const KALLSYMS: &str = "\
+ffffffff81000000 T _text
+ffffffff8101c780 T loadavg_proc_show
+ffffffff8101dbe0 T uptime_proc_show
+ffffffff8101ddd0 T version_proc_show
+ffffffff81870000 t show
+ffffffff81880000 t show
+ffffffff818356d0 T arch_cpu_idle
+ffffffffc02a4000 t demo_entry\t[demo]
+ffffffffc02a5000 t demo_callback\t[demo]
+";
+
+/// What the lists say, as text that the kernel printed.
+#[derive(Default)]
+struct Lists<'a> {
+    kprobes: &'a str,
+    enabled: &'a str,
+    events: Vec<ProbeEvent>,
+    tracers: Vec<Tracer>,
+    livepatched: &'a [(&'a str, &'a str, u32)],
+}
+
+impl Lists<'_> {
+    fn sources(self) -> Sources {
+        let functions = self.livepatched.iter().map(|&(object, function, sympos)| PatchedFunction {
+            patch: "fix".to_owned(),
+            object: object.to_owned(),
+            function: function.to_owned(),
+            sympos,
+        });
+        let patch = Livepatch {
+            name: "fix".to_owned(),
+            enabled: true,
+            in_transition: false,
+            replace: None,
+            functions: functions.collect(),
+            inode: 1,
+        };
+        let mut enabled = Vec::new();
+        each_enabled(self.enabled.as_bytes(), |function| enabled.push(function)).unwrap();
+        Sources {
+            livepatches: Ok(vec![patch]),
+            kprobes: Ok(kprobe::read(self.kprobes.as_bytes()).unwrap()),
+            events: Ok(self.events),
+            enabled: Ok(enabled),
+            symbols: Ok(SymbolTable::read(KALLSYMS.as_bytes()).unwrap()),
+            tracers: self.tracers,
+            uprobes: 0,
+            switches: Switches::default(),
+            fprobe_looks_first: false,
+            modules: std::iter::once("demo".to_owned()).collect(),
+            has_debugfs: true,
+            read_any: true,
+        }
+    }
+
+    fn census(self) -> Census {
+        of(&self.sources())
+    }
+}
+
+fn event(kind: EventKind, label: &str, symbol: &str, offset: u64) -> ProbeEvent {
+    let (group, name) = label.split_once('/').unwrap();
+    ProbeEvent {
+        kind,
+        group: group.to_owned(),
+        name: name.to_owned(),
+        symbol: symbol.to_owned(),
+        module: None,
+        offset,
+        on_in: Vec::new(),
+        counts: None,
+    }
+}
+
+fn tracer(callback: &'static str, instance: Option<&str>, functions: Option<&[&str]>) -> Tracer {
+    Tracer {
+        callback,
+        functions: functions.map(|names| names.iter().map(|&name| name.to_owned()).collect()),
+        set_up_by: SetUpBy::Instance(instance.map(str::to_owned)),
+        records: true,
+    }
+}
+
+fn owner(handler: &HandlerReport) -> String {
+    handler.owner.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string)
+}
+
+/// Kind, name, `function,sympos+offset` and owner of each.
+fn told(census: &Census) -> Vec<String> {
+    census
+        .handlers
+        .iter()
+        .map(|h| {
+            let function = h.function.as_deref().unwrap_or("*");
+            let sympos = h.sympos.map(|n| format!(",{n}")).unwrap_or_default();
+            let offset = h.offset.map(|n| format!("+{n:#x}")).unwrap_or_default();
+            format!("{} {} {function}{sympos}{offset} {}", h.kind.name(), h.name, owner(h))
+        })
+        .collect()
+}
+
+#[test]
+fn a_probe_of_perf_is_told_by_its_event_and_the_rest_by_their_places() {
+    // 6.12: `_text+N` is how perf probe names a function; with endbr64 the site is 4 bytes behind the start.
+    let census = Lists {
+        kprobes: "\
+ffffffff818356d4  k  arch_cpu_idle+0x4    [FTRACE]
+ffffffff818356d4  k  arch_cpu_idle+0x4    [DISABLED][FTRACE]
+ffffffff8101ddd9  k  version_proc_show+0x9    [OPTIMIZED]
+ffffffff8101dbe4  r  uptime_proc_show+0x4    [FTRACE]
+",
+        events: vec![
+            event(EventKind::Kprobe, "probe/arch_cpu_idle", "_text", 0x83_56d0),
+            event(EventKind::Kretprobe, "kprobes/uptime", "uptime_proc_show", 0),
+        ],
+        ..Lists::default()
+    }
+    .census();
+    assert_eq!(
+        told(&census),
+        [
+            "kprobe arch_cpu_idle+0x4 arch_cpu_idle -",
+            "kprobe probe/arch_cpu_idle arch_cpu_idle tracefs",
+            "kretprobe kprobes/uptime uptime_proc_show tracefs",
+            "kprobe version_proc_show+0x9 version_proc_show+0x9 -",
+        ]
+    );
+    let [off, live, ret, inside] = census.handlers.as_slice() else { panic!() };
+    assert_eq!((off.state, live.state), (HandlerState::Off, HandlerState::Alive));
+    assert_eq!((live.place, ret.place, inside.place), (Place::Entry, Place::Return, Place::Offset));
+    assert_eq!(live.address.unwrap().0, 0xffff_ffff_8183_56d0);
+}
+
+#[test]
+fn a_kprobe_on_one_of_two_functions_of_a_name_is_told_by_address() {
+    let census = Lists {
+        kprobes: "ffffffff81880000  k  show+0x0    [FTRACE]\nffffffff81870000  k  show+0x0    [FTRACE]\n",
+        enabled: "show (1) R    \ttramp: 0xffffffffc000e000 (kprobe_ftrace_handler+0x0/0xf0) ->ftrace_ops_assist_func+0x0/0x110\nshow (1) R    \ttramp: 0xffffffffc000e000 (kprobe_ftrace_handler+0x0/0xf0) ->ftrace_ops_assist_func+0x0/0x110\n",
+        ..Lists::default()
+    }
+    .census();
+    let places: Vec<_> = census.handlers.iter().map(|h| (h.sympos, h.address.unwrap().0)).collect();
+    assert_eq!(places, [(Some(1), 0xffff_ffff_8187_0000), (Some(2), 0xffff_ffff_8188_0000)]);
+}
+
+#[test]
+fn a_livepatch_is_on_the_function_that_its_number_says_and_waits_for_its_module() {
+    let census = Lists {
+        livepatched: &[("vmlinux", "show", 2), ("demo", "demo_entry", 1), ("later", "later_entry", 1)],
+        enabled: "show (1)   I  \ttramp: 0xffffffffc04ab000 (klp_ftrace_handler+0x0/0x110) ->klp_ftrace_handler+0x0/0x110\n",
+        ..Lists::default()
+    }
+    .census();
+    assert_eq!(
+        told(&census),
+        [
+            "livepatch fix demo_entry module fix",
+            "livepatch fix later_entry module fix",
+            "livepatch fix show,2 module fix",
+        ]
+    );
+    let later = &census.handlers[1];
+    assert_eq!((later.state, later.because.as_deref()), (HandlerState::Off, Some("waits for module later")));
+    assert_eq!(census.handlers[2].address.unwrap().0, 0xffff_ffff_8188_0000);
+}
+
+#[test]
+fn tracers_are_told_by_their_instances_and_explain_what_is_counted() {
+    let census = Lists {
+        enabled: "arch_cpu_idle (4) R I   ->arch_ftrace_ops_list_func+0x0/0x1d0\n",
+        kprobes: "ffffffff818356d0  k  arch_cpu_idle+0x0    [FTRACE]\n",
+        tracers: vec![
+            tracer("function_trace_call", Some("mine"), Some(&["arch_cpu_idle"])),
+            tracer("ftrace_graph_func", None, None),
+        ],
+        livepatched: &[("vmlinux", "arch_cpu_idle", 1)],
+        ..Lists::default()
+    }
+    .census();
+    assert_eq!(
+        told(&census),
+        [
+            "ftrace_ops ftrace_graph_func * tracefs",
+            "livepatch fix arch_cpu_idle module fix",
+            "kprobe arch_cpu_idle+0x0 arch_cpu_idle -",
+            "ftrace_ops function_trace_call arch_cpu_idle tracefs instance mine",
+        ]
+    );
+    assert_eq!(census.handlers[0].reliance, Reliance::DoesNotRely);
+}
+
+#[test]
+fn what_nothing_explains_is_listed_as_often_as_it_is_counted() {
+    let census = Lists {
+        enabled: "\
+arch_cpu_idle (3)       ->ftrace_ops_list_func+0x0/0x180
+demo_entry [demo] (1)    \ttramp: 0xffffffffc0247000 (demo_callback+0x0/0x60 [demo]) ->demo_callback+0x0/0x60 [demo]
+",
+        tracers: vec![tracer("function_trace_call", None, Some(&["arch_cpu_idle"]))],
+        ..Lists::default()
+    }
+    .census();
+    assert_eq!(
+        told(&census),
+        [
+            "ftrace_ops function_trace_call arch_cpu_idle tracefs",
+            "ftrace_ops unnamed arch_cpu_idle -",
+            "ftrace_ops unnamed arch_cpu_idle -",
+            "ftrace_ops demo_callback demo_entry module demo",
+        ]
+    );
+}
+
+#[test]
+fn a_switch_of_the_kernel_makes_dead_what_it_stops() {
+    let lists = || Lists {
+        kprobes: "ffffffff818356d0  k  arch_cpu_idle+0x0    [FTRACE]\nffffffff8101ddd9  k  version_proc_show+0x9    \n",
+        tracers: vec![tracer("function_trace_call", None, None)],
+        ..Lists::default()
+    };
+    let states = |sources: &Sources| -> Vec<(String, HandlerState)> {
+        of(sources).handlers.into_iter().map(|h| (h.name, h.state)).collect()
+    };
+    let [tracer, idle, version] =
+        ["function_trace_call", "arch_cpu_idle+0x0", "version_proc_show+0x9"].map(str::to_owned);
+    let mut sources = lists().sources();
+    sources.switches.kprobes = Some(false);
+    let (alive, dead) = (HandlerState::Alive, HandlerState::Dead);
+    assert_eq!(states(&sources), [(tracer.clone(), alive), (idle.clone(), dead), (version.clone(), dead)]);
+    let mut sources = lists().sources();
+    sources.switches.ftrace = Some(false);
+    assert_eq!(states(&sources), [(tracer, dead), (idle, dead), (version, alive)]);
+}
+
+#[test]
+fn a_list_that_cannot_be_read_is_told_and_events_stand_for_their_kprobes() {
+    let mut sources = Lists {
+        events: vec![event(EventKind::Kprobe, "kprobes/version", "version_proc_show", 9)],
+        ..Lists::default()
+    }
+    .sources();
+    sources.kprobes = Err(Reason::new("debugfs is not mounted"));
+    let census = of(&sources);
+    assert_eq!(census.unread.len(), 1);
+    assert_eq!((census.unread[0].list, census.unread[0].exists), (HandlerList::Kprobes, true));
+    assert_eq!(told(&census), ["kprobe kprobes/version version_proc_show+0x9 tracefs"]);
+    assert_eq!(census.handlers[0].kind, HookKind::Kprobe);
+}
+
+#[test]
+fn each_of_ten_thousand_kprobes_is_its_events_own() {
+    let lines: String =
+        (0..10_000).map(|i| format!("ffffffff8101{i:04x}  k  loadavg_proc_show+{i:#x}    \n")).collect();
+    let events = (0..10_000).map(|i| event(EventKind::Kprobe, &format!("g/e{i}"), "loadavg_proc_show", i));
+    let mut sources = Lists { events: events.collect(), ..Lists::default() }.sources();
+    sources.kprobes = Ok(kprobe::read(lines.as_bytes()).unwrap());
+    sources.symbols = Err(Reason::new("hidden"));
+    let census = of(&sources);
+    let is_its_own = |handler: &HandlerReport| {
+        handler.owner.is_some() && handler.name == format!("g/e{}", handler.offset.unwrap_or(0))
+    };
+    assert!(census.handlers.iter().all(is_its_own));
+    assert_eq!(census.handlers.len(), 10_000);
+}

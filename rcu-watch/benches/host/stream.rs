@@ -74,6 +74,7 @@ impl Corpus {
             books: Vec::new(),
             missed: 0,
             unmet: Vec::new(),
+            looks: Vec::new(),
         })
     }
 }

@@ -6,6 +6,7 @@
 use alloc::borrow::ToOwned;
 use alloc::vec::Vec;
 
+use super::condition::Looked;
 use super::pipeline::Pipeline;
 use super::report::summary::{RuleCoverage, RuleStatus};
 use super::rules::{RULES, Rule};
@@ -19,7 +20,14 @@ pub fn coverage(pipeline: &Pipeline) -> Vec<RuleStatus> {
     let of_rule = |rule: &Rule| {
         let count = pipeline.rule_count(rule.id);
         let is_seen = pipeline.probes().any(|(_, probe)| rule.sees(probe));
-        let (status, reason) = if count.judged > 0 {
+        let looked = pipeline.look(rule.id).map(|looked| match looked {
+            Looked::Judged => (RuleCoverage::Judged, None),
+            Looked::Nothing(why) => (RuleCoverage::NotExercised, Some(&why[..])),
+            Looked::Blind(why) => (RuleCoverage::Blind, Some(&why[..])),
+        });
+        let (status, reason) = if let Some(looked) = looked {
+            looked
+        } else if count.judged > 0 {
             (RuleCoverage::Judged, None)
         } else if is_seen && !(rule.applies_to)(pipeline.kernel()) {
             (RuleCoverage::Blind, Some(NOT_HERE))
@@ -82,6 +90,20 @@ mod tests {
         let (status, reason, _) = status(&pipeline, RuleId::UnknownWriter);
         assert_eq!(status, RuleCoverage::Blind);
         assert!(reason.unwrap().contains("--watchpoints sample"));
+    }
+
+    #[test]
+    fn of_what_no_probe_judges_the_looks_say_whether_it_was_judged() {
+        let mut pipeline = pipeline(probe(Point::Checkpoint, Mechanism::RawTracepoint));
+        let of = |pipeline: &Pipeline| status(pipeline, RuleId::HandlerDead);
+        assert_eq!(of(&pipeline).0, RuleCoverage::Blind);
+        assert!(of(&pipeline).1.unwrap().contains("did not look"));
+        pipeline.looked(RuleId::HandlerDead, Looked::Nothing("nobody is there".to_owned()));
+        assert_eq!(of(&pipeline), (RuleCoverage::NotExercised, Some("nobody is there".to_owned()), 0));
+        pipeline.looked(RuleId::HandlerDead, Looked::Judged);
+        assert_eq!(of(&pipeline), (RuleCoverage::Judged, None, 0));
+        pipeline.looked(RuleId::HandlerDead, Looked::Blind("it is hidden".to_owned()));
+        assert_eq!(of(&pipeline), (RuleCoverage::Blind, Some("it is hidden".to_owned()), 0));
     }
 
     #[test]

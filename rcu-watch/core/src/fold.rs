@@ -1,17 +1,20 @@
 //! Folds repeats: the first break of a kind goes out in full, the rest as exact counts.
 //!
 //! A kind is the rule, its severity and reason, the probe with the handlers that it had then, and the shape of
-//! the state. The shape is bounded, so a leak that passes through every depth stays a handful of kinds.
+//! the state. The shape is bounded, so a leak that passes through every depth stays a handful of kinds. What a look
+//! found is folded by its rule, its function and its own key, and numbered through with the rest.
 
+use alloc::borrow::ToOwned as _;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 
-use super::finding::Verdict;
+use super::condition::Condition;
+use super::finding::{RuleId, Severity, Verdict};
 use super::model::generation::Base;
-use super::probe::{HandlerKind, Probe};
+use super::probe::{Handler, HandlerKind, Probe};
 use super::rules::Hit;
 use super::units::{Nanos, ProbeId};
 
@@ -49,15 +52,32 @@ impl FindingKind {
     }
 }
 
+/// What makes two conditions the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ConditionKind {
+    rule: RuleId,
+    severity: Severity,
+    function: String,
+    key: String,
+}
+
 /// The count of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Total {
     /// From 1, in the order of first sight.
     pub id: u32,
-    /// As it was on first sight.
-    pub verdict: Verdict,
-    /// The probe that saw it first.
-    pub probe: ProbeId,
+    /// The rule that fired.
+    pub rule: RuleId,
+    /// How bad it was on first sight.
+    pub severity: Severity,
+    /// Why the rule fired, in half a sentence.
+    pub because: String,
+    /// The probe that saw it first; `None` of what a look found.
+    pub probe: Option<ProbeId>,
+    /// The function or tracepoint that it is about.
+    pub function: String,
+    /// The handlers on it as they were on first sight.
+    pub handlers: Vec<Handler>,
     /// Hits that it was seen on, the first included.
     pub count: u64,
     /// When it was seen last.
@@ -70,14 +90,14 @@ pub struct Total {
 }
 
 /// Repeats of one kind since they were last told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repeats {
     /// Number of the finding that they repeat.
     pub id: u32,
-    /// The finding's verdict, as it was on first sight.
-    pub verdict: Verdict,
-    /// The probe that saw the finding first.
-    pub probe: ProbeId,
+    /// The finding's rule.
+    pub rule: RuleId,
+    /// What the finding is about.
+    pub function: String,
     /// Hits since the finding or the last repeat was told.
     pub count: u64,
     /// When the latest of them was seen.
@@ -88,6 +108,7 @@ pub struct Repeats {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fold {
     kinds: HashMap<FindingKind, usize>,
+    conditions: HashMap<ConditionKind, usize>,
     totals: Vec<Total>,
     /// The kind that came last: breaks come in runs.
     last: Option<(FindingKind, usize)>,
@@ -108,19 +129,56 @@ impl Fold {
             total.last_ts = total.last_ts.max(ts);
             return None;
         }
-        let at = self.totals.len();
-        self.kinds.insert(kind, at);
+        self.kinds.insert(kind, self.totals.len());
         self.totals.push(Total {
-            id: u32::try_from(at + 1).unwrap_or(u32::MAX),
-            verdict: kind.verdict,
-            probe: kind.probe,
+            id: self.next_id(),
+            rule: kind.verdict.rule,
+            severity: kind.verdict.severity,
+            because: kind.verdict.because.to_owned(),
+            probe: Some(kind.probe),
+            function: probe.symbol.clone(),
+            handlers: probe.handlers.clone(),
             count: 1,
             last_ts: ts,
-            fingerprint: fingerprint(&kind.verdict, probe),
+            fingerprint: fingerprint(kind.verdict.rule, &probe.symbol, &probe.handlers),
             synthetic: kind.synthetic,
             untold: 0,
         });
         self.totals.last()
+    }
+
+    /// Counts what a look found; `Some` with its new total when it is the first of its kind.
+    pub(crate) fn add_condition(&mut self, condition: &Condition, ts: Nanos) -> Option<&Total> {
+        let Condition { rule, severity, function, handlers, key, count, .. } = condition;
+        let kind =
+            ConditionKind { rule: *rule, severity: *severity, function: function.clone(), key: key.clone() };
+        if let Some(&at) = self.conditions.get(&kind) {
+            let total = &mut self.totals[at];
+            total.count += count;
+            total.untold += count;
+            total.last_ts = total.last_ts.max(ts);
+            return None;
+        }
+        self.conditions.insert(kind, self.totals.len());
+        self.totals.push(Total {
+            id: self.next_id(),
+            rule: *rule,
+            severity: *severity,
+            because: condition.because.clone(),
+            probe: None,
+            function: function.clone(),
+            handlers: handlers.clone(),
+            count: *count,
+            last_ts: ts,
+            fingerprint: fingerprint(*rule, function, handlers),
+            synthetic: false,
+            untold: 0,
+        });
+        self.totals.last()
+    }
+
+    fn next_id(&self) -> u32 {
+        u32::try_from(self.totals.len() + 1).unwrap_or(u32::MAX)
     }
 
     /// Every kind with its exact count, in the order of the ids.
@@ -133,8 +191,8 @@ impl Fold {
     pub(crate) fn take_repeats(&mut self) -> Vec<Repeats> {
         let told = |total: &mut Total| {
             let count = core::mem::take(&mut total.untold);
-            let Total { id, verdict, probe, last_ts, .. } = *total;
-            (count > 0).then_some(Repeats { id, verdict, probe, count, last_ts })
+            let Total { id, rule, last_ts, .. } = *total;
+            (count > 0).then(|| Repeats { id, rule, function: total.function.clone(), count, last_ts })
         };
         self.totals.iter_mut().filter_map(told).collect()
     }
@@ -143,9 +201,8 @@ impl Fold {
 /// Equal for the same rule, function and handlers on any kernel and in any run: no address, no suffix that a
 /// compiler chose, no order.
 #[must_use]
-pub(crate) fn fingerprint(verdict: &Verdict, probe: &Probe) -> String {
-    let mut handlers: Vec<(HandlerKind, &str)> = probe
-        .handlers
+pub(crate) fn fingerprint(rule: RuleId, function: &str, handlers: &[Handler]) -> String {
+    let mut handlers: Vec<(HandlerKind, &str)> = handlers
         .iter()
         .filter(|handler| !handler.ours)
         .map(|handler| {
@@ -157,8 +214,8 @@ pub(crate) fn fingerprint(verdict: &Verdict, probe: &Probe) -> String {
     handlers.sort_unstable();
     handlers.dedup();
     let mut hash = Fnv::default();
-    hash.field(verdict.rule.code());
-    hash.field(probe.symbol.split('.').next().unwrap_or_default());
+    hash.field(rule.code());
+    hash.field(function.split('.').next().unwrap_or_default());
     for (kind, name) in handlers {
         hash.field(kind.name());
         hash.field(name);
@@ -186,9 +243,8 @@ impl Fnv {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::{RuleId, Severity};
     use crate::model::generation::Generation;
-    use crate::probe::{Handler, Mechanism, Point, Reliance};
+    use crate::probe::{Mechanism, Point, Reliance};
     use crate::rules::tests::{handler, idle, kernel, probe};
 
     const VERDICT: Verdict =
@@ -216,6 +272,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_look_found_is_numbered_with_the_rest_and_told_anew_under_another_key() {
+        let probe = probe(Point::IdleVictim, Mechanism::Fentry);
+        let held = |key: &str, count| {
+            let (rule, severity) = (RuleId::TransitionStalled, Severity::Warning);
+            let stalled = Condition::new(rule, severity, "fix".to_owned(), "it stands still".to_owned());
+            Condition { key: key.to_owned(), count, ..stalled }
+        };
+        let mut fold = Fold::default();
+        fold.add(kind(1, 0), &probe, Nanos(5));
+        assert_eq!(fold.add_condition(&held("task 7", 1), Nanos(6)).map(|total| total.id), Some(2));
+        assert_eq!(fold.add_condition(&held("task 7", 3), Nanos(8)), None);
+        assert_eq!(fold.add_condition(&held("task 8", 1), Nanos(9)).map(|total| total.id), Some(3));
+        let repeats = fold.take_repeats();
+        let told: Vec<_> = repeats.iter().map(|r| (r.id, &r.function[..], r.count, r.last_ts)).collect();
+        assert_eq!(told, [(2, "fix", 3, Nanos(8))]);
+        assert_eq!(fold.totals()[1].count, 4);
+        assert_eq!(fold.totals()[1].fingerprint, fold.totals()[2].fingerprint);
+    }
+
+    #[test]
     fn a_leak_through_every_depth_is_one_kind() {
         assert_eq!(kind(5, 65), kind(5, 1_000_001));
     }
@@ -229,8 +305,9 @@ mod tests {
         there.symbol = "intel_idle.constprop.0".to_owned();
         here.handlers = vec![named(HandlerKind::Livepatch, "a"), named(HandlerKind::Kprobe, "0xffff1")];
         there.handlers = vec![named(HandlerKind::Kprobe, "0xffff2"), named(HandlerKind::Livepatch, "a")];
-        assert_eq!(fingerprint(&VERDICT, &here), fingerprint(&VERDICT, &there));
+        let print = |probe: &Probe| fingerprint(VERDICT.rule, &probe.symbol, &probe.handlers);
+        assert_eq!(print(&here), print(&there));
         there.handlers[1].name = "b".to_owned();
-        assert_ne!(fingerprint(&VERDICT, &here), fingerprint(&VERDICT, &there));
+        assert_ne!(print(&here), print(&there));
     }
 }

@@ -49,6 +49,7 @@ extern crate alloc;
 
 pub mod calibration;
 pub mod cause;
+pub mod condition;
 mod coverage;
 pub mod decode;
 pub mod dmesg;

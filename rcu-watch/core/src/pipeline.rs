@@ -6,6 +6,7 @@
 
 use alloc::vec::Vec;
 
+use super::condition::{Condition, Looked};
 use super::decode::{DecodeError, decode};
 use super::finding::{RuleId, Severity};
 use super::fold::{FindingKind, Fold};
@@ -15,7 +16,7 @@ use super::probe::{Handler, Point, Probe};
 use super::rules::guard::{Guard, Guards, Outcome};
 use super::rules::{Hit, RuleSet, Verdicts, judge, judge_hit};
 use super::snapshot::{RcuState, Snapshot, Task};
-use super::units::{Counter, CpuId, PreemptCount, ProbeId, StateWord};
+use super::units::{Counter, CpuId, Nanos, PreemptCount, ProbeId, StateWord};
 
 pub use super::finding::Verdict;
 pub use super::fold::{Repeats, Total};
@@ -95,6 +96,7 @@ pub struct Pipeline {
     fold: Fold,
     rule_counts: [RuleCount; RuleId::ALL.len()],
     guard_counts: [GuardCount; Guard::ALL.len()],
+    looks: [Option<Looked>; RuleId::ALL.len()],
     undecodable: u64,
     samples_in_eqs: u64,
     tracks: Tracks,
@@ -113,6 +115,7 @@ impl Pipeline {
             fold: Fold::default(),
             rule_counts: [RuleCount::default(); RuleId::ALL.len()],
             guard_counts: Guard::ALL.map(|guard| GuardCount { guard, protects: 0, fails: 0 }),
+            looks: [const { None }; RuleId::ALL.len()],
             undecodable: 0,
             samples_in_eqs: 0,
             tracks: Tracks::default(),
@@ -252,6 +255,27 @@ impl Pipeline {
         for rule in self.judged_at_rest(probe).iter() {
             self.rule_counts[rule as usize].judged += hits;
         }
+    }
+
+    /// Takes what a look found; `Some` with its total when it is the first of its kind.
+    pub fn add_condition(&mut self, condition: &Condition, ts: Nanos) -> Option<&Total> {
+        self.rule_counts[condition.rule as usize].fired += condition.count;
+        self.fold.add_condition(condition, ts)
+    }
+
+    /// Notes what a look could say of a rule.
+    pub fn looked(&mut self, rule: RuleId, looked: Looked) {
+        let before = self.looks[rule as usize].take();
+        self.looks[rule as usize] = Some(match before {
+            Some(before) => before.and(looked),
+            None => looked,
+        });
+    }
+
+    /// What all looks could say of a rule; `None` where nobody looked.
+    #[must_use]
+    pub const fn look(&self, rule: RuleId) -> Option<&Looked> {
+        self.looks[rule as usize].as_ref()
     }
 
     /// Rules that a hit of this probe at rest lets judge.
@@ -452,8 +476,7 @@ mod tests {
             let regs = Some(Regs { ip: Address(9), ..Regs::default() });
             pipeline.push(&encode(&Snapshot { probe_seq, regs, ..idle(5, 0, 1, 0x11_0000) }), &mut heard);
         }
-        let told: Vec<_> =
-            pipeline.totals().iter().map(|total| (total.verdict.severity, total.count)).collect();
+        let told: Vec<_> = pipeline.totals().iter().map(|total| (total.severity, total.count)).collect();
         assert_eq!(told, [(Severity::Info, 1), (Severity::Error, 2)]);
     }
 

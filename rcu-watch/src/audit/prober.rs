@@ -293,9 +293,9 @@ impl Batch {
 
     fn observed(&self, id: ProbeId, seconds: f64) -> Observed {
         let count = |rule| -> u64 {
-            let of_rule = self.pipeline.totals().iter().filter(|t| t.probe == id && t.verdict.rule == rule);
+            let of_rule = self.pipeline.totals().iter().filter(|t| t.probe == Some(id) && t.rule == rule);
             // An info is a doubt and not an observation.
-            of_rule.filter(|total| total.verdict.severity > Severity::Info).map(|total| total.count).sum()
+            of_rule.filter(|total| total.severity > Severity::Info).map(|total| total.count).sum()
         };
         let probe = self.pipeline.probe(id);
         let unwatched = RULES.iter().filter(|rule| rule.tells_unwatched);

@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use rcu_watch_core::condition::Condition;
 use rcu_watch_core::recording::frame::{Frame, TooLong, append_record, preamble};
 use rcu_watch_core::recording::part::{End, Names, NumberedProbe, Said, Start, What};
 use rcu_watch_core::report::Message;
@@ -62,6 +63,12 @@ impl Recorder {
         if let Some(what) = What::of(message) {
             self.json(Frame::Said, &Said { ts_ns, cpu, what });
         }
+    }
+
+    /// What a look found, whether it is told or only counted.
+    pub fn condition(&mut self, ts_ns: Nanos, condition: Condition) {
+        let what = What::Condition(Box::new(condition));
+        self.json(Frame::Said, &Said { ts_ns, cpu: None, what });
     }
 
     /// Names of a stack, ahead of its record.

@@ -9,6 +9,7 @@ mod child;
 mod duty;
 mod follow;
 mod host;
+mod look;
 pub(crate) mod options;
 mod overhead;
 mod proof;
@@ -44,6 +45,7 @@ use crate::sink::options::Format;
 use books::Books;
 use follow::Following;
 use host::LiveHost;
+use look::Looks;
 use overhead::Overhead;
 use symbols::Symbols;
 use watch::Watch;
@@ -80,6 +82,10 @@ pub struct Session {
     unattached: Vec<String>,
     /// Tells whose handlers come and go; `None` until the plan is attached.
     following: Option<Following>,
+    /// Looks at what no probe can see; `None` until the plan is attached.
+    looks: Option<Looks>,
+    /// Why the run is inconclusive, by what the looks found, a sentence each.
+    doubts: Vec<String>,
     /// Probes of functions that nobody else is on any more.
     detached: Vec<ProbeId>,
     /// Probes that are known to fire, and were told as such.
@@ -179,7 +185,7 @@ impl Session {
             let of = |running: &&RunningProbe| is_point(running.probe.point);
             self.probes.iter().filter(of).map(|running| self.books.hits(running.id)).sum()
         };
-        let findings = self.pipeline.totals().iter().filter(|total| self.filter.tells(total.verdict.rule));
+        let findings = self.pipeline.totals().iter().filter(|total| self.filter.tells(total.rule));
         let cpu_seconds = clock::cpu_seconds()?;
         let bpf_seconds = self.bpf_run_seconds();
         let cpus = self.cpus.len().max(1) as f64;

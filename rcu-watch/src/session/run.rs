@@ -79,6 +79,7 @@ async fn run_to_end(
                 session.turn_watchpoints()?;
                 more = session.drain(BATCH)? >= BATCH;
                 session.follow()?;
+                session.take_looks()?;
             }
             ready = filled(ring.as_ref()) => {
                 ready?;

@@ -15,6 +15,7 @@ use rcu_watch_core::verdict::Unsupported;
 
 use super::books::Books;
 use super::follow::Following;
+use super::look::{self, Looks};
 use super::options::WatchOptions;
 use super::overhead::Overhead;
 use super::refusal::refuse_if_unsupported;
@@ -75,6 +76,8 @@ pub fn start(
         closed_cpus: Vec::new(),
         unattached: Vec::new(),
         following: None,
+        looks: None,
+        doubts: Vec::new(),
         detached: Vec::new(),
         proven: Vec::new(),
         started,
@@ -95,7 +98,12 @@ pub fn start(
     session.programs.give_back_memory();
     session.closed_cpus = proof::walk(&plan.cpus).context("cannot walk over the CPUs to prove the probes")?;
     session.books.update(&session.programs, &session.probes)?;
+    let (looks, first) = Looks::start(look::all())?;
+    session.looks = Some(looks);
     session.send_header(facts, plan, &layout, &calibration, &attached, unseen)?;
+    for (now, sighted) in first {
+        session.take_sighted(now, sighted)?;
+    }
     session.start_watch(request.watchpoints)?;
     for (symbol, error) in attached.iter().filter_map(Attachment::error) {
         let error = ProbeError { probe: None, symbol: symbol.to_owned(), error };

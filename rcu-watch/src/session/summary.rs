@@ -2,6 +2,9 @@
 
 use anyhow::Result;
 use rcu_watch_common::slot;
+use rcu_watch_core::RuleId;
+use rcu_watch_core::condition::Looked;
+use rcu_watch_core::pipeline::Pipeline;
 use rcu_watch_core::probe::Point;
 use rcu_watch_core::recording::part::End;
 use rcu_watch_core::report::Message;
@@ -30,8 +33,9 @@ impl Session {
     /// Where the kernel does not give the counters; not where nobody reads the summary.
     pub fn finish(mut self, ended_by: EndedBy, terms: &Terms, child: Option<CommandStatus>) -> Result<Exit> {
         let elapsed_ns = Nanos(clock::now().0.saturating_sub(self.started.0));
+        let looked = self.take_last_looks();
         // Run time and skipped runs can only be asked of programs that are still attached.
-        let mut told = self.tell_losses();
+        let mut told = looked.and_then(|()| self.tell_losses());
         let bpf_run_seconds = self.bpf_run_seconds();
         let probes: Vec<ProbeId> = self.probes.iter().map(|running| running.id).collect();
         self.programs.close_watchpoints();
@@ -56,6 +60,7 @@ impl Session {
         let rules = coverage(pipeline);
         let mut reasons = self.unmet_requirements(&terms.require, &rules);
         reasons.extend(self.given_up());
+        reasons.append(&mut self.doubts);
         let unmet = reasons.clone();
         if totals.lost > 0 {
             let records = if totals.lost == 1 { "record was" } else { "records were" };
@@ -113,6 +118,7 @@ impl Session {
                 books: summary.books.clone(),
                 missed: summary.totals.missed,
                 unmet,
+                looks: looks(pipeline),
             })
         });
         told = told.and_then(|()| {
@@ -174,6 +180,12 @@ impl Session {
         }
         unmet
     }
+}
+
+/// What the looks could say of each rule that they judge.
+fn looks(pipeline: &Pipeline) -> Vec<(RuleId, Looked)> {
+    let of_rule = |&rule: &RuleId| Some((rule, pipeline.look(rule)?.clone()));
+    RuleId::ALL.iter().filter_map(of_rule).collect()
 }
 
 fn list(cpus: &[CpuId]) -> String {

@@ -84,7 +84,7 @@ fn numbered(mut stream: Vec<Snapshot<'static>>, cpu: u32) -> Vec<Snapshot<'stati
     stream
 }
 
-type Judged = BTreeSet<(&'static str, Severity, &'static str, String, u64)>;
+type Judged = BTreeSet<(&'static str, Severity, String, String, u64)>;
 
 fn judge(generation: Generation, stream: &[Snapshot<'static>]) -> Judged {
     let kernel = KernelModel::new(generation, PreemptLayout::FOUR_BYTES);
@@ -94,13 +94,12 @@ fn judge(generation: Generation, stream: &[Snapshot<'static>]) -> Judged {
     }
     let mut judged = BTreeSet::new();
     for total in pipeline.totals() {
-        let verdict = total.verdict;
         // Kinds that differ in the shape of the state only are told apart by their counts.
         let key = |n| {
             (
-                verdict.rule.code(),
-                verdict.severity,
-                verdict.because,
+                total.rule.code(),
+                total.severity,
+                total.because.clone(),
                 total.fingerprint.clone(),
                 total.count + n,
             )

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use anyhow::Result;
 use rcu_watch::recording::{Recorder, play};
 use rcu_watch::sink::{Sink, Stream};
+use rcu_watch_core::condition::{Condition, Looked};
 use rcu_watch_core::decode::encode;
 use rcu_watch_core::model::generation::{Generation, NON_IDLE};
 use rcu_watch_core::model::kernel::{KernelModel, PreemptLayout};
@@ -21,6 +22,7 @@ use rcu_watch_core::units::{
     Address, Counter, CpuId, Nanos, PreemptCount, ProbeId, RealtimeOffset, StateWord,
 };
 use rcu_watch_core::verdict::Exit;
+use rcu_watch_core::{RuleId, Severity};
 
 use crate::sample;
 
@@ -117,6 +119,11 @@ fn records() -> Vec<Vec<u8>> {
     records
 }
 
+fn stalled() -> Condition {
+    let (rule, severity) = (RuleId::TransitionStalled, Severity::Warning);
+    Condition::new(rule, severity, "fix".to_owned(), "its transition does not end".to_owned())
+}
+
 fn recorded() -> (Vec<serde_json::Value>, Vec<u8>) {
     let file = Shared::default();
     let mut recorder = Recorder::new(Box::new(file.clone())).expect("it is only memory");
@@ -149,8 +156,17 @@ fn recorded() -> (Vec<serde_json::Value>, Vec<u8>) {
         pipeline.push(&record, &mut live);
         live.recorder.record(&record);
     }
-    let end =
-        End { ts_ns: Nanos(9999), elapsed_ns: Nanos(9998), books: Vec::new(), missed: 0, unmet: Vec::new() };
+    for count in [1, 4] {
+        live.recorder.condition(Nanos(4000 + count), Condition { count, ..stalled() });
+    }
+    let end = End {
+        ts_ns: Nanos(9999),
+        elapsed_ns: Nanos(9998),
+        books: Vec::new(),
+        missed: 0,
+        unmet: Vec::new(),
+        looks: vec![(RuleId::TransitionStalled, Looked::Judged)],
+    };
     live.recorder.said(Nanos(5000), None, &Message::Livepatch(loaded()));
     live.recorder.end(&end).expect("nothing failed to be written");
     let bytes = file.0.borrow().clone();
@@ -168,14 +184,26 @@ fn the_replay_of_a_record_equals_the_live_run() {
     let (findings, bytes) = recorded();
     let (exit, heard) = replay(&bytes);
     assert_eq!(exit.unwrap(), Exit::Findings);
-    assert_eq!(heard.of_type("finding"), findings);
+    let mut told = heard.of_type("finding");
+    let looked = told.pop().expect("what a look found came last");
+    assert_eq!(told, findings);
     assert!(findings.len() > 10);
+    assert_eq!(
+        (&looked["rule"], &looked["function"], &looked["source"]),
+        (&"RW018".into(), &"fix".into(), &"lists".into())
+    );
+    assert_eq!(looked["id"], findings.len() + 1);
     assert_eq!(heard.of_type("header")[0]["command"], "replay");
     assert_eq!(heard.of_type("probe_error").len(), 1);
     assert_eq!(heard.of_type("livepatch"), [serde_json::to_value(loaded()).unwrap()]);
     let summary = &heard.of_type("summary")[0];
     assert_eq!(summary["ended_by"], "end_of_file");
     assert_eq!(summary["totals"]["undecodable"], 1);
+    let total = |of: &str| {
+        summary[of].as_array().unwrap().iter().find(|row| row["rule"] == "RW018").cloned().unwrap()
+    };
+    assert_eq!(total("findings")["count"], 5);
+    assert_eq!(total("rules")["status"], "judged");
 }
 
 #[test]
@@ -183,7 +211,8 @@ fn a_recording_cut_anywhere_never_panics_and_says_so() {
     let (findings, bytes) = recorded();
     for len in (0..bytes.len()).step_by(997).chain(0..64) {
         let (exit, heard) = replay(&bytes[..len]);
-        let told = heard.of_type("finding");
+        let mut told = heard.of_type("finding");
+        told.retain(|finding| finding["rule"] != "RW018");
         assert_eq!(told, findings[..told.len()], "{len}");
         if exit.is_ok() {
             let summary = &heard.of_type("summary")[0];

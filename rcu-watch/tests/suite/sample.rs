@@ -3,7 +3,8 @@
 use rcu_watch_core::model::generation::{Base, Context};
 use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism, Point, Probe, Reliance};
 use rcu_watch_core::report::finding::{
-    FindingReport, GuardVerdict, NmiNestingReport, Repeat, StackFrame, StateReport, TaskReport, VantageReport,
+    FindingReport, GuardVerdict, NmiNestingReport, Repeat, Source, StackFrame, StateReport, TaskReport,
+    VantageReport,
 };
 use rcu_watch_core::report::header::{
     BlindSpot, ChosenProbe, Clock, HandledSite, Header, Kernel, Layout, PassedOver, PlannedPoint, Proof,
@@ -184,6 +185,9 @@ pub(crate) fn finding() -> FindingReport {
             },
             StackFrame { address: Some(Address(0xffff_ffff_c000_0123)), symbol: None },
         ],
+        holders: Vec::new(),
+        help: None,
+        source: Source::Probe,
         cpu_seq: Some(WideNumber(17)),
         fingerprint: "RW001:arch_cpu_idle:livepatch:lp_idle".into(),
         synthetic: false,

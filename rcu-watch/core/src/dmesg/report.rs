@@ -8,10 +8,9 @@ use alloc::vec::Vec;
 use hashbrown::HashMap;
 
 use crate::dmesg::{Parser, Splat, Task};
-use crate::finding::{RuleId, Verdict};
+use crate::finding::RuleId;
 use crate::fold::fingerprint;
-use crate::probe::{Mechanism, Point, Probe};
-use crate::report::finding::{FindingReport, StackFrame, TaskReport};
+use crate::report::finding::{FindingReport, Source, StackFrame, TaskReport};
 use crate::report::header::{Clock, Header};
 use crate::report::summary::{EndedBy, FindingTotal, RuleCoverage, RuleStatus, Summary};
 use crate::report::{Message, Repeat};
@@ -112,16 +111,7 @@ fn status(rule: RuleId, findings: &[FindingTotal]) -> RuleStatus {
 }
 
 fn fingerprint_of(splat: &Splat) -> String {
-    let verdict = Verdict { rule: splat.rule, severity: splat.severity, because: "" };
-    let probe = Probe {
-        point: Point::FtraceFunction,
-        mechanism: Mechanism::KprobeFtrace,
-        symbol: splat.function.clone(),
-        handlers: splat.handlers.clone(),
-        is_rcu_internal: false,
-        ftrace_validates_rcu: false,
-    };
-    fingerprint(&verdict, &probe)
+    fingerprint(splat.rule, &splat.function, &splat.handlers)
 }
 
 fn finding(splat: &Splat, id: u32, fingerprint: String) -> FindingReport {
@@ -149,6 +139,9 @@ fn finding(splat: &Splat, id: u32, fingerprint: String) -> FindingReport {
             .iter()
             .map(|frame| StackFrame { address: None, symbol: Some(frame.clone()) })
             .collect(),
+        holders: Vec::new(),
+        help: None,
+        source: Source::Kernel,
         cpu_seq: None,
         fingerprint,
         synthetic: false,

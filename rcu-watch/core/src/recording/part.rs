@@ -1,16 +1,21 @@
 //! What the JSON frames of a recording hold.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::condition::{Condition, Looked};
+use crate::finding::RuleId;
 use crate::model::kernel::KernelModel;
+use crate::pipeline::Pipeline;
 use crate::probe::Probe;
 use crate::report::header::{BlindSpot, Clock, HandledSite, Header, Kernel, Layout, PlannedPoint};
 use crate::report::summary::Book;
 use crate::report::{LivepatchReport, Lost, Message, Missed, PlanChange, ProbeError};
+use crate::stream::{Audience, Host, StreamListener};
 use crate::units::{CpuId, Nanos, ProbeId, RealtimeOffset};
 
 /// What is known before the first record.
@@ -117,6 +122,8 @@ pub enum What {
     Livepatch(LivepatchReport),
     /// A probe or its handlers changed.
     PlanChange(PlanChange),
+    /// What a look found: the first of its kind, and each that came again.
+    Condition(Box<Condition>),
 }
 
 impl What {
@@ -133,16 +140,23 @@ impl What {
         }
     }
 
-    /// The message as the replayed stream has it.
-    #[must_use]
-    pub fn message(self) -> Message {
-        match self {
+    /// Says it to the audience of a replay as the run said it.
+    pub(crate) fn say<A: Audience, H: Host>(
+        self,
+        ts: Nanos,
+        cpu: Option<CpuId>,
+        pipeline: &mut Pipeline,
+        listener: &mut StreamListener<'_, A, H>,
+    ) {
+        let message = match self {
             Self::Lost(lost) => Message::Lost(lost),
             Self::Missed(missed) => Message::Missed(missed),
             Self::ProbeError(error) => Message::ProbeError(error),
             Self::Livepatch(livepatch) => Message::Livepatch(livepatch),
             Self::PlanChange(change) => Message::PlanChange(change),
-        }
+            Self::Condition(condition) => return listener.condition(pipeline, ts, &condition),
+        };
+        listener.send(ts, cpu, message);
     }
 }
 
@@ -163,4 +177,7 @@ pub struct End {
     pub missed: u64,
     /// Why the run was inconclusive beyond what its books say.
     pub unmet: Vec<String>,
+    /// What the looks at the kernel's lists could say of each rule that they judge.
+    #[serde(default)]
+    pub looks: Vec<(RuleId, Looked)>,
 }

@@ -106,7 +106,7 @@ fn take<A: Audience>(
         }
         Frame::Said(json) => {
             let Said { ts_ns, cpu, what } = parse(&json)?;
-            listener.send(ts_ns, cpu, what.message());
+            what.say(ts_ns, cpu, pipeline, listener);
         }
         Frame::Start(_) | Frame::Record(_) | Frame::End(_) => {}
     }
@@ -150,7 +150,11 @@ fn finish<A: Audience>(
         books: Vec::new(),
         missed: 0,
         unmet: Vec::new(),
+        looks: Vec::new(),
     });
+    for (rule, looked) in end.looks {
+        pipeline.looked(rule, looked);
+    }
     let books: Vec<Book> = end
         .books
         .into_iter()

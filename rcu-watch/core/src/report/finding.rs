@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
+use crate::condition::Condition;
 use crate::finding::{RuleId, Severity};
 use crate::fold::Repeats;
 use crate::model::generation::{Base, Context};
@@ -15,7 +16,7 @@ use crate::probe::{Handler, Mechanism, Point};
 use crate::rules::Hit;
 use crate::rules::guard::{Guard, Outcome};
 use crate::snapshot::Task;
-use crate::units::{Address, Counter, Nanos, PreemptCount, StateWord, WideNumber};
+use crate::units::{Address, Counter, CpuId, Nanos, PreemptCount, StateWord, WideNumber};
 use crate::vantage::Vantage;
 
 /// The first break of a kind, in full.
@@ -52,6 +53,15 @@ pub struct FindingReport {
     pub task: Option<TaskReport>,
     /// Innermost first; empty where none was taken.
     pub stack: Vec<StackFrame>,
+    /// Who holds up what does not come to its end; absent where that has no meaning.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holders: Vec<Holder>,
+    /// What to do about this one; the rule's page says what to do in general.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// Who says so; absent where a probe does.
+    #[serde(default, skip_serializing_if = "Source::is_probe")]
+    pub source: Source,
     /// The CPU's own number of the snapshot, lost ones counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_seq: Option<WideNumber>,
@@ -63,6 +73,53 @@ pub struct FindingReport {
     /// In the baseline: it does not count. The stream fills it in.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub known: bool,
+}
+
+/// Who says that something is so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A probe of ours was hit.
+    #[default]
+    Probe,
+    /// The kernel's lists and files, which a run looks at.
+    Lists,
+    /// The kernel's own log.
+    Kernel,
+}
+
+impl Source {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+    const fn is_probe(&self) -> bool {
+        matches!(self, Self::Probe)
+    }
+}
+
+/// A task or a CPU that holds up a transition or a grace period.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Holder {
+    /// The task; absent where only the CPU is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskReport>,
+    /// The CPU that is waited for, or that the task runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<CpuId>,
+    /// What it does, in a few words: `sleeps`, `kthread, sleeps`, `idle`, `runs with irqs off`.
+    pub state: String,
+    /// The patched function that is on its stack, or whose handler is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
+    /// For how long it has been seen so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_ns: Option<Nanos>,
+    /// What would make it let go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// Innermost first; empty where it could not be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stack: Vec<StackFrame>,
 }
 
 /// The words as read, decoded, and the state of the code that the probe saw or interrupted.
@@ -154,7 +211,7 @@ pub struct GuardVerdict {
 }
 
 /// The task that was current when a probe was hit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TaskReport {
     /// Its thread id, 0 for an idle task.
@@ -233,9 +290,42 @@ impl FindingReport {
                     .collect(),
                 hit.probe.mechanism,
             ),
+            holders: Vec::new(),
+            help: None,
+            source: Source::Probe,
             cpu_seq: Some(WideNumber(finding.cpu_seq)),
             fingerprint: finding.fingerprint.to_owned(),
             synthetic: hit.snapshot.synthetic,
+            known: false,
+        }
+    }
+
+    /// Writes out what a look found, under the number and the fingerprint that it was folded to.
+    #[must_use]
+    pub fn of_condition(condition: &Condition, id: u32, fingerprint: String) -> Self {
+        let Condition {
+            rule, severity, because, function, handlers, holders, help, source, task, stack, ..
+        } = condition.clone();
+        Self {
+            id,
+            rule,
+            name: rule.name().into(),
+            severity,
+            because,
+            function,
+            point: None,
+            mechanism: None,
+            handlers,
+            state: None,
+            guards: Vec::new(),
+            task,
+            stack,
+            holders,
+            help,
+            source,
+            cpu_seq: None,
+            fingerprint,
+            synthetic: false,
             known: false,
         }
     }
@@ -306,13 +396,13 @@ impl TaskReport {
 }
 
 impl Repeat {
-    /// Writes repeats out; `function` is the symbol of the probe that they are of.
+    /// Writes repeats out.
     #[must_use]
-    pub const fn new(repeats: &Repeats, function: String) -> Self {
+    pub fn new(repeats: Repeats) -> Self {
         Self {
             id: repeats.id,
-            rule: repeats.verdict.rule,
-            function,
+            rule: repeats.rule,
+            function: repeats.function,
             count: repeats.count,
             last_ts_ns: repeats.last_ts,
         }

@@ -149,7 +149,7 @@ fn judged() -> Judged {
         // As it is first, and the others after it.
         let kernels = [&[kernel][..], &changed].concat();
         for (kernel, of_kernel) in kernels.iter().zip(&mut applicable) {
-            let rules = RULES.iter().filter(|rule| (rule.applies_to)(kernel));
+            let rules = RULES.iter().filter(|rule| !rule.is_looked_for() && (rule.applies_to)(kernel));
             rules.for_each(|rule| of_kernel.insert(rule.id));
         }
         for activity in Activity::ALL {

@@ -197,3 +197,66 @@ from int3 or #DB, whose entry was counted; they are named.",
 acpi_idle_enter and their like.",
     remedy: "keep handlers away from it; `rcu-watch audit` lists all of this kernel.",
 };
+
+pub(super) const HANDLER_DEAD: Page = Page {
+    means: "A handler that the kernel lists as placed cannot run.",
+    matters: "a fix that is not in force, a monitor that sees nothing: everything reports success, and nothing ever \
+calls the handler.",
+    fires: "kernel.ftrace_enabled is 0, or kprobes are disarmed; a kprobe sits in a body that a livepatch replaced; a \
+site is not the entry of the function that it names; a livepatch is enabled and its function has no handler. Two looks \
+must agree.",
+    silent: "a handler that is merely never reached; one whose site changed between the two looks. Info where its owner \
+switched it off or never on, or where it went with its module. Dead handlers of our own are no finding: they make the \
+run inconclusive.",
+    origin: "dynup/kpatch issues 385 and 387 and tracee issue 1150 (ftrace switched off), Flatcar issue 2183 (a site that \
+a weak symbol left behind), and arm_all_kprobes() and disarm_all_kprobes() in kernel/kprobes.c.",
+    remedy: "`sysctl kernel.ftrace_enabled=1`; `echo 1 > /sys/kernel/debug/kprobes/enabled`; place the probe anew on \
+the replacement, or by address on the function's real entry. `rcu-watch handlers` lists every handler, dead or alive.",
+};
+
+pub(super) const HANDLER_MISSED: Page = Page {
+    means: "The kernel skipped runs of somebody's handler, and counted them.",
+    matters: "the tool behind it has seen less than happened, and mostly does not say so.",
+    fires: "a counter of skipped runs rose during the run: recursion_misses of a BPF program, `missed` of its link, \
+the misses of a kprobe or kretprobe event. The count is of the run only.",
+    silent: "what was missed before the run; our own programs, whose misses are in the books; handlers whose misses \
+this kernel does not count.",
+    origin: "bcc issues 2825 and 4198, bpftrace issue 835, pwru issue 649. 9ed9e9ba2337 (\"bpf: Count the number of times \
+recursion was prevented\") for programs; `missed` of kprobe links came with 6.7.",
+    remedy: "a kretprobe: raise maxactive. A BPF program that is reached from inside another: hook something that \
+the other does not call. Do not trust its counts.",
+};
+
+pub(super) const TRANSITION_STALLED: Page = Page {
+    means: "A livepatch transition has not come to its end.",
+    matters: "some tasks run the old body and some the new one. No other livepatch can be loaded or taken off until \
+it is over, and a fix is not in force for whoever holds it.",
+    fires: "a patch is in transition for longer than --stall-after (15 s unless told otherwise). The tasks that hold it \
+are named with their stacks and the patched function that they are in; it is told again when others hold it.",
+    silent: "transitions that are younger. The `livepatch` event of its end says how long it took.",
+    origin: "d83a7cb375ee (\"livepatch: change to a per-task consistency model\"); dynup/kpatch issues 751, 982 and 1409.",
+    remedy: "let the task return from the function: wake it, or end it. A kthread that never leaves the function holds \
+it for ever. `rcu-watch patches --wait 60s` waits and tells. Forcing it gives consistency up (RW019).",
+};
+
+pub(super) const CONSISTENCY_FORCED: Page = Page {
+    means: "A livepatch transition was forced.",
+    matters: "tasks were moved while they were in the function that is patched: old and new code can run at once, for \
+ever, and the patch's module can never be unloaded.",
+    fires: "somebody wrote to the patch's `force` file during the run; the tasks that were still in old code are named.",
+    silent: "info where it had happened before the run.",
+    origin: "c99a2be790b0 (\"livepatch: force transition to finish\"), klp_force_transition() in kernel/livepatch/transition.c.",
+    remedy: "treat the host as inconsistent: plan a reboot, and do not unload or stack patches on it.",
+};
+
+pub(super) const GRACE_PERIOD_HELD: Page = Page {
+    means: "A grace period of RCU does not end, because a CPU or a task holds it.",
+    matters: "memory that waits to be freed piles up, synchronize_rcu() blocks whoever calls it (module unload, attaching \
+and detaching of tracers), and in the end the kernel warns of a stall.",
+    fires: "a normal, expedited or RCU-tasks grace period is older than half of its stall timeout and than five seconds, \
+in two looks. Who holds it is named with its stack, and whose handlers are on that stack.",
+    silent: "grace periods that are younger. What is read is read without locks: it is a picture, never an error.",
+    origin: "print_other_cpu_stall() in kernel/rcu/tree_stall.h, which tells the same when the whole timeout is over; \
+WSL issue 41136, falco issue 896, libbpf issue 783.",
+    remedy: "the stack says what to end: a handler in a loop, a task that never sleeps, irqs that stay off.",
+};

@@ -6,9 +6,10 @@ use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
 use crate::cause::Cause;
+use crate::condition::Condition;
 use crate::decode::DecodeError;
 use crate::finding::RuleId;
-use crate::pipeline::{Finding, Listener};
+use crate::pipeline::{Finding, Listener, Pipeline};
 use crate::probe::Point;
 use crate::report::finding::{StackFrame, StateReport, TaskReport};
 use crate::report::{FindingReport, Message, ProbeError, Transition};
@@ -94,6 +95,19 @@ impl<'a, A: Audience, H: Host> StreamListener<'a, A, H> {
     pub fn send(&mut self, ts: Nanos, cpu: Option<CpuId>, message: Message) {
         self.latest = self.latest.max(ts);
         self.attempt(|audience| audience.send(ts, cpu, message));
+    }
+
+    /// Tells what a look found, if it is the first of its kind.
+    pub fn condition(&mut self, pipeline: &mut Pipeline, ts: Nanos, condition: &Condition) {
+        let cpu = match &condition.holders[..] {
+            [holder] => holder.cpu,
+            _ => None,
+        };
+        let first = pipeline.add_condition(condition, ts).map(|total| (total.id, total.fingerprint.clone()));
+        let Some((id, fingerprint)) = first.filter(|_| self.filter.tells(condition.rule)) else { return };
+        self.told += 1;
+        let report = FindingReport::of_condition(condition, self.first_id + id, fingerprint);
+        self.send(ts, cpu, Message::Finding(Box::new(report)));
     }
 
     /// Whether the audience still hears; after an error nothing is sent.

@@ -1,6 +1,5 @@
 //! The tables of a summary that a pipeline and its books can fill in.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::finding::RuleId;
@@ -12,20 +11,17 @@ use crate::report::summary::{Book, FindingTotal, GuardTotal, Totals};
 /// pipelines numbers through.
 #[must_use]
 pub fn findings(pipeline: &Pipeline, first_id: u32, tells: impl Fn(RuleId) -> bool) -> Vec<FindingTotal> {
-    let told = pipeline.totals().iter().filter(|total| tells(total.verdict.rule));
-    told.map(|total| {
-        let probe = pipeline.probe(total.probe);
-        FindingTotal {
-            id: first_id + total.id,
-            rule: total.verdict.rule,
-            severity: total.verdict.severity,
-            function: probe.map_or_else(String::new, |probe| probe.symbol.clone()),
-            handlers: probe.map_or_else(Vec::new, |probe| probe.handlers.clone()),
-            count: total.count,
-            fingerprint: total.fingerprint.clone(),
-            synthetic: total.synthetic,
-            known: false,
-        }
+    let told = pipeline.totals().iter().filter(|total| tells(total.rule));
+    told.map(|total| FindingTotal {
+        id: first_id + total.id,
+        rule: total.rule,
+        severity: total.severity,
+        function: total.function.clone(),
+        handlers: total.handlers.clone(),
+        count: total.count,
+        fingerprint: total.fingerprint.clone(),
+        synthetic: total.synthetic,
+        known: false,
     })
     .collect()
 }
@@ -33,9 +29,8 @@ pub fn findings(pipeline: &Pipeline, first_id: u32, tells: impl Fn(RuleId) -> bo
 /// How often findings that are told came again, since this was last asked.
 pub fn repeats(pipeline: &mut Pipeline, tells: impl Fn(RuleId) -> bool) -> Vec<Repeat> {
     let mut repeats = pipeline.take_repeats();
-    repeats.retain(|repeats| tells(repeats.verdict.rule));
-    let function = |probe| pipeline.probe(probe).map_or_else(String::new, |probe| probe.symbol.clone());
-    repeats.iter().map(|repeats| Repeat::new(repeats, function(repeats.probe))).collect()
+    repeats.retain(|repeats| tells(repeats.rule));
+    repeats.into_iter().map(Repeat::new).collect()
 }
 
 /// How often each guard would have protected a handler.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use rcu_watch_core::report::finding::{StackFrame, StateReport};
+use rcu_watch_core::report::finding::{Holder, StackFrame, StateReport};
 use rcu_watch_core::report::{FindingReport, Repeat, SnapshotReport, Transition};
 
 use crate::sink::text::phrase::{self, At};
@@ -43,7 +43,34 @@ pub(super) fn lines(at: At, finding: &FindingReport, verbose: bool, style: Style
         lines.push(format!("    finding {}, fingerprint {}", finding.id, finding.fingerprint));
     }
     lines.extend(finding.stack.iter().map(|frame| style.faint(&format!("    {}", frame.label()))));
+    for holder in &finding.holders {
+        lines.push(format!("    {}", held_by(holder)));
+        lines.extend(holder.stack.iter().map(|frame| style.faint(&format!("      {}", frame.label()))));
+    }
+    lines.extend(finding.help.iter().map(|help| format!("    {help}")));
     lines
+}
+
+/// `held by kworker/1:2[113] on cpu 1 for 7 s: sleeps in cmdline_proc_show; it must return`
+fn held_by(holder: &Holder) -> String {
+    let mut line = "held by".to_owned();
+    if let Some(task) = &holder.task {
+        line += &format!(" {}[{}]", task.comm, task.pid);
+    }
+    if let Some(cpu) = holder.cpu {
+        line += &format!("{} cpu {cpu}", if holder.task.is_some() { " on" } else { "" });
+    }
+    if let Some(since) = holder.since_ns {
+        line += &format!(" for {} s", since.0 / 1_000_000_000);
+    }
+    line += &format!(": {}", holder.state);
+    if let Some(function) = &holder.function {
+        line += &format!(" in {function}");
+    }
+    if let Some(help) = &holder.help {
+        line += &format!("; {help}");
+    }
+    line
 }
 
 /// `W=0 N=0 M=0`, as RCU's developers write it. N and M are as the probe read them; W is what the code in question saw.

@@ -1,5 +1,6 @@
 //! The end: the verdict first, then what it rests on.
 
+use rcu_watch_core::Severity;
 use rcu_watch_core::report::Summary;
 use rcu_watch_core::report::summary::{
     Book, Cost, FindingTotal, Followed, GuardTotal, RuleCoverage, RuleStatus, RunVerdict, Totals,
@@ -72,12 +73,36 @@ fn verdict(summary: &Summary, style: Style) -> String {
     let found = format!("{}, {} in {time}", plural(kinds, "finding"), plural(hits, "hit"));
     let verdict = match summary.verdict {
         RunVerdict::Findings => style.bad(&format!("BREAK: {found}")),
-        RunVerdict::Clean if kinds > 0 => style.doubtful(&format!("no break that counts; {found}")),
+        RunVerdict::Clean if kinds > 0 => style.doubtful(&format!("{}; {found}", uncounted(summary))),
         RunVerdict::Clean => style.good(&format!("no break in {time}")),
         RunVerdict::Inconclusive => style.doubtful(&format!("INCONCLUSIVE after {time}")),
         RunVerdict::Unsupported => style.doubtful("not supported here"),
     };
     format!("{verdict}. {coverage}")
+}
+
+/// What was found and does not count: `no error; 1 warning: RW018`. Never that there was no break.
+fn uncounted(summary: &Summary) -> String {
+    let kinds = |severity| summary.findings.iter().filter(move |total| total.severity == severity);
+    let mut parts = Vec::new();
+    for severity in Severity::ALL.iter().rev().copied() {
+        let number = kinds(severity).count() as u64;
+        if number == 0 {
+            continue;
+        }
+        let mut rules: Vec<&str> = kinds(severity).map(|total| total.rule.code()).collect();
+        rules.sort_unstable();
+        rules.dedup();
+        let note = match kinds(severity).filter(|total| total.known || total.synthetic).count() as u64 {
+            0 => "",
+            known if known == number => " (known)",
+            _ => " (some known)",
+        };
+        parts.push(format!("{}{note}: {}", plural(number, &severity.to_string()), rules.join(" ")));
+    }
+    let worst = summary.findings.iter().map(|total| total.severity).max();
+    let none = if worst < Some(Severity::Error) { "no error; " } else { "no error that counts; " };
+    format!("{none}{}", parts.join("; "))
 }
 
 fn findings(summary: &Summary, style: Style) -> Vec<String> {

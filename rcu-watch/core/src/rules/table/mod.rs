@@ -47,6 +47,12 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// No probe judges it: a look at the kernel's own lists does.
+    #[must_use]
+    pub const fn is_looked_for(&self) -> bool {
+        self.needs.is_empty() && !self.by_watchpoint
+    }
+
     /// Whether a hit of this probe can let the rule judge.
     #[must_use]
     pub fn sees(&self, probe: &Probe) -> bool {
@@ -120,6 +126,7 @@ const fn eqs_is_known(kernel: &KernelModel) -> bool {
 
 const NOBODY: &str = "nobody has a handler on a kernel function";
 const NO_PROBE: &str = "this kernel lets no probe of this plan see it";
+const NO_LOOK: &str = "no probe judges it, and this run did not look at the kernel's lists";
 const NO_WATCHPOINT: &str = "seen by a watchpoint on the state word only; --watchpoints sample";
 
 rules![
@@ -348,6 +355,81 @@ rules![
         blind_reason: "no idle function is probed without --exposed",
         page: pages::EXPOSED_FUNCTION,
     },
+    Rule {
+        id: HandlerDead,
+        code: "RW016",
+        name: "handler-dead",
+        severity: "error; info where its owner switched it off, or it went with its module",
+        applies_to: always,
+        needs: &[],
+        by_tracepoint: false,
+        by_watchpoint: false,
+        tells_unwatched: false,
+        asks_guards: false,
+        in_logs: false,
+        blind_reason: NO_LOOK,
+        page: pages::HANDLER_DEAD,
+    },
+    Rule {
+        id: HandlerMissed,
+        code: "RW017",
+        name: "handler-missed",
+        severity: "warning",
+        applies_to: always,
+        needs: &[],
+        by_tracepoint: false,
+        by_watchpoint: false,
+        tells_unwatched: false,
+        asks_guards: false,
+        in_logs: false,
+        blind_reason: NO_LOOK,
+        page: pages::HANDLER_MISSED,
+    },
+    Rule {
+        id: TransitionStalled,
+        code: "RW018",
+        name: "transition-stalled",
+        severity: "warning",
+        applies_to: always,
+        needs: &[],
+        by_tracepoint: false,
+        by_watchpoint: false,
+        tells_unwatched: false,
+        asks_guards: false,
+        in_logs: false,
+        blind_reason: NO_LOOK,
+        page: pages::TRANSITION_STALLED,
+    },
+    Rule {
+        id: ConsistencyForced,
+        code: "RW019",
+        name: "consistency-forced",
+        severity: "error; info where it was before the run",
+        applies_to: always,
+        needs: &[],
+        by_tracepoint: false,
+        by_watchpoint: false,
+        tells_unwatched: false,
+        asks_guards: false,
+        in_logs: false,
+        blind_reason: NO_LOOK,
+        page: pages::CONSISTENCY_FORCED,
+    },
+    Rule {
+        id: GracePeriodHeld,
+        code: "RW020",
+        name: "grace-period-held",
+        severity: "warning",
+        applies_to: always,
+        needs: &[],
+        by_tracepoint: false,
+        by_watchpoint: false,
+        tells_unwatched: false,
+        asks_guards: false,
+        in_logs: false,
+        blind_reason: NO_LOOK,
+        page: pages::GRACE_PERIOD_HELD,
+    },
 ];
 
 impl RuleId {
@@ -401,49 +483,4 @@ impl<'de> Deserialize<'de> for RuleId {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rules::RuleSet;
-    use crate::rules::tests::probe;
-
-    const MECHANISMS: [Mechanism; 4] =
-        [Mechanism::Fentry, Mechanism::KprobeInt3, Mechanism::RawTracepoint, Mechanism::Watchpoint];
-
-    #[test]
-    fn rows_stand_in_the_order_of_their_codes_and_no_name_is_used_twice() {
-        for (number, rule) in (1..).zip(RULES) {
-            assert_eq!(rule.code, format!("RW{number:03}"));
-            assert_eq!(rule.id.row().code, rule.code);
-            assert_eq!(RULES.iter().filter(|other| other.name == rule.name).count(), 1, "{}", rule.name);
-            assert_eq!(serde_json::to_string(&rule.id).unwrap(), format!("\"{}\"", rule.code));
-        }
-        assert_eq!(RULES.len(), RuleId::COUNT);
-    }
-
-    #[test]
-    fn a_rule_goes_by_code_and_name_in_any_case_and_by_nothing_else() {
-        for rule in RULES {
-            assert_eq!(RuleId::named(&rule.code.to_lowercase()), Some(rule.id));
-            assert_eq!(RuleId::named(&rule.name.to_uppercase()), Some(rule.id));
-        }
-        assert_eq!(RuleId::named(""), None);
-    }
-
-    #[test]
-    fn every_rule_is_seen_by_some_probe_so_that_it_can_be_required() {
-        for rule in RULES {
-            let probes = Point::ALL.iter().flat_map(|&point| MECHANISMS.map(|by| probe(point, by)));
-            assert!(probes.into_iter().any(|probe| rule.sees(&probe)), "{}", rule.code);
-        }
-    }
-
-    #[test]
-    fn a_set_holds_every_rule_apart_from_the_others() {
-        for &rule in RuleId::ALL {
-            let mut set = RuleSet::default();
-            set.insert(rule);
-            assert!(set.iter().eq([rule]));
-            assert!(RuleId::ALL.iter().all(|&other| set.contains(other) == (other == rule)));
-        }
-    }
-}
+mod tests;

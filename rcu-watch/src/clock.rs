@@ -19,6 +19,14 @@ pub(crate) fn now() -> Nanos {
     read(ClockId::CLOCK_MONOTONIC)
 }
 
+/// How long a jiffy of this kernel is: the resolution of its coarse clocks (include/linux/ktime.h:KTIME_LOW_RES).
+#[must_use]
+pub(crate) fn tick() -> Nanos {
+    let tick = nix::time::clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
+        .expect("every kernel has this clock, and asking needs no privilege");
+    Nanos(tick.tv_sec().cast_unsigned() * 1_000_000_000 + tick.tv_nsec().cast_unsigned())
+}
+
 /// What to add to [`now`] to have nanoseconds since 1970.
 #[must_use]
 pub(crate) fn realtime_offset() -> RealtimeOffset {

@@ -14,7 +14,7 @@ pub(crate) static PEEK: Array<PeekWords> = Array::with_max_entries(1, 0);
 
 /// Hook: none; user space runs it by `BPF_PROG_TEST_RUN`.
 /// Reads the words that `PEEK` has the addresses of, in their order. A word that cannot be read is marked, and the
-/// others are read all the same. Returns how many it was asked for.
+/// others are read all the same.
 #[raw_tracepoint]
 pub(crate) fn rcuw_peek(_ctx: RawTracePointContext) -> i32 {
     let Some(words) = PEEK.get_ptr_mut(0) else { return 0 };

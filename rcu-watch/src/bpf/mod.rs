@@ -10,7 +10,6 @@ mod grace;
 mod log;
 pub(crate) mod maps;
 pub(crate) mod object;
-#[expect(dead_code, reason = "the looks that read kernel memory come next")]
 pub(crate) mod peek;
 pub(crate) mod reader;
 pub(crate) mod stats;

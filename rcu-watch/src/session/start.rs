@@ -22,6 +22,7 @@ use super::refusal::refuse_if_unsupported;
 use super::symbols::Symbols;
 use super::watch::Watch;
 use super::{RunningProbe, Session, attach_site, proof};
+use crate::bpf::peek::Peek;
 use crate::bpf::{BpfError, OwnPrograms, Reader, StreamOptions};
 use crate::clock;
 use crate::kernel::facts::ask::RunningKernel;
@@ -59,6 +60,8 @@ pub fn start(
         header.plan = plan.report(|_| (None, Proof::NotAttached));
         refuse_if_unsupported(&mut stream, options.output.format, header, error)
     })?;
+    // Before there are threads: to load it, this process opens no files for a moment.
+    let peek = Peek::load();
     let started = clock::now();
     let cpu_seconds_at_start = clock::cpu_seconds()?;
     let mut session = Session {
@@ -98,7 +101,7 @@ pub fn start(
     session.programs.give_back_memory();
     session.closed_cpus = proof::walk(&plan.cpus).context("cannot walk over the CPUs to prove the probes")?;
     session.books.update(&session.programs, &session.probes)?;
-    let (looks, first) = Looks::start(look::all())?;
+    let (looks, first) = Looks::start(look::all(facts, &layout, &peek))?;
     session.looks = Some(looks);
     session.send_header(facts, plan, &layout, &calibration, &attached, unseen)?;
     for (now, sighted) in first {

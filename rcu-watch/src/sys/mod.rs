@@ -4,5 +4,4 @@
 
 pub(crate) mod bpf;
 pub(crate) mod breakpoint;
-#[expect(dead_code, reason = "the looks that read kernel memory come next")]
 pub(crate) mod memory;

@@ -7,6 +7,8 @@ use ratatui::symbols::border::{PLAIN, Set};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph, Wrap};
 use rcu_watch_core::Severity;
+use rcu_watch_core::report::GracePeriod;
+use rcu_watch_core::report::finding::Holder;
 
 use crate::top::picture::Picture;
 use crate::top::strip::{BUCKET_NS, Bucket, Now, Strip};
@@ -63,11 +65,33 @@ fn title(picture: &Picture, view: &View) -> Vec<Line<'static>> {
             "{:.0} switches/s  {:.0} handler calls/s  {:.0} idle entries/s  {:.0} NMIs/s  {:.0} breaks/s",
             rates.switches, rates.handler_calls, rates.idle_entries, rates.nmis, rates.findings
         )),
-        Line::from(format!(
-            "breaks {}  lost {}  missed {}  cost {cost}{:.2}%",
-            now.findings, now.lost, now.missed, now.user_cost_percent
-        )),
+        Line::from(vec![
+            Span::raw(format!(
+                "breaks {}  lost {}  missed {}  cost {cost}{:.2}%",
+                now.findings, now.lost, now.missed, now.user_cost_percent
+            )),
+            Span::styled(held(picture), Style::new().fg(Color::Yellow)),
+        ]),
     ]
+}
+
+/// `  rcu grace period 12 s: cpu 1`
+fn held(picture: &Picture) -> String {
+    let one = |period: &GracePeriod| {
+        let seconds = period.age_ns.0 / 1_000_000_000;
+        let who: Vec<String> = period.waited_for.iter().map(who).collect();
+        let who = if who.is_empty() { String::new() } else { format!(": {}", who.join(", ")) };
+        format!("  {} grace period {seconds} s{who}", period.flavour.name())
+    };
+    picture.grace_periods.values().map(one).collect()
+}
+
+fn who(holder: &Holder) -> String {
+    match (holder.cpu, &holder.task) {
+        (Some(cpu), _) => format!("cpu {cpu}"),
+        (None, Some(task)) => format!("{}[{}]", task.comm, task.pid),
+        (None, None) => "?".to_owned(),
+    }
 }
 
 fn strips(picture: &Picture, view: &View, area: Rect) -> Vec<Line<'static>> {

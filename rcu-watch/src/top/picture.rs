@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use rcu_watch_core::report::grace_period::Flavour;
 use rcu_watch_core::report::header::{BlindSpot, HandledSite, PlannedPoint};
-use rcu_watch_core::report::{Envelope, FindingReport, Header, Heartbeat, Message, PlanChange};
+use rcu_watch_core::report::{Envelope, FindingReport, GracePeriod, Header, Heartbeat, Message, PlanChange};
 use rcu_watch_core::rules::guard::Guard;
 use rcu_watch_core::stream::Seen;
 use rcu_watch_core::units::{CpuId, Nanos};
@@ -24,6 +25,8 @@ pub struct Picture {
     pub now: Heartbeat,
     /// Per second, over the last status interval.
     pub rates: Rates,
+    /// Those that last.
+    pub grace_periods: BTreeMap<Flavour, GracePeriod>,
     /// Lost and missed records and failed probes, as they came.
     pub notes: VecDeque<String>,
     /// The run has ended; the picture stays.
@@ -80,6 +83,12 @@ impl Picture {
             Message::Lost(lost) => self.note(format!("lost {} records of {}", lost.count, lost.symbol)),
             Message::Missed(missed) => {
                 self.note(format!("missed {} runs of {}", missed.count, missed.symbol));
+            }
+            Message::GracePeriod(period) if period.over => {
+                self.grace_periods.remove(&period.flavour);
+            }
+            Message::GracePeriod(period) => {
+                self.grace_periods.insert(period.flavour, GracePeriod::clone(period));
             }
             Message::ProbeError(error) => self.note(format!("{}: {}", error.symbol, error.error)),
             Message::Summary(summary) => self.ended = Some(summary.ended_by.name().to_owned()),

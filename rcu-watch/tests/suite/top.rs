@@ -10,8 +10,9 @@ use rcu_watch::top::view::Panel;
 use rcu_watch::top::{Picture, View, draw, replay};
 use rcu_watch_core::model::generation::Base;
 use rcu_watch_core::probe::Point;
-use rcu_watch_core::report::finding::{NmiNestingReport, StateReport, TaskReport};
-use rcu_watch_core::report::{Envelope, Heartbeat, Message, SnapshotReport};
+use rcu_watch_core::report::finding::{Holder, NmiNestingReport, StateReport, TaskReport};
+use rcu_watch_core::report::grace_period::Flavour;
+use rcu_watch_core::report::{Envelope, GracePeriod, Heartbeat, Message, SnapshotReport};
 use rcu_watch_core::stream::Seen;
 use rcu_watch_core::units::{CpuId, Nanos, WideNumber};
 
@@ -136,6 +137,27 @@ fn a_status_ahead_of_the_records_does_not_overwrite_them() {
     picture.settle();
     let share = picture.cpus[&CpuId(0)].columns(10, 10).iter().map(|bucket| bucket.eqs_ns).sum::<u64>();
     assert_eq!(share, 900_000_000);
+}
+
+#[test]
+fn a_grace_period_that_lasts_is_on_the_screen_until_it_is_over() {
+    let holder = Holder { cpu: Some(CpuId(1)), ..Holder::default() };
+    let period = |over| GracePeriod {
+        flavour: Flavour::Expedited,
+        seq: WideNumber(9),
+        age_ns: Nanos(12_300_000_000),
+        warns_at_ns: None,
+        over,
+        waited_for: vec![holder.clone()],
+    };
+    let mut picture = live();
+    let mut say = |over| {
+        let message = Message::GracePeriod(Box::new(period(over)));
+        picture.message(&Envelope { seq: 0, ts_ns: at(2000), cpu: None, message });
+        screen(&picture, &View::default(), 100, 16).contains("rcu expedited grace period 12 s: cpu 1")
+    };
+    assert!(say(false));
+    assert!(!say(true));
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod baseline;
 pub mod check;
 pub mod finding;
+pub mod grace_period;
 pub mod handlers;
 pub mod header;
 pub mod plan;
@@ -29,6 +30,7 @@ pub use audit::{AuditTotals, AuditedFunction, CheckedFunction};
 pub use baseline::Baseline;
 pub use check::Check;
 pub use finding::{FindingReport, Repeat};
+pub use grace_period::GracePeriod;
 pub use handlers::{HandlerReport, HandlerTotals};
 pub use header::Header;
 pub use plan::{LivepatchReport, PlanChange};
@@ -120,6 +122,8 @@ messages! {
     Check(Check),
     /// How the run goes, every ten seconds.
     Heartbeat(Heartbeat),
+    /// A grace period that has lasted for more than two seconds, and who holds it.
+    GracePeriod(Box<GracePeriod>),
     /// `audit`: one suspect.
     Audited(Box<AuditedFunction>),
     /// `audit`: after the last suspect.

@@ -18,7 +18,7 @@ use crate::kernel::read::name::Names;
 use crate::kernel::read::privilege::{Capability, Privileges};
 use crate::kernel::read::support::{Listing, Reason, Support};
 use crate::kernel::read::symbol::FoundSymbols;
-use crate::kernel::read::text;
+use crate::kernel::read::{grace_period, text};
 
 /// The kernel's lists, cut down to the names that were asked for and those of functions with handlers.
 pub(super) struct Sources {
@@ -36,7 +36,7 @@ impl Sources {
         more: &BTreeSet<String>,
         privileges: &Privileges,
     ) -> Self {
-        let own = [feature::SYMBOLS, layout::SYMBOLS, text::SYMBOLS];
+        let own = [feature::SYMBOLS, layout::SYMBOLS, text::SYMBOLS, grace_period::SYMBOLS];
         let all: BTreeSet<String> = questions
             .names
             .iter()
@@ -107,6 +107,7 @@ fn read_btf(tree: &Tree, questions: &Questions, names: BTreeSet<String>) -> Resu
     };
     query.functions.insert(feature::TRIAL_TARGET.to_owned());
     layout::ask(&mut query);
+    grace_period::ask(&mut query);
     btf::search(file, &query).map_err(|e| {
         let mut why = e.to_string();
         if let Some(source) = std::error::Error::source(&e) {

@@ -7,6 +7,7 @@ mod attribution;
 mod btf;
 mod diagnosis;
 mod follow;
+mod grace_period;
 mod layout;
 mod legacy;
 mod plan;

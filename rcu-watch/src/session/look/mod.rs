@@ -4,6 +4,8 @@
 //! [`Look`] of its own, which reads and lets the core judge; one thread runs all of them, each at its own pace. The first
 //! look of each is made before the header goes out, the last one before anything is detached.
 
+mod grace_period;
+
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +19,13 @@ use rcu_watch_core::units::Nanos;
 
 use super::Session;
 use super::host::LiveHost;
+use crate::bpf::BpfError;
+use crate::bpf::peek::Peek;
 use crate::clock;
+use crate::kernel::Facts;
+use crate::kernel::layout::Layout;
+
+use grace_period::GracePeriodLook;
 
 /// How long the last look may take: a kernel that hangs in one of its lists must not hold up the end of the run.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,8 +59,8 @@ pub(crate) struct Sighted {
 }
 
 /// All that a run looks at.
-pub(super) fn all() -> Vec<Box<dyn Look>> {
-    Vec::new()
+pub(super) fn all(facts: &Facts, layout: &Layout, peek: &Result<Peek, BpfError>) -> Vec<Box<dyn Look>> {
+    vec![Box::new(GracePeriodLook::new(facts, layout, peek))]
 }
 
 /// The run's end of the thread that looks.

@@ -52,7 +52,7 @@ pub(super) fn lines(at: At, finding: &FindingReport, verbose: bool, style: Style
 }
 
 /// `held by kworker/1:2[113] on cpu 1 for 7 s: sleeps in cmdline_proc_show; it must return`
-fn held_by(holder: &Holder) -> String {
+pub(super) fn held_by(holder: &Holder) -> String {
     let mut line = "held by".to_owned();
     if let Some(task) = &holder.task {
         line += &format!(" {}[{}]", task.comm, task.pid);

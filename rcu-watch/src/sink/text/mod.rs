@@ -8,6 +8,7 @@ mod audit;
 mod block;
 mod check;
 mod finding;
+mod grace_period;
 mod handlers;
 mod phrase;
 mod plan;
@@ -168,6 +169,7 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
             Message::Transition(transition) => self.say(&[finding::transition(at, transition)]),
             Message::Livepatch(change) => self.about(&[plan::livepatch(at, change)]),
             Message::PlanChange(change) => self.about(&[plan::changed(at, change)]),
+            Message::GracePeriod(period) => self.about(&grace_period::lines(at, period, style)),
             Message::Lost(lost) => self.about(&[status::lost(at, lost)]),
             Message::Missed(missed) => self.about(&[status::missed(at, missed)]),
             Message::ProbeError(error) => self.about(&[status::probe_error(at, error)]),

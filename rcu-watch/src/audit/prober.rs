@@ -215,8 +215,10 @@ impl Batch {
         }
         let mut refusal = String::new();
         let is_livepatched = site.is_some_and(crate::kernel::attribution::Site::is_livepatched);
-        let place = attach_site(facts, name);
         for mechanism in mechanisms {
+            let is_int3 = mechanism == Mechanism::KprobeInt3;
+            let offset = if is_int3 { function.kprobe_offset(facts) } else { 0 };
+            let place = AttachSite { offset, ..attach_site(facts, name) };
             let probe = Probe {
                 point: if is_livepatched {
                     Point::PatchedFunction

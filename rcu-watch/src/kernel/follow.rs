@@ -15,9 +15,9 @@ use std::path::Path;
 
 use rcu_watch_core::probe::{Handler, Mechanism};
 
-use crate::kernel::facts::Facts;
 use crate::kernel::facts::ask::Ask;
 use crate::kernel::facts::attribution::{Handled, OwnKprobes, Sightings, Site, merge};
+use crate::kernel::facts::{Facts, FtraceValidation};
 use crate::kernel::plan::Request;
 use crate::kernel::plan::points;
 use crate::kernel::plan::select::select;
@@ -128,7 +128,8 @@ impl<K: Ask> Follower<K> {
         let mut own = ours();
         let mut now = loop {
             let sightings = Sightings::read(&self.tree, &self.kernel, points::runs_in_eqs);
-            let now = merge(&sightings.with_own_kprobes(&own));
+            let validates = self.facts.ftrace_validates_rcu == FtraceValidation::Yes;
+            let now = merge(&sightings.with_own_kprobes(&own).with_validation(validates));
             // A kprobe that we put there meanwhile would pass for somebody else's.
             let since = ours();
             if since == own {

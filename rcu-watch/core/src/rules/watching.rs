@@ -102,13 +102,14 @@ fn tells_exposure(hit: &Hit<'_>) -> bool {
 /// Whether the kernel would not have called this handler while RCU was off.
 ///
 /// d099dbfd3306 ("cpuidle: tracing: Warn about !rcu_is_watching()") made ftrace's recursion guard refuse, which
-/// livepatches, tracers and ftrace-based kprobes pass through and BPF trampolines do not; e0a624919040
+/// livepatches and tracers pass through and BPF trampolines do not. Kprobes pass through it where they are on ftrace's
+/// site, and not where they are int3 or a jump: who lists them tells that as their reliance. e0a624919040
 /// ("fprobe: ... check rcu_is_watching()") made fprobe skip.
 fn is_refused(hit: &Hit<'_>, handler: &Handler) -> bool {
     handler.reliance == Reliance::SkippedByKernel
         || (hit.probe.ftrace_validates_rcu
             && handler.reliance == Reliance::Relies
-            && handler.kind != HandlerKind::Bpf)
+            && matches!(handler.kind, HandlerKind::Livepatch | HandlerKind::FtraceOps))
 }
 
 fn ran_because(hit: &Hit<'_>, kind: HandlerKind) -> &'static str {
@@ -195,18 +196,31 @@ mod tests {
         probe.ftrace_validates_rcu = true;
         probe.handlers = vec![
             handler(HandlerKind::Livepatch, Reliance::Relies),
-            handler(HandlerKind::Kprobe, Reliance::Relies),
+            handler(HandlerKind::Kprobe, Reliance::SkippedByKernel),
         ];
         assert_eq!(
             fired(&kernel(Generation::G4), &probe, &idle(1, 0, 0, 0)),
             [("RW008", Severity::Error), ("RW013", Severity::Warning)]
         );
+        // A kprobe in the body, which was optimised to a jump, does not either.
+        probe.handlers = vec![handler(HandlerKind::Kprobe, Reliance::Relies)];
+        assert_eq!(fired(&kernel(Generation::G4), &probe, &idle(1, 0, 0, 0)), [("RW001", Severity::Error)]);
         // A BPF trampoline does not pass through ftrace's guard.
         probe.handlers = vec![handler(HandlerKind::Bpf, Reliance::Relies)];
         assert_eq!(fired(&kernel(Generation::G4), &probe, &idle(1, 0, 0, 0)), [("RW001", Severity::Error)]);
         probe.ftrace_validates_rcu = false;
         probe.handlers = vec![handler(HandlerKind::Bpf, Reliance::SkippedByKernel)];
         assert_eq!(fired(&kernel(Generation::G5), &probe, &idle(1, 0, 0, 0)), [("RW013", Severity::Warning)]);
+    }
+
+    #[test]
+    fn the_old_body_that_a_probe_in_it_sees_run_with_rcu_off_was_not_replaced() {
+        let mut probe = probe(Point::PatchedFunction, Mechanism::KprobeInt3);
+        probe.ftrace_validates_rcu = true;
+        probe.handlers = vec![handler(HandlerKind::Livepatch, Reliance::Relies)];
+        // Optimised to a jump.
+        assert_eq!(fired(&kernel(Generation::G5), &probe, &idle(1, 0, 0, 0)), [("RW008", Severity::Error)]);
+        assert_eq!(fired(&kernel(Generation::G5), &probe, &in_task(4, 1, NI, 0)), []);
     }
 
     #[test]

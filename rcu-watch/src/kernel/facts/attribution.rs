@@ -41,6 +41,8 @@ pub(crate) struct Sightings {
     pub own_kprobes: OwnKprobes,
     /// The kernel skips fprobes while RCU is not watching.
     pub fprobe_looks_first: bool,
+    /// It skips whatever ftrace carries.
+    pub ftrace_validates: bool,
 }
 
 /// Kprobe programs of this process.
@@ -165,7 +167,14 @@ impl Sightings {
             switches: Switches::read(tree),
             tracers: tracefs.map(|tracefs| tracer::read(tree, &tracefs)).unwrap_or_default(),
             own_kprobes: OwnKprobes::default(),
+            ftrace_validates: false,
         }
+    }
+
+    /// Says that ftrace refuses handlers where RCU is off: that is told by more than who has handlers.
+    #[must_use]
+    pub(crate) fn with_validation(self, ftrace_validates: bool) -> Self {
+        Self { ftrace_validates, ..self }
     }
 
     /// Says what kprobes this process has: between 5.15 and 6.6 no interface tells.
@@ -201,7 +210,8 @@ impl Enabled {
 /// Merges what the sources said into sites.
 #[must_use]
 pub(crate) fn merge(sightings: &Sightings) -> Handled {
-    let mut merger = Merger { fprobe_looks_first: sightings.fprobe_looks_first, ..Merger::default() };
+    let Sightings { fprobe_looks_first, ftrace_validates, .. } = *sightings;
+    let mut merger = Merger { fprobe_looks_first, ftrace_validates, ..Merger::default() };
     merger.handled.switches = sightings.switches;
     let none = ProgramSites::default();
     let programs = sightings.programs.as_ref().unwrap_or(&none);
@@ -239,6 +249,7 @@ struct Merger {
     /// Functions with a live kprobe that ftrace carries: one handler of theirs, however many probes.
     kprobed_on_ftrace: BTreeSet<String>,
     fprobe_looks_first: bool,
+    ftrace_validates: bool,
 }
 
 fn bpf(program: &NamedProgram, reliance: Reliance) -> Handler {
@@ -312,10 +323,12 @@ impl Merger {
             if kprobe.is_on_ftrace {
                 self.kprobed_on_ftrace.insert(kprobe.function.clone());
             }
-            let reliance = if kprobe.is_on_ftrace || kprobe.is_optimized {
-                Reliance::Relies
-            } else {
-                Reliance::EntryCounted
+            // kernel/kprobes.c:kprobe_ftrace_handler asks ftrace's recursion guard, which asks RCU. One that was optimised
+            // jumps to its handler, and nobody asks.
+            let reliance = match (kprobe.is_on_ftrace, kprobe.is_optimized) {
+                (true, _) if self.ftrace_validates => Reliance::SkippedByKernel,
+                (false, false) => Reliance::EntryCounted,
+                _ => Reliance::Relies,
             };
             // Several kprobes at one place have a line each, so an owner accounts for one line only.
             let owner = owners.iter_mut().find(|owner| owner.is_some_and(|owner| owner.is_at(kprobe)));

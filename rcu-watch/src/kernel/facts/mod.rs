@@ -59,6 +59,8 @@ pub struct Facts {
     pub fentry_excludes_livepatch: bool,
     /// Whether ftrace refuses handlers where RCU is off, with a warning.
     pub ftrace_validates_rcu: FtraceValidation,
+    /// Where ftrace's site of a function with handlers is, where ftrace refuses them and the kernel says.
+    pub ftrace_sites: BTreeMap<String, u64>,
     /// Which functions have handlers, and whose.
     pub handled: Handled,
     /// The livepatches that `handled` knows of.
@@ -85,6 +87,9 @@ impl Facts {
         let none = FoundSymbols::default();
         let release = line("/proc/sys/kernel/osrelease");
         let Sources { symbols, btf, traceable, kprobe_blacklist } = sources;
+        let ftrace_validates_rcu = validation::read(tree, &release, &traceable);
+        let sightings = sightings.with_validation(ftrace_validates_rcu == FtraceValidation::Yes);
+        let handled = if sightings.ftrace_validates { merge(&sightings) } else { handled };
         Self {
             features: kernel.features(tree, &privileges, symbols.as_ref().unwrap_or(&none), &btf),
             host: line("/proc/sys/kernel/hostname"),
@@ -110,7 +115,8 @@ impl Facts {
             fentry_excludes_livepatch: symbols.as_ref().map_or(true, |symbols| {
                 symbols.has("klp_enable_patch") && !symbols.has("bpf_tramp_ftrace_ops_func")
             }),
-            ftrace_validates_rcu: validation::read(tree, &release, &traceable),
+            ftrace_sites: source::ftrace_sites(tree, &ftrace_validates_rcu, &handled),
+            ftrace_validates_rcu,
             other_instances: program::other_instances(tree),
             release,
             privileges,
@@ -140,6 +146,7 @@ impl Facts {
     /// The same where the kernel's lists may have changed, as they do with each module that comes or goes.
     pub(crate) fn renew(&mut self, tree: &Tree, handled: Handled) {
         self.set_sources(Sources::read(tree, &self.questions, &handled, &BTreeSet::new(), &self.privileges));
+        self.ftrace_sites = source::ftrace_sites(tree, &self.ftrace_validates_rcu, &handled);
         self.handled = handled;
     }
 

@@ -3,13 +3,14 @@
 //! The lists are long (kallsyms has up to 200,000 lines), so every name is collected first and each list is
 //! gone through once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::kernel::facts::attribution::Handled;
 use crate::kernel::facts::question::Questions;
+use crate::kernel::facts::validation::FtraceValidation;
 use crate::kernel::facts::{feature, layout};
 use crate::kernel::read::btf::{self, FoundTypes, Query};
 use crate::kernel::read::line::each_line_of;
@@ -131,6 +132,34 @@ fn listing(path: &Path, names: &Names<'_>, name_of: impl Fn(&str) -> &str) -> Li
         Ok(()) => Listing::Known(found),
         Err(e) => Listing::Unknown(Reason::unreadable(path, &e)),
     }
+}
+
+/// Where ftrace's sites of the functions with handlers are: tracefs `available_filter_functions_addrs`, which kernels before
+/// 6.5 do not have. Nobody asks where ftrace runs every handler: the list is as long as that of all functions.
+///
+/// A name that stands there twice has no place: the kernel names a site that a weak function left behind by the function
+/// before it (kernel/trace/ftrace.c:print_rec).
+pub(super) fn ftrace_sites(
+    tree: &Tree,
+    validates: &FtraceValidation,
+    handled: &Handled,
+) -> BTreeMap<String, u64> {
+    let (FtraceValidation::Yes, Ok(tracefs)) = (validates, tree.tracefs()) else { return BTreeMap::new() };
+    let names: Names<'_> = handled.sites.iter().map(|site| site.function.as_str()).collect();
+    let mut found: BTreeMap<String, Option<u64>> = BTreeMap::new();
+    // A list that cannot be read gives no place, and the plan says what that costs.
+    let _ = each_line_of(&tracefs.join("available_filter_functions_addrs"), |line| {
+        let mut words = line.split([' ', '\t']);
+        let address = words.next().and_then(|word| u64::from_str_radix(word, 16).ok());
+        if let (Some(address), Some(name)) = (address, words.next())
+            && names.contains(name)
+        {
+            let place = Some(address).filter(|_| !found.contains_key(name));
+            found.insert(name.to_owned(), place);
+        }
+        ControlFlow::Continue(())
+    });
+    found.into_iter().filter_map(|(name, place)| Some((name, place?))).collect()
 }
 
 /// Whether the kernel has this tracepoint. One source that shows it is enough; that none shows it says something

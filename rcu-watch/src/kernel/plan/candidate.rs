@@ -4,12 +4,16 @@
 //! What is not known (a list that could not be read) does not pass anything over: then the kernel has the
 //! last word when the probe is attached.
 
-use rcu_watch_core::probe::Mechanism;
+use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism, Reliance};
 
 use crate::kernel::facts::attribution::Site;
 use crate::kernel::facts::{Facts, FtraceValidation};
 use crate::kernel::plan::points;
 use crate::kernel::read::support::{Reason, Support};
+
+/// Why a probe on a site that ftrace guards would be as blind as the handlers there.
+const GUARDED: &str =
+    "this kernel's ftrace calls nobody there while RCU is off, so a probe on the site would not see it";
 
 /// A function, as a candidate.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +56,44 @@ impl Function<'_> {
         facts.ftrace_validates_rcu != FtraceValidation::No && points::runs_in_eqs(self.name)
     }
 
+    /// Its handlers and a probe of ours at the same place are called by ftrace, which calls none of them while RCU is off.
+    ///
+    /// One direct call is no business of ftrace's, and the guard is in what calls several
+    /// (kernel/trace/ftrace.c:__ftrace_ops_list_func) and in what calls kprobes (kprobe_ftrace_handler).
+    fn shares_a_guarded_site(&self, facts: &Facts) -> bool {
+        let is_carried = |handler: &Handler| {
+            handler.kind == HandlerKind::Livepatch
+                || handler.kind == HandlerKind::FtraceOps
+                || handler.reliance == Reliance::SkippedByKernel
+        };
+        facts.ftrace_validates_rcu == FtraceValidation::Yes
+            && self.site.is_some_and(|site| site.handlers.iter().any(is_carried))
+    }
+
+    /// Where a kprobe of the function sits, in bytes from its start: behind ftrace's site where that is guarded.
+    #[must_use]
+    pub(crate) fn kprobe_offset(&self, facts: &Facts) -> u64 {
+        if self.is_guarded(facts) { self.behind_site(facts).unwrap_or(0) } else { 0 }
+    }
+
+    /// A handler that ftrace carries would not be called there with RCU off, by whatever way it came.
+    fn is_guarded(&self, facts: &Facts) -> bool {
+        facts.ftrace_validates_rcu == FtraceValidation::Yes
+            && self.site.is_some_and(|site| !site.handlers.is_empty())
+            && facts.traceable.contains(self.name) == Some(true)
+    }
+
+    /// The instruction behind ftrace's site, which the function's own body begins with: on x86 the site is a nop of five
+    /// bytes (arch/x86/include/asm/ftrace.h:MCOUNT_INSN_SIZE), at the entry or behind an endbr64.
+    fn behind_site(&self, facts: &Facts) -> Option<u64> {
+        const ENDBR: u64 = 4;
+        const SITE: u64 = 5;
+        let symbol = facts.symbols.as_ref().ok()?.symbols.get(self.name)?;
+        let offset = facts.ftrace_sites.get(self.name)?.checked_sub(symbol.address)?;
+        (facts.machine == "x86_64" && symbol.address != 0 && [0, ENDBR].contains(&offset))
+            .then_some(offset + SITE)
+    }
+
     /// Can it be hooked by fentry?
     #[must_use]
     pub(crate) fn fentry(&self, facts: &Facts, allow_fentry: bool) -> Support {
@@ -80,6 +122,8 @@ impl Function<'_> {
             Reason::new("ftrace cannot hook it (notrace or noinstr)")
         } else if self.is_refused_by_ftrace(facts) {
             Reason::new("it runs with RCU off, where this kernel's ftrace may refuse handlers with a warning")
+        } else if self.shares_a_guarded_site(facts) {
+            Reason::new(GUARDED)
         } else {
             return Support::Yes;
         };
@@ -110,6 +154,10 @@ impl Function<'_> {
         let ftrace_is_off = switches.ftrace_is_off().filter(|_| on_ftrace);
         if let Some(off) = switches.kprobes_are_off().or(ftrace_is_off) {
             return Err(off);
+        }
+        if on_ftrace && self.is_guarded(facts) {
+            let is_behind = self.behind_site(facts).is_some();
+            return if is_behind { Ok(Mechanism::KprobeInt3) } else { Err(Reason::new(GUARDED)) };
         }
         if on_ftrace && self.is_refused_by_ftrace(facts) {
             return Err(Reason::new(

@@ -52,7 +52,7 @@ fn one(planner: &mut Planner<'_>, transition: Transition) {
         passed_over,
     });
     if let Some(point) = end {
-        let index = planner.add(point, Chosen { mechanism: at_end, symbol: name.to_owned() }, None);
+        let index = planner.add(point, Chosen::new(at_end, name.to_owned()), None);
         // Behind it RCU watches, whatever it was before.
         planner.plan.probes[index].probe.is_rcu_internal = false;
         planner.plan.rows.push(PointChoice {

@@ -28,6 +28,15 @@ pub(super) struct Planner<'a> {
 pub(super) struct Chosen {
     pub(super) mechanism: Mechanism,
     pub(super) symbol: String,
+    /// Bytes into the function.
+    pub(super) offset: u64,
+}
+
+impl Chosen {
+    /// At the beginning of a function, or on a tracepoint.
+    pub(super) const fn new(mechanism: Mechanism, symbol: String) -> Self {
+        Self { mechanism, symbol, offset: 0 }
+    }
 }
 
 impl<'a> Planner<'a> {
@@ -40,7 +49,7 @@ impl<'a> Planner<'a> {
         let function = &chosen.symbol;
         let is_function = chosen.mechanism != Mechanism::RawTracepoint;
         self.plan.probes.push(PlannedProbe {
-            offset: 0,
+            offset: chosen.offset,
             type_id: candidate::type_id(self.facts, function),
             module: site.and_then(|site| site.module.clone()),
             probe: Probe {
@@ -57,7 +66,7 @@ impl<'a> Planner<'a> {
 
     /// Adds a probe on a function that nobody else is on.
     pub(super) fn add_function(&mut self, point: Point, mechanism: Mechanism, symbol: &str) -> usize {
-        self.add(point, Chosen { mechanism, symbol: symbol.to_owned() }, None)
+        self.add(point, Chosen::new(mechanism, symbol.to_owned()), None)
     }
 
     /// Chooses the tracepoint, or says why not.
@@ -65,7 +74,7 @@ impl<'a> Planner<'a> {
         let symbol = name.to_owned();
         let mechanism = Mechanism::RawTracepoint;
         match candidate::raw_tracepoint(self.facts, name) {
-            Support::Yes => Some(Chosen { mechanism, symbol }),
+            Support::Yes => Some(Chosen::new(mechanism, symbol)),
             Support::No(reason) => {
                 passed_over.push(PassedOver { mechanism, symbol, reason: reason.to_string() });
                 None
@@ -108,13 +117,15 @@ impl<'a> Planner<'a> {
                 );
             }
             Support::Yes if self.count(|m| m == Mechanism::Fentry) < slot::FENTRY_COUNT => {
-                return Some(Chosen { mechanism: Mechanism::Fentry, symbol });
+                return Some(Chosen::new(Mechanism::Fentry, symbol));
             }
             Support::Yes => pass_over(Mechanism::Fentry, in_use("fentry", slot::FENTRY_COUNT)),
             Support::No(reason) => pass_over(Mechanism::Fentry, reason.to_string()),
         }
         match kprobe {
-            Ok(mechanism) if has_kprobe_left => Some(Chosen { mechanism, symbol }),
+            Ok(mechanism) if has_kprobe_left => {
+                Some(Chosen { mechanism, symbol, offset: function.kprobe_offset(self.facts) })
+            }
             Ok(mechanism) => {
                 pass_over(mechanism, in_use("kprobe", slot::KPROBE_COUNT));
                 None

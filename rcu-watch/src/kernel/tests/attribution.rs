@@ -3,7 +3,7 @@
 use rcu_watch_core::probe::{HandlerKind, Reliance};
 
 use super::{Seen, tracer};
-use crate::kernel::facts::attribution::{Handled, Site, UNNAMED};
+use crate::kernel::facts::attribution::{Handled, Site, UNNAMED, merge};
 use crate::kernel::read::program::{KprobeProgram, NamedProgram, ProgramSites};
 use crate::kernel::read::switch::Switches;
 
@@ -80,6 +80,23 @@ fn a_tracer_that_is_on_elsewhere_explains_nothing_here() {
         summary(site(&handled, "default_idle")),
         [(HandlerKind::FtraceOps, UNNAMED, Reliance::Relies)]
     );
+}
+
+#[test]
+fn where_ftrace_asks_rcu_it_skips_the_kprobes_on_its_sites_and_no_other() {
+    let seen = Seen {
+        kprobes: "\
+ffffffff8551ddd9  k  version_proc_show+0x9    [OPTIMIZED]
+ffffffff8551c784  k  loadavg_proc_show+0x4    [FTRACE]
+ffffffff8551dbee  k  uptime_proc_show+0xe
+",
+        ..Seen::default()
+    };
+    let handled = merge(&seen.sightings().with_validation(true));
+    let reliance = |function| site(&handled, function).handlers[0].reliance;
+    assert_eq!(reliance("version_proc_show"), Reliance::Relies);
+    assert_eq!(reliance("loadavg_proc_show"), Reliance::SkippedByKernel);
+    assert_eq!(reliance("uptime_proc_show"), Reliance::EntryCounted);
 }
 
 #[test]
@@ -182,14 +199,14 @@ fn a_livepatch_that_is_off_is_no_handler() {
     for patch in sightings.livepatches.as_mut().unwrap() {
         patch.enabled = false;
     }
-    assert_eq!(crate::kernel::facts::attribution::merge(&sightings).sites, []);
+    assert_eq!(merge(&sightings).sites, []);
 }
 
 #[test]
 fn a_source_that_cannot_be_read_is_told() {
     let mut sightings = Seen::default().sightings();
     sightings.enabled = Err(crate::kernel::read::support::Reason::new("tracefs is not mounted"));
-    let handled = crate::kernel::facts::attribution::merge(&sightings);
+    let handled = merge(&sightings);
     assert_eq!(handled.unseen[0].0, "ftrace handlers");
     assert_eq!(handled.unseen[0].1.to_string(), "tracefs is not mounted");
 }
@@ -200,7 +217,7 @@ fn an_fprobe_is_skipped_where_the_kernel_looks_first_and_relies_where_it_does_no
         let line = "lab_eqs_target [lab_eqs] (1)    \ttramp: 0xffffffffc0247000 (fprobe_ftrace_entry+0x0/0x260) ->fprobe_ftrace_entry+0x0/0x260\n";
         let mut sightings = Seen { enabled: line, ..Seen::default() }.sightings();
         sightings.fprobe_looks_first = looks_first;
-        let handled = crate::kernel::facts::attribution::merge(&sightings);
+        let handled = merge(&sightings);
         assert_eq!(
             summary(site(&handled, "lab_eqs_target")),
             [(HandlerKind::FtraceOps, "fprobe_ftrace_entry", reliance)]

@@ -106,6 +106,7 @@ impl Seen<'_> {
             tracers: self.tracers,
             switches: self.switches,
             fprobe_looks_first: false,
+            ftrace_validates: false,
             own_kprobes: crate::kernel::facts::attribution::OwnKprobes::default(),
         }
     }

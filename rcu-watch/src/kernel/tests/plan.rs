@@ -1,7 +1,7 @@
 //! The plan on each captured kernel, and what changes it.
 
 use rcu_watch_core::RuleId;
-use rcu_watch_core::probe::{Mechanism, Point};
+use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism, Point, Reliance};
 use rcu_watch_core::units::CpuId;
 
 use super::{KERNELS, Seen, facts, facts_with, tracer};
@@ -202,6 +202,57 @@ fn no_ftrace_probe_goes_where_ftrace_would_warn() {
     let plan = select(&facts, &Request::default());
     assert_eq!(chosen(&plan, "arch_cpu_idle"), None);
     assert!(plan.unmet(|_| true)[0].contains("RCU off"));
+}
+
+/// A kernel whose ftrace asks RCU, with its sites where these offsets are.
+fn validating(kernel: &str, handlers: &[(HandlerKind, Reliance)], site: Option<u64>) -> Facts {
+    let mut facts = with_site(kernel, |site| {
+        site.handlers = handlers.iter().map(|&(kind, reliance)| handler(kind, reliance)).collect();
+    });
+    facts.ftrace_validates_rcu = FtraceValidation::Yes;
+    let address = facts.symbols.as_ref().unwrap().symbols["cmdline_proc_show"].address;
+    facts.ftrace_sites.extend(site.map(|offset| ("cmdline_proc_show".to_owned(), address + offset)));
+    facts
+}
+
+fn handler(kind: HandlerKind, reliance: Reliance) -> Handler {
+    Handler { kind, name: "theirs".to_owned(), program: None, reliance, ours: false, owner: None }
+}
+
+#[test]
+fn where_ftrace_calls_nobody_with_rcu_off_the_body_behind_its_site_is_probed() {
+    for (offset, behind) in [(0, 5), (4, 9)] {
+        let facts = validating("6.12", &[(HandlerKind::Livepatch, Reliance::Relies)], Some(offset));
+        let plan = select(&facts, &Request::default());
+        let row = row(&plan, "cmdline_proc_show");
+        let planned = &plan.probes[row.chosen.unwrap()];
+        assert_eq!((planned.probe.mechanism, planned.offset), (Mechanism::KprobeInt3, behind));
+        assert!(planned.probe.ftrace_validates_rcu);
+        assert!(reasons(row).contains("calls nobody there while RCU is off"), "{}", reasons(row));
+        assert_eq!(plan.unmet(|_| true), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn where_nothing_tells_what_is_behind_the_site_the_run_is_blind_there_and_says_so() {
+    // None told; in the middle of something; no x86.
+    let mut arm = validating("6.12", &[(HandlerKind::Livepatch, Reliance::Relies)], Some(4));
+    arm.machine = "aarch64".to_owned();
+    let without = |site| validating("6.12", &[(HandlerKind::FtraceOps, Reliance::Relies)], site);
+    for facts in [arm, without(None), without(Some(7))] {
+        let plan = select(&facts, &Request::default());
+        assert_eq!(chosen(&plan, "cmdline_proc_show"), None);
+        assert!(plan.unmet(|_| true)[0].contains("calls nobody there while RCU is off"));
+        assert!(plan.blind_spots.iter().any(|spot| spot.what.contains("cmdline_proc_show")));
+    }
+}
+
+#[test]
+fn a_trampoline_alone_is_called_by_nobody_that_asks_rcu() {
+    let facts = validating("6.12", &[(HandlerKind::Bpf, Reliance::Relies)], Some(4));
+    assert_eq!(chosen(&select(&facts, &Request::default()), "cmdline_proc_show"), Some(Mechanism::Fentry));
+    let facts = validating("6.12", &[(HandlerKind::Kprobe, Reliance::EntryCounted)], Some(4));
+    assert_eq!(chosen(&select(&facts, &Request::default()), "cmdline_proc_show"), Some(Mechanism::Fentry));
 }
 
 #[test]

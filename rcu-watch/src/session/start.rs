@@ -93,7 +93,7 @@ pub fn start(
     };
     // What it knows is of before our own probes; it looks when they are there.
     let follower = Follower::new(Tree::live(), RunningKernel, facts.clone(), request.clone());
-    let (attached, unseen) = session.attach(plan);
+    let (attached, mut unseen) = session.attach(plan);
     // Nothing was counted before everything was attached: books of an entry and its exit start at once.
     session.programs.start_counting(&plan.cpus)?;
     session.prove_watchpoints()?;
@@ -101,7 +101,9 @@ pub fn start(
     session.programs.give_back_memory();
     session.closed_cpus = proof::walk(&plan.cpus).context("cannot walk over the CPUs to prove the probes")?;
     session.books.update(&session.programs, &session.probes)?;
-    let (looks, first) = Looks::start(look::all(facts, &layout, &peek))?;
+    let looks = look::all(facts, &layout, &peek);
+    unseen.extend(looks.iter().filter_map(|look| look.unseen()));
+    let (looks, first) = Looks::start(looks)?;
     session.looks = Some(looks);
     session.send_header(facts, plan, &layout, &calibration, &attached, unseen)?;
     for (now, sighted) in first {

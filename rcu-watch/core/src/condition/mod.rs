@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::finding::{RuleId, Severity};
 use crate::probe::Handler;
 use crate::report::finding::{Holder, Source, StackFrame, TaskReport};
+use crate::units::CpuId;
 
 /// Something that a look found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct Condition {
     pub help: Option<String>,
     /// Who says so.
     pub source: Source,
+    /// The CPU that it was seen on, where it is one.
+    #[serde(default)]
+    pub cpu: Option<CpuId>,
     /// The task that it is about, where it is one.
     pub task: Option<TaskReport>,
     /// Where that task is, innermost first.
@@ -58,6 +62,7 @@ impl Condition {
             holders: Vec::new(),
             help: None,
             source: Source::Lists,
+            cpu: None,
             task: None,
             stack: Vec::new(),
             key: String::new(),

@@ -8,6 +8,7 @@
 //! is no format: lines are quoted, wrapped, interleaved and cut, and two splats may stand in each other.
 
 mod backtrace;
+mod joined;
 mod line;
 mod live;
 mod parser;
@@ -16,6 +17,7 @@ mod rule;
 mod splat;
 mod stall;
 
+pub use joined::joined;
 pub use live::Live;
 pub use parser::Parser;
 pub use report::Report;

@@ -7,10 +7,11 @@ use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 
-use crate::dmesg::{Parser, Splat, Task};
+use crate::condition::Condition;
+use crate::dmesg::{Parser, Splat};
 use crate::finding::RuleId;
 use crate::fold::fingerprint;
-use crate::report::finding::{FindingReport, Source, StackFrame, TaskReport};
+use crate::report::finding::FindingReport;
 use crate::report::header::{Clock, Header};
 use crate::report::summary::{EndedBy, FindingTotal, RuleCoverage, RuleStatus, Summary};
 use crate::report::{Message, Repeat};
@@ -115,38 +116,8 @@ fn fingerprint_of(splat: &Splat) -> String {
 }
 
 fn finding(splat: &Splat, id: u32, fingerprint: String) -> FindingReport {
-    let task = |task: &Task| TaskReport {
-        pid: task.pid,
-        tgid: task.pid,
-        comm: task.comm.clone(),
-        idle: task.pid == 0,
-    };
-    FindingReport {
-        id,
-        rule: splat.rule,
-        name: splat.rule.name().into(),
-        severity: splat.severity,
-        because: splat.because(),
-        function: splat.function.clone(),
-        point: None,
-        mechanism: None,
-        handlers: splat.handlers.clone(),
-        state: None,
-        guards: Vec::new(),
-        task: splat.task.as_ref().map(task),
-        stack: splat
-            .stack
-            .iter()
-            .map(|frame| StackFrame { address: None, symbol: Some(frame.clone()) })
-            .collect(),
-        holders: Vec::new(),
-        help: None,
-        source: Source::Kernel,
-        cpu_seq: None,
-        fingerprint,
-        synthetic: false,
-        known: false,
-    }
+    let condition = Condition { because: splat.because(), ..splat.condition() };
+    FindingReport::of_condition(&condition, id, fingerprint)
 }
 
 /// A log does not say where it comes from; what it does not say is empty.

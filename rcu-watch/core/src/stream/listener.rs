@@ -100,8 +100,8 @@ impl<'a, A: Audience, H: Host> StreamListener<'a, A, H> {
     /// Tells what a look found, if it is the first of its kind.
     pub fn condition(&mut self, pipeline: &mut Pipeline, ts: Nanos, condition: &Condition) {
         let cpu = match &condition.holders[..] {
-            [holder] => holder.cpu,
-            _ => None,
+            [holder] => condition.cpu.or(holder.cpu),
+            _ => condition.cpu,
         };
         let first = pipeline.add_condition(condition, ts).map(|total| (total.id, total.fingerprint.clone()));
         let Some((id, fingerprint)) = first.filter(|_| self.filter.tells(condition.rule)) else { return };

@@ -5,6 +5,7 @@
 //! look of each is made before the header goes out, the last one before anything is detached.
 
 mod grace_period;
+mod log;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -13,7 +14,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use rcu_watch_core::RuleId;
 use rcu_watch_core::condition::{Condition, Looked};
+use rcu_watch_core::dmesg::joined;
 use rcu_watch_core::report::Message;
+use rcu_watch_core::report::finding::Source;
+use rcu_watch_core::report::header::BlindSpot;
 use rcu_watch_core::stream::StreamListener;
 use rcu_watch_core::units::Nanos;
 
@@ -24,6 +28,7 @@ use crate::bpf::peek::Peek;
 use crate::clock;
 use crate::kernel::Facts;
 use crate::kernel::layout::Layout;
+use crate::kernel::mount::Tree;
 
 use grace_period::GracePeriodLook;
 
@@ -39,6 +44,11 @@ pub(crate) trait Look: Send {
 
     /// Reads, and says what is so.
     fn look(&mut self, now: Nanos) -> Sighted;
+
+    /// What it cannot see from the start on.
+    fn unseen(&self) -> Option<BlindSpot> {
+        None
+    }
 
     /// The look at the end of the run.
     fn last(&mut self, now: Nanos) -> Sighted {
@@ -60,7 +70,7 @@ pub(crate) struct Sighted {
 
 /// All that a run looks at.
 pub(super) fn all(facts: &Facts, layout: &Layout, peek: &Result<Peek, BpfError>) -> Vec<Box<dyn Look>> {
-    vec![Box::new(GracePeriodLook::new(facts, layout, peek))]
+    vec![Box::new(GracePeriodLook::new(facts, layout, peek)), Box::new(log::Log::open(&Tree::live()))]
 }
 
 /// The run's end of the thread that looks.
@@ -171,7 +181,12 @@ impl Session {
         Ok(())
     }
 
-    fn take_condition(&mut self, now: Nanos, condition: Condition) -> Result<()> {
+    fn take_condition(&mut self, now: Nanos, mut condition: Condition) -> Result<()> {
+        if condition.source == Source::Kernel {
+            // What our probes saw until then comes first.
+            self.drain(usize::MAX)?;
+            condition = joined(condition, now, &self.pipeline);
+        }
         let Self { pipeline, symbols, stream, filter, told, recorder, watch, .. } = self;
         let host = LiveHost { symbols, recorder: None, causes: &mut watch.causes };
         let mut listener = StreamListener::new(stream, host, filter);

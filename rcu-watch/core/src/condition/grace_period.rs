@@ -221,6 +221,7 @@ mod tests {
         SeenCpu {
             cpu: CpuId(cpu),
             online: true,
+            tickless: false,
             state: Some(CpuState::NoPreemption),
             ticks: Some(ticks),
             task: Some(TaskReport { pid: 700 + cpu, tgid: 700, comm: "spinner".to_owned(), idle: false }),

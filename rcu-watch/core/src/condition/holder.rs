@@ -20,6 +20,8 @@ pub struct SeenCpu {
     pub cpu: CpuId,
     /// Linux runs on it.
     pub online: bool,
+    /// Its tick may be stopped while it runs a task (`nohz_full=`).
+    pub tickless: bool,
     /// By the words of RCU and `preempt_count`; `None` where they could not be read.
     pub state: Option<CpuState>,
     /// `rcu_data.ticks_this_gp`.
@@ -116,11 +118,9 @@ fn of_cpu(since: &mut Since, now: Nanos, seen: &SeenCpu) -> Holder {
         (false, ..) => "offline".to_owned(),
         (_, Some(CpuState::Unwatched), _) => "idle or in user mode; RCU has not looked yet".to_owned(),
         (_, state, Some(none)) => {
-            format!(
-                "{}; no timer tick for {} s, so irqs are off",
-                word(state),
-                none.0.div_ceil(1_000_000_000)
-            )
+            let so =
+                if seen.tickless { ", irqs are off or its tick is stopped" } else { ", so irqs are off" };
+            format!("{}; no timer tick for {} s{so}", word(state), none.0.div_ceil(1_000_000_000))
         }
         (_, state, None) => word(state).to_owned(),
     };
@@ -211,6 +211,7 @@ mod tests {
         SeenCpu {
             cpu: CpuId(2),
             online: true,
+            tickless: false,
             state: Some(state),
             ticks: Some(ticks),
             task: None,
@@ -246,6 +247,16 @@ mod tests {
         assert!(!states([7, 7].map(|ticks| cpu(CpuState::Unwatched, ticks)))[1].contains("irqs"));
         let offline = || SeenCpu { online: false, ..cpu(CpuState::Kernel, 7) };
         assert_eq!(states([offline(), offline()]), ["offline", "offline"]);
+    }
+
+    #[test]
+    fn a_cpu_whose_tick_may_be_stopped_is_not_said_to_have_its_irqs_off() {
+        let tickless = || SeenCpu { tickless: true, ..cpu(CpuState::Kernel, 7) };
+        let states = states([tickless(), tickless()]);
+        assert!(
+            states[1].ends_with("no timer tick for 1 s, irqs are off or its tick is stopped"),
+            "{states:?}"
+        );
     }
 
     #[test]

@@ -96,10 +96,11 @@ impl GracePeriodLook {
             return Ok((Vec::new(), self.threads.stayed.iter().map(stay).collect()));
         }
         let (cpus, tasks) = reader.waited_for(flavour)?;
-        let online = self.cpus("online");
+        let (online, tickless) = (self.cpus("online"), self.cpus("nohz_full"));
         let of_cpu = |WaitedCpu { cpu, state, ticks, task }: WaitedCpu| SeenCpu {
             cpu,
             online: online.contains(&cpu),
+            tickless: tickless.contains(&cpu),
             state,
             ticks,
             stack: task.as_ref().map(|task| self.stack(task)).unwrap_or_default(),

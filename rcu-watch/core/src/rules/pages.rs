@@ -112,7 +112,8 @@ pub(super) const LIVEPATCH_BYPASSED: Page = Page {
     means: "A patched function ran in its old version, because ftrace refuses handlers while RCU is off.",
     matters: "old and new code ran side by side although the patch says it is applied: the consistency that a \
 livepatch promises is broken, with one WARN in the log at most.",
-    fires: "a function with a livepatch was entered with W=0 on a kernel whose ftrace validates RCU.",
+    fires: "a function with a livepatch was entered with W=0 on a kernel whose ftrace validates RCU; a probe behind the \
+entry of the old body sees it where ftrace would skip ours, too.",
     silent: "kernels whose ftrace does not: there the replacement runs unwatched (RW001).",
     origin: "d099dbfd3306 (\"cpuidle: tracing: Warn about !rcu_is_watching()\"), 6.3 to 6.9; optional since \
 b0e28a4b5bec (FTRACE_VALIDATE_RCU_IS_WATCHING). \"RCU not on for:\" in the log is the same event.",

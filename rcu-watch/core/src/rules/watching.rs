@@ -68,9 +68,16 @@ pub(super) fn judge(hit: &Hit<'_>, verdicts: &mut Verdicts) {
     }
 }
 
-/// An ambiguous vantage may have been watched after all: info at most.
+/// An ambiguous vantage may have been watched after all: info at most. A body that a livepatch replaced is entered with RCU
+/// watching only while tasks are moved to the livepatch.
 fn fire(hit: &Hit<'_>, verdicts: &mut Verdicts, rule: RuleId, severity: Severity, because: &'static str) {
-    if hit.vantage == Vantage::Ambiguous {
+    if hit.vantage == Vantage::Ambiguous && rule == RuleId::LivepatchBypassed {
+        verdicts.fire(
+            rule,
+            Severity::Warning,
+            "the old function ran: RCU was off, or an NMI or irq out of an EQS came in the middle of a transition",
+        );
+    } else if hit.vantage == Vantage::Ambiguous {
         verdicts.fire(
             rule,
             Severity::Info,
@@ -218,8 +225,12 @@ mod tests {
         let mut probe = probe(Point::PatchedFunction, Mechanism::KprobeInt3);
         probe.ftrace_validates_rcu = true;
         probe.handlers = vec![handler(HandlerKind::Livepatch, Reliance::Relies)];
-        // Optimised to a jump.
+        // Optimised to a jump, and before that.
         assert_eq!(fired(&kernel(Generation::G5), &probe, &idle(1, 0, 0, 0)), [("RW008", Severity::Error)]);
+        assert_eq!(
+            fired(&kernel(Generation::G5), &probe, &idle(5, 0, 1, NMI)),
+            [("RW008", Severity::Warning)]
+        );
         assert_eq!(fired(&kernel(Generation::G5), &probe, &in_task(4, 1, NI, 0)), []);
     }
 

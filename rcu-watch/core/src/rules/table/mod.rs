@@ -239,7 +239,7 @@ rules![
         id: LivepatchBypassed,
         code: "RW008",
         name: "livepatch-bypassed",
-        severity: "error",
+        severity: "error; warning where only int3 saw it",
         applies_to: eqs_is_known,
         needs: HANDLED,
         by_tracepoint: false,

@@ -172,7 +172,8 @@ impl Fold {
             last_ts: ts,
             fingerprint: fingerprint(*rule, function, handlers),
             synthetic: false,
-            untold: 0,
+            // The finding tells the first; the rest is told as its repeats are.
+            untold: count.saturating_sub(1),
         });
         self.totals.last()
     }
@@ -283,10 +284,11 @@ mod tests {
         fold.add(kind(1, 0), &probe, Nanos(5));
         assert_eq!(fold.add_condition(&held("task 7", 1), Nanos(6)).map(|total| total.id), Some(2));
         assert_eq!(fold.add_condition(&held("task 7", 3), Nanos(8)), None);
-        assert_eq!(fold.add_condition(&held("task 8", 1), Nanos(9)).map(|total| total.id), Some(3));
+        assert_eq!(fold.add_condition(&held("task 8", 5), Nanos(9)).map(|total| total.id), Some(3));
         let repeats = fold.take_repeats();
         let told: Vec<_> = repeats.iter().map(|r| (r.id, &r.function[..], r.count, r.last_ts)).collect();
-        assert_eq!(told, [(2, "fix", 3, Nanos(8))]);
+        // Of the five that came at once the finding told one.
+        assert_eq!(told, [(2, "fix", 3, Nanos(8)), (3, "fix", 4, Nanos(9))]);
         assert_eq!(fold.totals()[1].count, 4);
         assert_eq!(fold.totals()[1].fingerprint, fold.totals()[2].fingerprint);
     }

@@ -4,8 +4,10 @@
 //! the kernel's lists again and again instead. What a look read goes in here as plain values; what it means comes out
 //! as [`Condition`]s, which go the same way as findings of probes: folded, counted, told, recorded and replayed.
 
+pub mod dead;
 pub mod grace_period;
 pub mod holder;
+pub mod missed;
 
 use alloc::string::String;
 use alloc::vec::Vec;

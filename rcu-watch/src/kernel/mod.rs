@@ -6,6 +6,7 @@
 //! - `plan`: what to attach, a function over the facts and what was asked for.
 //! - `diagnosis`: what `doctor` says of the facts.
 //! - `follow`: what changes in a run, and what to attach then.
+//! - `signs`, `misses`: what a run looks at besides: handlers that cannot run, runs that the kernel skipped.
 //!
 //! Each may use those above it, and `read` uses none. So every kernel that was ever captured is a unit test.
 
@@ -13,8 +14,10 @@ pub(crate) mod census;
 pub(crate) mod diagnosis;
 pub(crate) mod facts;
 pub(crate) mod follow;
+pub(crate) mod misses;
 pub(crate) mod plan;
 pub(crate) mod read;
+pub(crate) mod signs;
 
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,7 @@ pub(crate) mod name;
 pub(crate) mod privilege;
 pub(crate) mod program;
 pub(crate) mod refusal;
+pub(crate) mod site;
 pub(crate) mod stack;
 pub(crate) mod support;
 pub(crate) mod switch;

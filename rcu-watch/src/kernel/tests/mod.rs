@@ -11,6 +11,7 @@ mod grace_period;
 mod layout;
 mod legacy;
 mod plan;
+mod signs;
 
 use std::path::Path;
 

@@ -19,7 +19,7 @@ const HELD_KPROBE: u32 = bpf_task_fd_type::BPF_FD_TYPE_KPROBE as u32;
 const HELD_KRETPROBE: u32 = bpf_task_fd_type::BPF_FD_TYPE_KRETPROBE as u32;
 
 /// Room for a symbol's name: KSYM_NAME_LEN was 128 up to 6.0, and a longer name is cut.
-const NAME_BYTES: usize = 128;
+pub(super) const NAME_BYTES: usize = 128;
 /// Functions of one kprobe.multi link that are looked at.
 const MULTI_MAX: usize = 4096;
 

@@ -7,6 +7,7 @@
 mod call;
 pub(crate) mod link;
 pub(crate) mod map;
+pub(crate) mod missed;
 pub(crate) mod program;
 pub(crate) mod trial;
 

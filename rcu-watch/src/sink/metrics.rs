@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rcu_watch_core::RuleId;
 use rcu_watch_core::probe::Point;
-use rcu_watch_core::report::{Envelope, Heartbeat, Message};
+use rcu_watch_core::report::{Envelope, FindingReport, Heartbeat, Message};
 use rcu_watch_core::stream::Seen;
 
 use crate::sink::Sink;
@@ -28,11 +28,34 @@ struct Counts {
     version: Cow<'static, str>,
     kernel: String,
     findings: BTreeMap<RuleId, u64>,
+    /// Handlers of which the kernel skipped runs, by the id of the finding that told it.
+    skipped: BTreeMap<u32, Skipped>,
     /// Records by point: what was seen of each transition.
     records: BTreeMap<Point, u64>,
     lost: u64,
     missed: u64,
     now: Heartbeat,
+}
+
+/// Runs of somebody's handler that the kernel skipped.
+#[derive(Debug)]
+struct Skipped {
+    handler: String,
+    owner: String,
+    count: u64,
+}
+
+impl Skipped {
+    /// The first of them.
+    fn new(finding: &FindingReport) -> Self {
+        let handler = finding.handlers.first();
+        let owner = handler.and_then(|handler| handler.owner.as_ref());
+        Self {
+            handler: handler.map_or_else(|| finding.function.clone(), |handler| handler.name.clone()),
+            owner: owner.map(ToString::to_string).unwrap_or_default(),
+            count: 1,
+        }
+    }
 }
 
 pub(crate) struct Metrics {
@@ -66,8 +89,18 @@ impl Sink for Metrics {
                 counts.version.clone_from(&header.version);
                 counts.kernel.clone_from(&header.kernel.release);
             }
-            Message::Finding(finding) => *counts.findings.entry(finding.rule).or_default() += 1,
-            Message::Repeat(repeat) => *counts.findings.entry(repeat.rule).or_default() += repeat.count,
+            Message::Finding(finding) => {
+                *counts.findings.entry(finding.rule).or_default() += 1;
+                if finding.rule == RuleId::HandlerMissed {
+                    counts.skipped.insert(finding.id, Skipped::new(finding));
+                }
+            }
+            Message::Repeat(repeat) => {
+                *counts.findings.entry(repeat.rule).or_default() += repeat.count;
+                if let Some(skipped) = counts.skipped.get_mut(&repeat.id) {
+                    skipped.count += repeat.count;
+                }
+            }
             Message::Lost(lost) => counts.lost += lost.count,
             Message::Missed(missed) => counts.missed += missed.count,
             _ => {}
@@ -116,6 +149,15 @@ fn render(counts: &Counts) -> String {
         })
         .collect();
     family("findings", "counter", "Hits that a rule fired on.", &findings);
+    // A program can have a counter of its own and one of its link: samples of a family differ by their labels.
+    let mut skipped: BTreeMap<String, u64> = BTreeMap::new();
+    for Skipped { handler, owner, count } in counts.skipped.values() {
+        let labels = format!("{{handler=\"{}\",owner=\"{}\"}}", escape(handler), escape(owner));
+        *skipped.entry(labels).or_default() += count;
+    }
+    let skipped: Vec<_> = skipped.into_iter().map(|(labels, count)| (labels, count.to_string())).collect();
+    let help = "Runs of somebody's handler that the kernel skipped, in this run.";
+    family("handler_missed", "counter", help, &skipped);
     let records: Vec<_> = counts
         .records
         .iter()
@@ -180,6 +222,9 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
+    use rcu_watch_core::Severity;
+    use rcu_watch_core::condition::Condition;
+    use rcu_watch_core::probe::{Handler, HandlerKind, Owner, Reliance};
     use rcu_watch_core::report::{Lost, Repeat};
     use rcu_watch_core::units::{CpuId, Nanos};
 
@@ -251,6 +296,34 @@ mod tests {
             assert!(body.lines().any(|l| l == line), "{line}\n{body}");
         }
         assert!(body.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn skipped_runs_are_counted_by_handler_and_owner() {
+        let (rule, function) = (RuleId::HandlerMissed, "vfs_read".to_owned());
+        let handler = Handler {
+            kind: HandlerKind::Kprobe,
+            name: "lab/ret".to_owned(),
+            program: None,
+            reliance: Reliance::Relies,
+            ours: false,
+            owner: Some(Owner::Instance { name: Some("mine".to_owned()) }),
+        };
+        let condition = Condition {
+            handlers: vec![handler],
+            ..Condition::new(rule, Severity::Warning, function.clone(), "skipped".to_owned())
+        };
+        let counts = Arc::<Mutex<Counts>>::default();
+        let mut metrics = Metrics { counts: Arc::clone(&counts) };
+        let finding = FindingReport::of_condition(&condition, 3, String::new());
+        send(&mut metrics, Message::Finding(Box::new(finding)));
+        for (id, count) in [(3, 201), (4, 1)] {
+            let function = function.clone();
+            send(&mut metrics, Message::Repeat(Repeat { id, rule, function, count, last_ts_ns: Nanos(1) }));
+        }
+        let text = render(&counts.lock().unwrap());
+        let line = "rcu_watch_handler_missed_total{handler=\"lab/ret\",owner=\"tracefs instance mine\"} 202";
+        assert!(text.lines().any(|l| l == line), "{text}");
     }
 
     #[test]

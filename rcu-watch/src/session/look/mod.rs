@@ -4,8 +4,10 @@
 //! [`Look`] of its own, which reads and lets the core judge; one thread runs all of them, each at its own pace. The first
 //! look of each is made before the header goes out, the last one before anything is detached.
 
+mod dead;
 mod grace_period;
 mod log;
+mod missed;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -30,7 +32,9 @@ use crate::kernel::Facts;
 use crate::kernel::layout::Layout;
 use crate::kernel::mount::Tree;
 
+use dead::DeadHandlers;
 use grace_period::GracePeriodLook;
+use missed::MissedRuns;
 
 /// How long the last look may take: a kernel that hangs in one of its lists must not hold up the end of the run.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -70,7 +74,12 @@ pub(crate) struct Sighted {
 
 /// All that a run looks at.
 pub(super) fn all(facts: &Facts, layout: &Layout, peek: &Result<Peek, BpfError>) -> Vec<Box<dyn Look>> {
-    vec![Box::new(GracePeriodLook::new(facts, layout, peek)), Box::new(log::Log::open(&Tree::live()))]
+    vec![
+        Box::new(DeadHandlers::new(Tree::live())),
+        Box::new(MissedRuns::new(Tree::live())),
+        Box::new(GracePeriodLook::new(facts, layout, peek)),
+        Box::new(log::Log::open(&Tree::live())),
+    ]
 }
 
 /// The run's end of the thread that looks.

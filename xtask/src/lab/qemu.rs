@@ -32,8 +32,9 @@ pub(crate) struct Machine {
 }
 
 /// A busy machine stops an emulated processor for longer than a kernel allows one to stand still (20 s without a context
-/// switch, 21 s without a grace period); one that hangs runs into the plan's limits all the same.
-const PATIENT: &str = "watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120";
+/// switch, 21 s without a grace period), and longer than it waits for the timer to tick at boot (ten jiffies:
+/// arch/x86/kernel/apic/io_apic.c, `timer_irq_works`); one that hangs runs into the plan's limits all the same.
+const PATIENT: &str = "no_timer_check watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120";
 
 /// With less than all of these two runs differ.
 const COUNTING: &str = "-icount shift=0,sleep=off -rtc base=2024-01-01,clock=vm -seed 1";
@@ -157,7 +158,10 @@ mod tests {
         let all = arguments.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ");
         assert!(all.contains("-accel tcg,thread=single -smp 1 -m 512M"), "{all}");
         assert!(all.contains("-no-reboot") && all.contains("panic=-1"), "{all}");
-        assert!(all.contains("loglevel=5 watchdog_thresh=60") && all.contains("=120 nohz=off"), "{all}");
+        assert!(
+            all.contains("loglevel=5 no_timer_check watchdog_thresh=60") && all.contains("=120 nohz=off"),
+            "{all}"
+        );
         assert!(!all.contains("icount"), "{all}");
     }
 

@@ -23,13 +23,15 @@ const APPLETS: [&str; 36] = [
 ];
 
 /// Other names of PID 1's program.
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 15] = [
     "lab-as",
     "lab-cycle",
+    "lab-dir",
     "lab-empty",
     "lab-flood",
     "lab-head",
     "lab-held",
+    "lab-insmod",
     "lab-load",
     "lab-merge",
     "lab-observe",

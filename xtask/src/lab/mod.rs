@@ -8,6 +8,7 @@ mod accel;
 pub(crate) mod apt;
 mod boot;
 mod busybox;
+pub(crate) mod clients;
 pub(crate) mod console;
 mod headers;
 mod image;

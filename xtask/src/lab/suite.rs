@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use super::accel::Accel;
 use super::boot::{Guest, Programs};
+use super::clients;
 use super::console::{BootRecord, Output};
 use super::image::Image;
 use super::module;
@@ -19,6 +20,9 @@ use super::screen::Screen;
 use crate::process::say;
 use crate::tally::Tally;
 
+/// bpftrace brings a compiler.
+const CLIENTS_MEMORY_MIB: u32 = 3072;
+
 /// Scenarios that share one boot.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
@@ -26,6 +30,8 @@ pub(crate) struct Job {
     pub cpus: u32,
     /// More for the kernel's command line.
     pub append: &'static str,
+    /// Whether the guest has Debian's tracing tools.
+    pub clients: bool,
     pub scenarios: Vec<&'static Scenario>,
 }
 
@@ -47,10 +53,13 @@ pub(crate) struct Outcome {
     pub tail: Vec<String>,
 }
 
-/// One job for each number of CPUs and command line; scenarios that spoil the guest come last, each but the first in a boot of its own.
+/// What scenarios must have in common to share a boot: CPUs, command line, whether the tracing tools are there.
+type Kind = (u32, &'static str, bool);
+
+/// One job for each kind of guest; scenarios that spoil theirs come last, each but the first in a boot of its own.
 pub(crate) fn jobs(image: &Image, scenarios: &[&'static Scenario], cpus: Option<u32>) -> Vec<Job> {
-    let mut by_machine: BTreeMap<(u32, &str), Vec<Vec<&'static Scenario>>> = BTreeMap::new();
-    let machine = |scenario: &Scenario| (cpus.unwrap_or(scenario.cpus), scenario.append);
+    let mut by_machine: BTreeMap<Kind, Vec<Vec<&'static Scenario>>> = BTreeMap::new();
+    let machine = |scenario: &Scenario| (cpus.unwrap_or(scenario.cpus), scenario.append, scenario.clients);
     for scenario in scenarios.iter().filter(|scenario| !scenario.last) {
         let boots = by_machine.entry(machine(scenario)).or_insert_with(|| vec![Vec::new()]);
         boots[0].push(*scenario);
@@ -65,7 +74,10 @@ pub(crate) fn jobs(image: &Image, scenarios: &[&'static Scenario], cpus: Option<
     by_machine
         .into_iter()
         .flat_map(|(machine, boots)| boots.into_iter().map(move |scenarios| (machine, scenarios)))
-        .map(|((cpus, append), scenarios)| Job { image: image.clone(), cpus, append, scenarios })
+        .map(|((cpus, append, clients), scenarios)| {
+            let image = image.clone();
+            Job { image, cpus, append, clients, scenarios }
+        })
         .collect()
 }
 
@@ -79,13 +91,19 @@ impl Job {
                 modules.push(module);
             }
         }
+        let (extra, memory_mib) = match self.image.known.and_then(|kernel| kernel.sources.first()) {
+            Some(source) if self.clients => {
+                (clients::files(source.release, &clients::ALL)?, memory_mib.max(CLIENTS_MEMORY_MIB))
+            }
+            _ => (Vec::new(), memory_mib),
+        };
         Ok(Guest {
             image: self.image.clone(),
             cpus: self.cpus,
             memory_mib,
             append: format!("{append} {}", self.append).trim().to_owned(),
             modules,
-            extra: Vec::new(),
+            extra,
             counts: false,
             plan: self.scenarios.iter().flat_map(|scenario| scenario.plan()).collect(),
         })

@@ -108,6 +108,32 @@ pub(crate) fn cycle(mut args: impl Iterator<Item = String>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// `lab-insmod NAME`: loads the lab's module, where it is of interest that the kernel refuses it.
+pub(crate) fn insmod(mut args: impl Iterator<Item = String>) -> ExitCode {
+    let Some(name) = args.next() else {
+        eprintln!("lab-insmod: give a module's name");
+        return ExitCode::FAILURE;
+    };
+    said("lab-insmod", crate::machine::load_module(&name, ""))
+}
+
+/// `lab-dir make|remove PATH`: a directory, which in tracefs is an instance.
+pub(crate) fn directory(mut args: impl Iterator<Item = String>) -> ExitCode {
+    let (what, path) = (args.next().unwrap_or_default(), args.next().unwrap_or_default());
+    let done = match what.as_str() {
+        "make" => fs::create_dir(&path),
+        "remove" => fs::remove_dir(&path),
+        _ => Err(std::io::Error::other("give make or remove, and a path")),
+    };
+    said("lab-dir", done.map_err(|error| format!("{path}: {error}")))
+}
+
+fn said(who: &str, outcome: Result<(), String>) -> ExitCode {
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    eprintln!("{who}: {error}");
+    ExitCode::FAILURE
+}
+
 /// `lab-held`: how many BPF programs, maps and links the kernel has, whosever they are.
 pub(crate) fn held() -> ExitCode {
     // enum bpf_cmd of include/uapi/linux/bpf.h.

@@ -35,6 +35,8 @@ fn main() -> ExitCode {
         Some("lab-held") => return command::held(),
         Some("lab-write") => return command::write(args),
         Some("lab-cycle") => return command::cycle(args),
+        Some("lab-insmod") => return command::insmod(args),
+        Some("lab-dir") => return command::directory(args),
         _ => {}
     }
     if std::process::id() != 1 {

@@ -22,6 +22,8 @@ pub(crate) struct Scenario {
     pub cpus: u32,
     /// In xtask/lab/modules.
     pub modules: &'static [&'static str],
+    /// Debian's tracing tools are in the guest, those of the kernel's own release.
+    pub clients: bool,
     /// The guest is of no use for another scenario after this one.
     pub last: bool,
     /// Played by name, or with all; too long for every run of the tests.
@@ -44,6 +46,7 @@ impl Scenario {
         kernels: &[],
         cpus: 2,
         modules: &[],
+        clients: false,
         last: false,
         heavy: false,
         elsewhere: "",

@@ -1,14 +1,19 @@
 //! The scenarios.
 
 mod breaks;
+mod census;
+mod clients;
 mod conduct;
+mod dead;
 mod follow;
 mod functions;
+mod held;
 mod long;
 mod overhead;
 mod quiet;
 mod recordings;
 mod steps;
+mod transitions;
 mod transport;
 mod ways;
 
@@ -23,6 +28,11 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         functions::SCENARIOS,
         follow::SCENARIOS,
         ways::SCENARIOS,
+        census::SCENARIOS,
+        dead::SCENARIOS,
+        transitions::SCENARIOS,
+        held::SCENARIOS,
+        clients::SCENARIOS,
         long::SCENARIOS,
         conduct::SCENARIOS,
         transport::SCENARIOS,

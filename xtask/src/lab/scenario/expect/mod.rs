@@ -31,6 +31,8 @@ pub(crate) struct Expect {
 pub(crate) enum Check {
     /// The command ended with this code.
     Exit(i32),
+    /// The command ended with one of these codes.
+    ExitIn(&'static [i32]),
     /// It ended with code 0, or with 3 for nothing but runs that the kernel's recursion guard skipped: on a
     /// preemptible kernel a program can be preempted, and the next run of it on that CPU is then skipped
     /// (kernel/bpf/trampoline.c, `__bpf_prog_enter_recur`). That is luck, and rightly reported.
@@ -45,6 +47,8 @@ pub(crate) enum Check {
     NoFinding,
     /// No finding of this severity.
     NoneOf(Severity),
+    /// No finding of this rule.
+    NoneOfRule(RuleId),
     /// No finding on another function than these.
     OnlyOn(&'static [&'static str]),
     /// The first that an audit said of the function is this.
@@ -76,6 +80,10 @@ pub(crate) enum Check {
     Replays { live: &'static str },
     /// One line of its standard output or error has all of these.
     Line(&'static [&'static str]),
+    /// Exactly one line of its standard output has all of these.
+    OneLine(&'static [&'static str]),
+    /// No line of its standard output or error has all of these.
+    NoLine(&'static [&'static str]),
     /// Both commands printed the same.
     SameOutput { other: &'static str },
     /// At its start it saw another instance.
@@ -110,6 +118,7 @@ impl Expect {
         let stream = || evidence.stream(subject);
         let verdict = match check {
             Check::Exit(code) => output::exit(evidence, subject, Exit::Code(code)),
+            Check::ExitIn(codes) => output::exit_in(evidence, subject, codes),
             Check::Unbroken => output::unbroken(evidence, subject),
             Check::Killed(signal) => output::exit(evidence, subject, Exit::Signal(signal)),
             Check::Stream => stream().and_then(|stream| stream.balance()),
@@ -117,6 +126,9 @@ impl Expect {
             Check::NoFinding => stream().and_then(|stream| finding::none(&stream, |_| true)),
             Check::NoneOf(severity) => {
                 stream().and_then(|stream| finding::none(&stream, |found| found.severity == severity))
+            }
+            Check::NoneOfRule(rule) => {
+                stream().and_then(|stream| finding::none(&stream, |found| found.rule == rule))
             }
             Check::OnlyOn(functions) => stream().and_then(|stream| {
                 finding::none(&stream, |found| !functions.contains(&found.function.as_str()))
@@ -149,6 +161,8 @@ impl Expect {
                 evidence.stream(live).and_then(|live| told::replays(&*stream()?, &live))
             }
             Check::Line(has) => output::line(evidence, subject, has),
+            Check::OneLine(has) => output::one_line(evidence, subject, has),
+            Check::NoLine(has) => output::no_line(evidence, subject, has),
             Check::SameOutput { other } => output::same_output(evidence, subject, other),
             Check::OtherInstance => stream().and_then(|stream| told::other_instance(&stream)),
             Check::Fired { rule, severity } => {

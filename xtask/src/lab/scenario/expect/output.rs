@@ -13,6 +13,14 @@ pub(super) fn exit(evidence: &Evidence, run: &str, wanted: Exit) -> Verdict {
     })
 }
 
+pub(super) fn exit_in(evidence: &Evidence, run: &str, codes: &[i32]) -> Verdict {
+    let seen = evidence.command(run)?.exit;
+    ok_or(codes.iter().any(|&code| seen == Some(Exit::Code(code))), || match seen {
+        Some(seen) => format!("it ended with {}, and not with one of {codes:?}", seen.encode()),
+        None => "it did not end".to_owned(),
+    })
+}
+
 pub(super) fn unbroken(evidence: &Evidence, run: &'static str) -> Verdict {
     let unlucky = evidence.stream(run).is_ok_and(|stream| {
         let reasons = &stream.summary.reasons;
@@ -22,11 +30,33 @@ pub(super) fn unbroken(evidence: &Evidence, run: &'static str) -> Verdict {
 }
 
 pub(super) fn line(evidence: &Evidence, run: &str, has: &[&str]) -> Verdict {
+    ok_or(first_line(evidence, run, has)?.is_some(), || format!("no line has all of {has:?}"))
+}
+
+pub(super) fn no_line(evidence: &Evidence, run: &str, has: &[&str]) -> Verdict {
+    match first_line(evidence, run, has)? {
+        Some(line) => Err(format!("a line has all of {has:?}: {line}")),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn one_line(evidence: &Evidence, run: &str, has: &[&str]) -> Verdict {
+    let stdout = String::from_utf8_lossy(&evidence.command(run)?.stdout).to_lowercase();
+    let lines: Vec<&str> = stdout.lines().filter(|line| has_all(line, has)).collect();
+    ok_or(lines.len() == 1, || format!("{} lines have all of {has:?}, and not one: {lines:?}", lines.len()))
+}
+
+/// The first line of what the command printed that has all of these words, whatever their case.
+fn first_line(evidence: &Evidence, run: &str, has: &[&str]) -> Result<Option<String>, String> {
     let Output { stdout, stderr, .. } = evidence.command(run)?;
     let text = [stdout.as_slice(), b"\n", stderr.as_slice()].concat();
     let text = String::from_utf8_lossy(&text).to_lowercase();
-    let holds = |line: &str| has.iter().all(|word| line.contains(&word.to_lowercase()));
-    ok_or(text.lines().any(holds), || format!("no line has all of {has:?}"))
+    Ok(text.lines().find(|line| has_all(line, has)).map(str::to_owned))
+}
+
+/// `line` is in lower case.
+fn has_all(line: &str, has: &[&str]) -> bool {
+    has.iter().all(|word| line.contains(&word.to_lowercase()))
 }
 
 pub(super) fn same_output(evidence: &Evidence, run: &str, other: &str) -> Verdict {
@@ -80,5 +110,25 @@ mod tests {
         assert!(!ended(3, &[lost]));
         assert!(!ended(3, &[skipped, lost]));
         assert!(!ended(2, &[skipped]));
+    }
+
+    #[test]
+    fn a_line_is_there_once_or_more_often_or_not_at_all() {
+        let output = Output { stdout: b"f kprobe One\nf kprobe two\n".to_vec(), ..Output::default() };
+        let mut record = ScenarioRecord::default();
+        record.commands.insert("table".into(), output);
+        let holds = |check| Expect::of("table", check).judge(&Evidence::of(&record), "sid").is_ok();
+        assert!(holds(Check::OneLine(&["F", "one"])) && !holds(Check::OneLine(&["kprobe"])));
+        assert!(holds(Check::Line(&["kprobe"])) && !holds(Check::Line(&["one", "two"])));
+        assert!(holds(Check::NoLine(&["one", "two"])) && !holds(Check::NoLine(&["two"])));
+    }
+
+    #[test]
+    fn one_of_several_codes_is_enough() {
+        let mut record = ScenarioRecord::default();
+        let output = Output { exit: Some(Exit::Code(3)), ..Output::default() };
+        record.commands.insert("watch".into(), output);
+        let holds = |codes| Expect::of("watch", Check::ExitIn(codes)).judge(&Evidence::of(&record), "sid");
+        assert!(holds(&[3, 4]).is_ok() && holds(&[0, 2]).is_err() && holds(&[]).is_err());
     }
 }

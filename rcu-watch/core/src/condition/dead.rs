@@ -254,7 +254,9 @@ fn cause_of(listed: &Listed, signs: &Signs) -> Option<Cause> {
         let (Some(body), Some(address)) = (patched.body, listed.address) else { return false };
         patched.is_settled && body.start <= address && address < body.end
     };
-    let replaced = signs.patched.iter().find(is_in).filter(|_| listed.is_kprobe && !listed.by_ftrace);
+    // Ours in a replaced body is there to see whether anything still enters it.
+    let is_stranded = listed.is_kprobe && !listed.by_ftrace && !listed.handler.ours;
+    let replaced = signs.patched.iter().find(is_in).filter(|_| is_stranded);
     replaced.map(|patched| Cause::replaced(&patched.patch)).or_else(|| instance.map(Cause::off))
 }
 
@@ -434,6 +436,9 @@ mod tests {
         assert_eq!(found.conditions[0].severity, Severity::Error);
         assert!(found.conditions[0].because.contains("livepatch fix replaced the body"));
         assert_eq!(found.conditions[0].handlers[0].name, "vfs_open+0x9");
+        let mut ours = kprobe("vfs_open", 9, false);
+        ours.handler.ours = true;
+        assert_eq!(with(ours, patched("vfs_open")), Dead::default());
         // It shares the site with the livepatch, whichever is called first.
         assert_eq!(with(kprobe("vfs_open", 4, true), patched("vfs_open")), Dead::default());
         // Before the ftrace site, another function, tasks that are still in the old body, a function of unknown place.

@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(rule("rw001"), Ok(RuleId::HandlerUnwatched));
         assert_eq!(rule("exposed-function"), Ok(RuleId::ExposedFunction));
         assert!(rule("exposed-functoin").unwrap_err().contains("did you mean exposed-function?"));
-        assert!(rule("zzz").unwrap_err().contains("RW001 to RW015"));
+        assert!(rule("zzz").unwrap_err().contains("RW001 to RW020"));
         for row in RULES {
             assert_eq!((rule(row.code), rule(row.name)), (Ok(row.id), Ok(row.id)));
         }

@@ -248,7 +248,9 @@ impl Planner<'_> {
             })
             .collect();
         self.plan.requirements.extend(sites);
-        for requirement in &self.request.require {
+        // What no probe shows the looks judge, and the end of the run says whether they could.
+        let is_probed = |requirement: &&Requirement| !matches!(requirement, Requirement::Rule(rule) if rule.row().is_looked_for());
+        for requirement in self.request.require.iter().filter(is_probed) {
             let (what, points, any_of) = match *requirement {
                 Requirement::Point(point) => (point.name(), vec![point], rows_of(&self.plan, &[point])),
                 // A look at the kernel's lists judges it, and the summary says whether it did.

@@ -12,8 +12,8 @@ use alloc::vec::Vec;
 use super::Condition;
 use super::holder::{self, SeenCpu, SeenTask, Since};
 use crate::finding::{RuleId, Severity};
-use crate::report::finding::Holder;
 use crate::report::grace_period::{Flavour, GracePeriod};
+use crate::report::witness::Holder;
 use crate::units::{Nanos, WideNumber};
 
 /// Grace periods of seconds are usual on a busy machine.
@@ -212,7 +212,7 @@ fn help(flavour: Flavour, holders: &[Holder]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::condition::holder::CpuState;
-    use crate::report::finding::TaskReport;
+    use crate::report::witness::TaskReport;
     use crate::units::CpuId;
 
     const SECOND: u64 = 1_000_000_000;

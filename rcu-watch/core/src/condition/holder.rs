@@ -7,7 +7,7 @@ use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
 use crate::probe::{Handler, HandlerKind, Reliance};
-use crate::report::finding::{Holder, StackFrame, TaskReport};
+use crate::report::witness::{Holder, StackFrame, TaskReport};
 use crate::units::{CpuId, Nanos};
 
 /// A CPU takes at least 100 timer ticks in a second; one that took none for so long has its irqs off.

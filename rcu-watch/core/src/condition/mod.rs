@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::{RuleId, Severity};
 use crate::probe::Handler;
-use crate::report::finding::{Holder, Source, StackFrame, TaskReport};
+use crate::report::witness::{Holder, Source, StackFrame, TaskReport};
 use crate::units::CpuId;
 
 /// Something that a look found.

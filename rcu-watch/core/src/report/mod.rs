@@ -21,6 +21,7 @@ mod schema;
 pub mod snapshot;
 pub mod summary;
 pub mod transition;
+pub(crate) mod witness;
 
 use serde::{Deserialize, Serialize};
 

@@ -253,8 +253,6 @@ impl Planner<'_> {
         for requirement in self.request.require.iter().filter(is_probed) {
             let (what, points, any_of) = match *requirement {
                 Requirement::Point(point) => (point.name(), vec![point], rows_of(&self.plan, &[point])),
-                // A look at the kernel's lists judges it, and the summary says whether it did.
-                Requirement::Rule(rule) if rule.row().is_looked_for() => continue,
                 Requirement::Rule(rule) => {
                     let probes = self.plan.probes.iter().enumerate();
                     let seen = probes.filter(|(_, planned)| rule.row().sees(&planned.probe));

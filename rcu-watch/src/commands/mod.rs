@@ -8,6 +8,7 @@ mod doctor;
 mod explain;
 mod handlers;
 mod man;
+mod patches;
 mod probes;
 mod record;
 mod replay;
@@ -30,6 +31,7 @@ pub fn run(command: &Command) -> Result<Exit> {
         Command::Audit(args) => audit::run(args),
         Command::Handlers(args) => handlers::run(args),
         Command::Check(args) => check::run(args),
+        Command::Patches(args) => patches::run(args),
         Command::Dmesg(args) => dmesg::run(args),
         Command::Explain { rule } => explain::run(*rule),
         Command::Completions { shell } => completions::run(*shell),

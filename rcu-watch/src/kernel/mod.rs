@@ -7,6 +7,7 @@
 //! - `diagnosis`: what `doctor` says of the facts.
 //! - `follow`: what changes in a run, and what to attach then.
 //! - `signs`, `misses`: what a run looks at besides: handlers that cannot run, runs that the kernel skipped.
+//! - `patches`: every livepatch, and how far its transition has come.
 //!
 //! Each may use those above it, and `read` uses none. So every kernel that was ever captured is a unit test.
 
@@ -15,6 +16,7 @@ pub(crate) mod diagnosis;
 pub(crate) mod facts;
 pub(crate) mod follow;
 pub(crate) mod misses;
+pub(crate) mod patches;
 pub(crate) mod plan;
 pub(crate) mod read;
 pub(crate) mod signs;

@@ -167,3 +167,27 @@ fn a_full_disk_is_an_error_with_a_remedy() {
     assert!(stderr(&output).contains("cannot write to /dev/full"), "{}", stderr(&output));
     assert!(stderr(&output).contains("; free space there"), "{}", stderr(&output));
 }
+
+#[test]
+fn patches_answer_on_every_kernel_and_say_what_a_kernel_without_them_lacks() {
+    let output = rcu_watch(&["patches", "-f", "json"]);
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let types: Vec<_> = lines.iter().map(|line| line["type"].as_str().unwrap()).collect();
+    assert_eq!((types.first(), types.last()), (Some(&"header"), Some(&"summary")), "{text}");
+    if std::path::Path::new("/sys/kernel/livepatch").exists() {
+        assert!(matches!(output.status.code(), Some(0 | 2 | 3)), "{}", stderr(&output));
+        assert!(types[1..types.len() - 1].iter().all(|kind| *kind == "patch"), "{text}");
+    } else {
+        assert_eq!(output.status.code(), Some(4));
+        assert!(text.contains("CONFIG_LIVEPATCH"), "{text}");
+    }
+}
+
+#[test]
+fn patches_judge_no_rule_and_have_no_ktap() {
+    let output = rcu_watch(&["patches", "-f", "ktap"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("take -f text or -f json"), "{}", stderr(&output));
+}

@@ -8,6 +8,7 @@ pub mod dead;
 pub mod grace_period;
 pub mod holder;
 pub mod missed;
+pub mod transition;
 
 use alloc::string::String;
 use alloc::vec::Vec;

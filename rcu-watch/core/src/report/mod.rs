@@ -14,6 +14,7 @@ pub mod finding;
 pub mod grace_period;
 pub mod handlers;
 pub mod header;
+pub mod patches;
 pub mod plan;
 pub mod progress;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use finding::{FindingReport, Repeat};
 pub use grace_period::GracePeriod;
 pub use handlers::{HandlerReport, HandlerTotals};
 pub use header::Header;
+pub use patches::PatchReport;
 pub use plan::{LivepatchReport, PlanChange};
 pub use progress::{Heartbeat, Lost, Missed, ProbeError};
 pub use snapshot::SnapshotReport;
@@ -125,6 +127,8 @@ messages! {
     Heartbeat(Heartbeat),
     /// A grace period that has lasted for more than two seconds, and who holds it.
     GracePeriod(Box<GracePeriod>),
+    /// `patches`: one livepatch.
+    Patch(Box<PatchReport>),
     /// `audit`: one suspect.
     Audited(Box<AuditedFunction>),
     /// `audit`: after the last suspect.

@@ -104,7 +104,7 @@ pub enum EndedBy {
     Diagnosis,
     /// `probes`: the plan is printed.
     Plan,
-    /// `handlers`: every handler is listed.
+    /// `handlers` and `patches`: everything is listed.
     Listed,
 }
 

@@ -9,6 +9,7 @@ mod dmesg;
 mod doctor;
 mod handlers;
 mod output;
+mod patches;
 mod probes;
 mod record;
 mod replay;
@@ -26,6 +27,7 @@ pub use dmesg::DmesgArgs;
 pub use doctor::DoctorArgs;
 pub use handlers::HandlersArgs;
 pub use output::OutputArgs;
+pub use patches::PatchesArgs;
 pub use probes::ProbesArgs;
 pub use record::RecordArgs;
 pub use replay::ReplayArgs;
@@ -92,6 +94,9 @@ pub enum Command {
     /// Before patching or tracing: is there evidence against it?
     #[command(after_help = check::NOTES)]
     Check(CheckArgs),
+    /// Say of each livepatch what it replaces, and who holds its transition up
+    #[command(after_help = patches::NOTES)]
+    Patches(PatchesArgs),
     /// Find this class of kernel splats in a log: dmesg's, a CI job's, pstore's
     #[command(after_help = dmesg::NOTES)]
     Dmesg(DmesgArgs),

@@ -10,6 +10,7 @@ mod check;
 mod finding;
 mod grace_period;
 mod handlers;
+mod patches;
 mod phrase;
 mod plan;
 mod status;
@@ -49,6 +50,8 @@ enum Kind {
     Table,
     /// What this kernel allows: nothing ran either.
     Doctor,
+    /// Livepatches as they are now.
+    Patches,
 }
 
 pub struct Text<Out, Err> {
@@ -66,6 +69,8 @@ pub struct Text<Out, Err> {
     group: Option<CheckGroup>,
     /// Handlers of a census, which are printed when all are known.
     census: Vec<HandlerReport>,
+    /// Livepatches that were printed.
+    patches: u64,
     /// Lines of snapshots that were not written out yet.
     kept: Vec<u8>,
 }
@@ -87,6 +92,7 @@ impl<Out: Write, Err: Write> Text<Out, Err> {
             last_lines: Vec::new(),
             group: None,
             census: Vec::new(),
+            patches: 0,
             kept: Vec::new(),
         }
     }
@@ -140,6 +146,17 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
             }
             Message::Summary(summary) if self.kind == Kind::Doctor => {
                 self.say(&check::verdict(summary, style))
+            }
+            Message::Header(header) if header.command == "patches" => {
+                self.kind = Kind::Patches;
+                self.say(&[patches::title(header)])
+            }
+            Message::Patch(patch) => {
+                self.patches += 1;
+                self.say(&patches::lines(patch, verbose, style))
+            }
+            Message::Summary(summary) if self.kind == Kind::Patches => {
+                self.say(&patches::end(summary, self.patches, style))
             }
             Message::Header(header) if header.command == "probes" => {
                 self.kind = Kind::Plan;

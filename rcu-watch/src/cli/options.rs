@@ -94,6 +94,7 @@ impl From<&WatchArgs> for WatchOptions {
             self_test: args.self_test,
             ring_bytes: args.ring_bytes,
             max_overhead: args.max_overhead,
+            stall_after: args.stall_after,
             draws: false,
             record: None,
             child: args.child.clone(),

@@ -15,6 +15,9 @@ use crate::sink;
 /// Of each CPU's time, in per cent.
 pub(crate) const MAX_OVERHEAD: f64 = 1.0;
 
+/// Some three times what a busy host takes.
+pub(crate) const STALL_AFTER: Duration = Duration::from_secs(15);
+
 /// How long to watch, what to tell, and what it may cost.
 #[derive(Clone, Debug)]
 pub struct WatchOptions {
@@ -30,6 +33,8 @@ pub struct WatchOptions {
     pub ring_bytes: Option<u32>,
     /// Of each CPU's time in per cent; above it the dearest probes are given up for a while.
     pub max_overhead: f64,
+    /// How long a transition of a livepatch may take before it is told as one that stalls.
+    pub stall_after: Duration,
     /// Somebody looks on while it runs: transitions that are as they should be are sent, too, and counts at once.
     pub draws: bool,
     /// A recording of every record is written there.
@@ -49,6 +54,7 @@ impl Default for WatchOptions {
             self_test: false,
             ring_bytes: None,
             max_overhead: MAX_OVERHEAD,
+            stall_after: STALL_AFTER,
             draws: false,
             record: None,
             child: Vec::new(),

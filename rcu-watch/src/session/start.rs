@@ -101,7 +101,7 @@ pub fn start(
     session.programs.give_back_memory();
     session.closed_cpus = proof::walk(&plan.cpus).context("cannot walk over the CPUs to prove the probes")?;
     session.books.update(&session.programs, &session.probes)?;
-    let looks = look::all(facts, &layout, &peek);
+    let looks = look::all(facts, &layout, &peek, options.stall_after);
     unseen.extend(looks.iter().filter_map(|look| look.unseen()));
     let (looks, first) = Looks::start(looks)?;
     session.looks = Some(looks);

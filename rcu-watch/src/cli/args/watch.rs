@@ -43,6 +43,9 @@ pub struct WatchArgs {
         hide_short_help = true
     )]
     pub max_overhead: f64,
+    /// Tell a livepatch transition that takes longer than this (RW018)
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = value::duration, hide_short_help = true)]
+    pub stall_after: Duration,
     #[command(flatten)]
     pub verdict: VerdictArgs,
     #[command(flatten)]

@@ -104,6 +104,15 @@ impl TransitionLog {
     }
 }
 
+/// Whether the last transition of a livepatch that way was forced.
+#[must_use]
+pub(crate) fn was_forced(entries: &[Entry], patch: &str, to_patched: bool) -> bool {
+    let of_patch = entries.iter().rev().filter(|entry| entry.patch == patch);
+    of_patch
+        .take_while(|entry| entry.what != What::Started { to_patched })
+        .any(|entry| entry.what == What::Forced)
+}
+
 /// More records than any log buffer holds: reading ends also where somebody writes as fast as this reads.
 const MOST: usize = 1 << 20;
 
@@ -167,6 +176,18 @@ mod tests {
                 "{log}"
             );
         }
+    }
+
+    #[test]
+    fn only_the_transition_that_was_forced_is_called_so() {
+        let forced = "[   18.000000] livepatch: forcing remaining tasks to the patched state\n";
+        let complete = "[   19.000000] livepatch: 'lp': patching complete\n";
+        let log = format!("{HELD}{forced}{complete}");
+        assert!(was_forced(&read(&log), "lp", true));
+        assert!(!was_forced(&read(&log), "other", true));
+        assert!(!was_forced(&read(&format!("{HELD}{complete}")), "lp", true));
+        let again = "[   20.000000] livepatch: 'lp': starting patching transition\n";
+        assert!(!was_forced(&read(&format!("{log}{again}{complete}")), "lp", true));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod dead;
 mod grace_period;
 mod log;
 mod missed;
+mod transition;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -35,6 +36,7 @@ use crate::kernel::mount::Tree;
 use dead::DeadHandlers;
 use grace_period::GracePeriodLook;
 use missed::MissedRuns;
+use transition::StalledTransitions;
 
 /// How long the last look may take: a kernel that hangs in one of its lists must not hold up the end of the run.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -73,10 +75,16 @@ pub(crate) struct Sighted {
 }
 
 /// All that a run looks at.
-pub(super) fn all(facts: &Facts, layout: &Layout, peek: &Result<Peek, BpfError>) -> Vec<Box<dyn Look>> {
+pub(super) fn all(
+    facts: &Facts,
+    layout: &Layout,
+    peek: &Result<Peek, BpfError>,
+    stall_after: Duration,
+) -> Vec<Box<dyn Look>> {
     vec![
         Box::new(DeadHandlers::new(Tree::live())),
         Box::new(MissedRuns::new(Tree::live())),
+        Box::new(StalledTransitions::new(Tree::live(), stall_after)),
         Box::new(GracePeriodLook::new(facts, layout, peek)),
         Box::new(log::Log::open(&Tree::live())),
     ]

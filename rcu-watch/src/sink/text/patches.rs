@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_long_line_is_broken_at_a_blank_and_what_follows_is_further_in() {
-        let functions = vec!["a_function_with_a_name"; 12].join(", ");
+        let functions = ["a_function_with_a_name"; 12].join(", ");
         let lines = wrap(4, &functions);
         assert_eq!(lines.len(), 4);
         assert!(lines.iter().all(|line| line.chars().count() <= COLUMNS));

@@ -16,6 +16,7 @@ use crate::kernel::read::line::first_line;
 use crate::kernel::read::livepatch::{Found, Livepatch, PatchedFunction, find};
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::refusal;
+use crate::kernel::read::transition_log::{TransitionLog, was_forced};
 
 /// How long after the end of its transition a livepatch may still be taking out those that it replaces, which the
 /// kernel does from a worker (kernel/livepatch/core.c:klp_free_replaced_patches_async).
@@ -24,6 +25,7 @@ const REPLACES_FOR: Duration = Duration::from_secs(1);
 const MAY_REPLACE_FOR: Duration = Duration::from_millis(250);
 
 const UNSEEN: &str = "it began and ended between two looks";
+const FORCED: &str = "it was forced: tasks may run old and new code at once";
 const UNDER_WAY: &str = "it was under way when rcu-watch started";
 
 /// One event of one livepatch.
@@ -58,6 +60,8 @@ pub(crate) struct Livepatches {
     first: Vec<LivepatchEvent>,
     /// Modules that livepatches are for, and that are loaded.
     objects: Vec<String>,
+    /// The kernel's log, where only it tells.
+    log: TransitionLog,
 }
 
 impl Livepatches {
@@ -68,7 +72,8 @@ impl Livepatches {
         let seen: Vec<_> = at_start.iter().map(|patch| Tracked::at_start(patch, is_live)).collect();
         let first = seen.iter().filter_map(Tracked::under_way).collect();
         let objects = objects(&tree, at_start);
-        Self { seen, first, objects, tree }
+        let log = TransitionLog::open(&tree);
+        Self { seen, first, objects, log, tree }
     }
 
     /// What happened since the last look.
@@ -88,6 +93,11 @@ impl Livepatches {
         };
         look.track(&mut self.seen, now);
         events.append(&mut look.all);
+        for event in events.iter_mut().filter(|event| event.event == Event::TransitionEnd) {
+            if was_forced(self.log.read(), &event.patch, event.to_patched) {
+                event.because = Some(FORCED.to_owned());
+            }
+        }
         let objects_moved = std::mem::replace(&mut self.objects, objects) != self.objects;
         News { events, objects_moved }
     }

@@ -40,7 +40,7 @@
 //! stream is, and the words of a verdict. [`recording`] plays a recording to an audience of one's own, [`stream`] says
 //! what an audience hears, [`report`] has every message, [`dmesg`] the reader of logs, [`rules`] what each rule means.
 //! A program that reads a kernel itself feeds a [`pipeline`] with records ([`decode`]) of a plan of [`probe`]s, and
-//! says what the kernel is by [`model::kernel`]; [`calibration`], [`cause`] and [`verdict`] judge what it read besides.
+//! says what the kernel is by [`model::kernel`]; [`calibration`], [`cause`], [`forecast`] and [`verdict`] judge what it read besides.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -55,6 +55,7 @@ pub mod decode;
 pub mod dmesg;
 mod finding;
 mod fold;
+pub mod forecast;
 pub mod model;
 mod order;
 pub mod pipeline;

@@ -3,6 +3,7 @@
 use rcu_watch_core::report::audit::{CheckAnswer, Observed};
 
 use crate::kernel::Facts;
+use crate::kernel::outlook::entry::Place;
 use crate::kernel::points;
 
 /// Symbols that bound the code which the kernel keeps free of handlers.
@@ -28,14 +29,16 @@ pub(crate) enum Known {
     Nothing,
 }
 
-/// What this kernel, and what is known of others, say of `function` in `object`.
+/// What this kernel, and what is known of others, say of `function`, which is at `place`.
 #[must_use]
-pub(crate) fn known(facts: &Facts, object: &str, function: &str) -> Known {
+pub(crate) fn known(facts: &Facts, function: &str, place: &Place) -> Known {
+    let object = place.object.as_str();
     let symbols = match &facts.symbols {
         Ok(symbols) => symbols,
         Err(reason) => return Known::Final(CheckAnswer::Unknown, reason.to_string()),
     };
-    let Some(symbol) = symbols.symbols.get(function) else {
+    let symbol = symbols.symbols.get(function).filter(|_| place.namesakes != Some(0));
+    let Some(symbol) = symbol else {
         let why = if object == "vmlinux" {
             "this kernel has no function of that name now: another kernel's, inlined, or in a module that is \
              not loaded"
@@ -49,7 +52,8 @@ pub(crate) fn known(facts: &Facts, object: &str, function: &str) -> Known {
         let range = symbols.address(start).zip(symbols.address(end));
         range.is_some_and(|(start, end)| (start..end).contains(&symbol.address))
     };
-    let traceable = facts.traceable.contains(function);
+    // By address: the kernel lists a function by one of its names.
+    let traceable = place.has_entry.or_else(|| facts.traceable.contains(function).filter(|&is| is));
     if RANGES.iter().any(within) && traceable != Some(true) {
         let why = "the kernel lets nobody hook it: it runs where RCU is being told, or not yet told";
         return Known::Final(CheckAnswer::Noinstr, why.to_owned());

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! FUNC... | PATCH.ko -> functions -> what is known (no probe) -> what is seen (the audit's prober) -> answers
+//!                                 -> what the kernel's lists say (kernel::outlook)               -> forecasts
 //! ```
 //! [`patch`] reads a livepatch's ELF before it is loaded, [`answer`] judges; both are pure. [`run`] asks the
 //! running kernel.

@@ -19,12 +19,14 @@ pub(crate) struct PatchedFunction {
     /// `vmlinux`, or the module that it is in.
     pub object: String,
     pub function: String,
+    /// Which of those of its name, from 1; 0: the only one.
+    pub sympos: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PatchError {
-    #[error("it is compressed; decompress it first (`unxz`, `gunzip`, `unzstd`)")]
-    Compressed,
+    #[error("it is compressed; decompress it first: {0} < FILE > /tmp/patch.ko")]
+    Compressed(&'static str),
     #[error("it is no kernel module for a 64-bit little-endian machine: {0}")]
     NotElf(#[from] object::read::Error),
     #[error("it is a kernel module and no livepatch: its modinfo has no `livepatch=Y`")]
@@ -36,29 +38,45 @@ pub(crate) enum PatchError {
 /// A pointer field, or what it will point to: a section's index, and an offset.
 type Place = (usize, u64);
 
-/// `struct kpatch_patch_func` (kpatch's kmod/patch/kpatch-patch.h): two of its fields, and its size.
+/// `struct kpatch_patch_func` (kpatch's kmod/patch/kpatch-patch.h): three of its fields, and its size.
+const KPATCH_SYMPOS: u64 = 32;
 const KPATCH_NAME: u64 = 40;
 const KPATCH_OBJECT: u64 = 48;
 const KPATCH_BYTES: u64 = 56;
 
-/// The functions of the livepatch in `file`, sorted.
+/// A livepatch, as its file has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Patch {
+    /// The module's name, where its modinfo has it.
+    pub name: Option<String>,
+    /// Sorted.
+    pub functions: Vec<PatchedFunction>,
+}
+
+/// Reads the livepatch in `file`.
 ///
 /// # Errors
 /// Where it is none, or none that is known.
-pub(crate) fn functions(file: &[u8]) -> Result<Vec<PatchedFunction>, PatchError> {
-    const MAGICS: [&[u8]; 3] = [b"\xfd7zXZ", b"\x1f\x8b", b"\x28\xb5\x2f\xfd"];
-    if MAGICS.iter().any(|magic| file.starts_with(magic)) {
-        return Err(PatchError::Compressed);
+pub(crate) fn read(file: &[u8]) -> Result<Patch, PatchError> {
+    const MAGICS: [(&[u8], &str); 3] =
+        [(b"\xfd7zXZ", "xz -dc"), (b"\x1f\x8b", "gzip -dc"), (b"\x28\xb5\x2f\xfd", "zstd -dc")];
+    if let Some((_, command)) = MAGICS.iter().find(|(magic, _)| file.starts_with(magic)) {
+        return Err(PatchError::Compressed(command));
     }
     let elf = ElfFile64::<LittleEndian>::parse(file)?;
     let modinfo = elf.section_by_name(".modinfo").and_then(|section| section.data().ok()).unwrap_or_default();
-    if !modinfo.split(|&byte| byte == 0).any(|entry| entry == b"livepatch=Y") {
+    let mut entries = modinfo.split(|&byte| byte == 0);
+    if !entries.clone().any(|entry| entry == b"livepatch=Y") {
         return Err(PatchError::NotLivepatch);
     }
+    let name = entries.find_map(|entry| String::from_utf8(entry.strip_prefix(b"name=")?.to_vec()).ok());
     let tables = Tables::read(&elf);
     let mut found = tables.of_kpatch(&elf);
     found.extend(tables.of_objects());
-    if found.is_empty() { Err(PatchError::NoTable) } else { Ok(found.into_iter().collect()) }
+    if found.is_empty() {
+        return Err(PatchError::NoTable);
+    }
+    Ok(Patch { name, functions: found.into_iter().collect() })
 }
 
 /// What the pointers of a module's data will point to.
@@ -116,10 +134,22 @@ impl<'a> Tables<'a> {
         (!name.is_empty() && name.chars().all(is_name)).then(|| name.to_owned())
     }
 
-    /// Whether a function's entry begins here: a name, then code.
-    fn function(&self, (section, offset): Place) -> Option<String> {
+    /// Whether a function's entry begins here: a name, then code. Its position among those of its name comes next.
+    fn function(&self, (section, offset): Place) -> Option<(String, u64)> {
         let &(target, _) = self.pointers.get(&(section, offset.checked_add(8)?))?;
-        if self.code.contains(&target) { self.name((section, offset)) } else { None }
+        if !self.code.contains(&target) {
+            return None;
+        }
+        Some((self.name((section, offset))?, self.number((section, offset.checked_add(16)?))))
+    }
+
+    /// The number at this place; 0 where there is none.
+    fn number(&self, (section, offset): Place) -> u64 {
+        let bytes = || {
+            let start = usize::try_from(offset).ok()?;
+            self.data.get(&section)?.get(start..start.checked_add(8)?)?.try_into().ok()
+        };
+        bytes().map_or(0, u64::from_le_bytes)
     }
 
     /// By `klp_object` and `klp_func`, or klp-build's `klp_object_ext` and `klp_func_ext`.
@@ -136,15 +166,15 @@ impl<'a> Tables<'a> {
                 None if self.pointers.contains_key(&(section, base)) => continue,
                 None => "vmlinux".to_owned(),
             };
-            for function in self.array(funcs) {
-                found.insert(PatchedFunction { object: object.clone(), function });
+            for (function, sympos) in self.array(funcs) {
+                found.insert(PatchedFunction { object: object.clone(), function, sympos });
             }
         }
         found
     }
 
     /// The functions of an array, as far as the file shows that it goes.
-    fn array(&self, (section, start): Place) -> Vec<String> {
+    fn array(&self, (section, start): Place) -> Vec<(String, u64)> {
         let end = self.ends.get(&(section, start)).copied().unwrap_or(u64::MAX);
         let is_other = |at: u64| self.pointers.values().any(|&target| target == (section, at));
         let mut places = self
@@ -168,9 +198,10 @@ impl<'a> Tables<'a> {
         let Some(section) = elf.section_by_name(".kpatch.funcs") else { return BTreeSet::new() };
         (0..section.size() / KPATCH_BYTES)
             .filter_map(|index| {
-                let at = |field| self.name((section.index().0, index * KPATCH_BYTES + field));
-                let object = at(KPATCH_OBJECT).unwrap_or_else(|| "vmlinux".to_owned());
-                Some(PatchedFunction { object, function: at(KPATCH_NAME)? })
+                let place = |field| (section.index().0, index * KPATCH_BYTES + field);
+                let object = self.name(place(KPATCH_OBJECT)).unwrap_or_else(|| "vmlinux".to_owned());
+                let sympos = self.number(place(KPATCH_SYMPOS));
+                Some(PatchedFunction { object, function: self.name(place(KPATCH_NAME))?, sympos })
             })
             .collect()
     }
@@ -225,6 +256,11 @@ mod tests {
             self.point(self.data, offset + 8, self.text, 16);
         }
 
+        fn set(&mut self, at: SectionId, offset: usize, value: u64) {
+            let data = self.elf.section_mut(at).data_mut();
+            data[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
+        }
+
         fn variable(&mut self, value: u64, size: u64) {
             self.elf.add_symbol(Symbol {
                 name: b"funcs".to_vec(),
@@ -239,7 +275,7 @@ mod tests {
         }
 
         fn functions(&self) -> Result<Vec<(String, String)>, PatchError> {
-            let found = functions(&self.elf.write().unwrap())?;
+            let found = read(&self.elf.write().unwrap())?.functions;
             Ok(found.into_iter().map(|found| (found.object, found.function)).collect())
         }
     }
@@ -270,6 +306,17 @@ mod tests {
                 ])
             );
         }
+    }
+
+    #[test]
+    fn a_function_says_which_of_its_name_it_means_and_a_module_what_it_is_called() {
+        let mut module = Module::new("livepatch=Y\0name=fix\0");
+        let data = module.data;
+        module.point(data, 0x108, data, 0x300);
+        module.function(0x300, "show");
+        module.set(data, 0x310, 2);
+        let patch = read(&module.elf.write().unwrap()).unwrap();
+        assert_eq!((patch.name.as_deref(), patch.functions[0].sympos), (Some("fix"), 2));
     }
 
     #[test]
@@ -308,8 +355,8 @@ mod tests {
     fn what_is_no_livepatch_is_refused_with_what_it_is() {
         assert!(matches!(Module::new("license=GPL\0").functions(), Err(PatchError::NotLivepatch)));
         assert!(matches!(Module::new("livepatch=Y\0").functions(), Err(PatchError::NoTable)));
-        assert!(matches!(functions(b"\xfd7zXZ\0"), Err(PatchError::Compressed)));
-        assert!(matches!(functions(b"#!/bin/sh\n"), Err(PatchError::NotElf(_))));
-        assert!(matches!(functions(b""), Err(PatchError::NotElf(_))));
+        assert!(matches!(read(b"\xfd7zXZ\0"), Err(PatchError::Compressed("xz -dc"))));
+        assert!(matches!(read(b"#!/bin/sh\n"), Err(PatchError::NotElf(_))));
+        assert!(matches!(read(b""), Err(PatchError::NotElf(_))));
     }
 }

@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use rcu_watch_core::forecast;
 use rcu_watch_core::report::Message;
-use rcu_watch_core::report::audit::{CheckAnswer, CheckedFunction};
+use rcu_watch_core::report::audit::{CheckAnswer, CheckedFunction, Forecast, ForecastKind};
 use rcu_watch_core::report::summary::{EndedBy, RunVerdict, Summary};
 use rcu_watch_core::verdict::{Exit, FailOn};
 
 use super::answer::{Known, answer, known, refuses, symbols};
-use super::patch;
+use super::patch::{self, Patch};
 use crate::audit::consent;
 use crate::audit::prober::{BATCH, Probed, Prober, Way};
 use crate::audit::progress::Progress;
@@ -21,6 +22,8 @@ use crate::audit::stop::Stop;
 use crate::clock;
 use crate::kernel;
 use crate::kernel::mount::Tree;
+use crate::kernel::outlook::entry::Wanted;
+use crate::kernel::outlook::{self, Outlook};
 use crate::kernel::symbol::SymbolTable;
 use crate::session::refusal::refuse_if_unsupported;
 use crate::session::start::header_of;
@@ -42,10 +45,21 @@ pub(crate) struct CheckOptions {
 
 /// A function that was asked about.
 struct Asked {
-    function: String,
-    object: String,
+    wanted: Wanted,
+    way: forecast::Way,
     /// The file that changes it.
-    patch: Option<String>,
+    patch: Option<PatchFile>,
+}
+
+/// A livepatch that is not loaded.
+#[derive(Clone)]
+struct PatchFile {
+    /// As it was named, without folder and ending.
+    file: String,
+    /// What its module will be called.
+    module: String,
+    /// Whether this function is its first: what holds for all of them is told once.
+    is_first: bool,
 }
 
 /// What was named: module files as what they patch, all else as functions.
@@ -54,19 +68,41 @@ fn asked(targets: &[String]) -> Result<Vec<Asked>> {
     for target in targets {
         let is_file = target.contains('/') || target.ends_with(".ko") || target.contains(".ko.");
         if !is_file {
-            asked.push(Asked { function: target.clone(), object: "vmlinux".to_owned(), patch: None });
+            let wanted = Wanted { function: target.clone(), object: None, sympos: 0 };
+            asked.push(Asked { wanted, way: forecast::Way::Any, patch: None });
             continue;
         }
         let bytes = fs::read(target).with_context(|| format!("cannot read {target}"))?;
-        let functions = patch::functions(&bytes).with_context(|| format!("cannot check {target}"))?;
-        let name = Path::new(target).file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        asked.extend(functions.into_iter().map(|patch::PatchedFunction { object, function }| Asked {
-            function,
-            object,
-            patch: Some(name.clone()),
-        }));
+        let Patch { name, functions } =
+            patch::read(&bytes).with_context(|| format!("cannot check {target}"))?;
+        let file = Path::new(target).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let module = name.unwrap_or_else(|| file.replace('-', "_"));
+        for (index, patch::PatchedFunction { object, function, sympos }) in functions.into_iter().enumerate()
+        {
+            let (file, module) = (file.clone(), module.clone());
+            asked.push(Asked {
+                wanted: Wanted { function, object: Some(object), sympos },
+                way: forecast::Way::Livepatch { sympos },
+                patch: Some(PatchFile { file, module, is_first: index == 0 }),
+            });
+        }
     }
     Ok(asked)
+}
+
+/// Between two looks at the tasks, where no probe takes as long.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+
+/// What is foreseen of a function.
+fn foresee(outlook: &Outlook, index: usize, asked: &Asked) -> Vec<Forecast> {
+    let is_loaded = |module: &str| Path::new("/sys/module").join(module).join("initstate").exists();
+    let first = asked.patch.as_ref().filter(|patch| patch.is_first);
+    let mut all = first.map_or_else(Vec::new, |patch| {
+        let loaded = Some(patch.module.as_str()).filter(|module| is_loaded(module));
+        forecast::of_patch(&outlook.kernel, loaded)
+    });
+    all.extend(forecast::of_function(&outlook.kernel, &outlook.targets[index]));
+    all
 }
 
 /// Runs `check`.
@@ -78,10 +114,16 @@ pub(crate) fn run(options: &CheckOptions) -> Result<Exit> {
     let tree = Tree::live();
     let mut facts = kernel::probe();
     let names: BTreeSet<String> =
-        asked.iter().map(|asked| asked.function.clone()).chain(symbols().map(str::to_owned)).collect();
+        asked.iter().map(|asked| asked.wanted.function.clone()).chain(symbols().map(str::to_owned)).collect();
     facts.learn(&tree, &names);
     let plan = plan_of(&facts, Vec::new());
-    let known: Vec<Known> = asked.iter().map(|asked| known(&facts, &asked.object, &asked.function)).collect();
+    let wanted: Vec<_> = asked.iter().map(|asked| (asked.wanted.clone(), asked.way)).collect();
+    let mut outlook = outlook::read(&tree, &facts, &wanted);
+    let known: Vec<Known> = asked
+        .iter()
+        .zip(&outlook.places)
+        .map(|(asked, place)| known(&facts, &asked.wanted.function, place))
+        .collect();
     let open: Vec<usize> =
         (0..asked.len()).filter(|&index| !matches!(known[index], Known::Final(..))).collect();
     let obstacle = if options.no_probe {
@@ -98,6 +140,7 @@ pub(crate) fn run(options: &CheckOptions) -> Result<Exit> {
     let mut seen: Vec<Option<Probed>> = vec![None; asked.len()];
     let mut prober = None;
     let mut stop = Stop::new().context("cannot catch SIGINT and SIGTERM")?;
+    let (first_look, looked) = (outlook.look(&tree), Instant::now());
     if observe {
         let mut probing = Prober::start(&facts, &plan.cpus, options.output.logs()).map_err(|error| {
             let header = header_of(&facts, &plan, "check");
@@ -111,7 +154,7 @@ pub(crate) fn run(options: &CheckOptions) -> Result<Exit> {
         for batch in open.chunks(BATCH) {
             let what = if batch.len() == 1 { "function" } else { "functions" };
             progress.phase(&format!("observing {} {what}", batch.len()), Duration::ZERO);
-            let names: Vec<&str> = batch.iter().map(|&index| asked[index].function.as_str()).collect();
+            let names: Vec<&str> = batch.iter().map(|&index| asked[index].wanted.function.as_str()).collect();
             let mut show = |done, all, _| progress.show(done, all, "");
             let mut way = Way {
                 stream: &mut stream,
@@ -131,33 +174,40 @@ pub(crate) fn run(options: &CheckOptions) -> Result<Exit> {
         let header = header_of(&facts, &plan, "check");
         stream.send(clock::now(), None, Message::Header(Box::new(header)))?;
     }
+    if first_look.as_ref().is_ok_and(|sat| !sat.sitting.is_empty()) {
+        stop.wait(BETWEEN_LOOKS.saturating_sub(looked.elapsed()));
+    }
+    outlook.look_again(&tree, first_look);
     let why = obstacle.as_deref().unwrap_or("the check was ended before");
     let mut answers = Vec::new();
-    for ((asked, known), seen) in asked.iter().zip(&known).zip(&seen) {
+    for (index, ((asked, known), seen)) in asked.iter().zip(&known).zip(&seen).enumerate() {
         let (observed, why) = match seen {
             Some(Probed::Observed(observed)) => (Some(observed), ""),
             Some(Probed::No(reason) | Probed::Refused(reason)) => (None, reason.as_str()),
             None => (None, why),
         };
         let (answer, because) = answer(known, observed.ok_or(why));
-        answers.push(answer);
+        let forecasts = foresee(&outlook, index, asked);
+        let is_refused = forecasts.iter().any(|forecast| forecast.kind == ForecastKind::Refused);
         let checked = CheckedFunction {
-            function: asked.function.clone(),
-            patch: asked.patch.clone(),
-            object: asked.object.clone(),
+            function: asked.wanted.function.clone(),
+            patch: asked.patch.as_ref().map(|patch| patch.file.clone()),
+            object: outlook.places[index].object.clone(),
             answer,
-            refuses: refuses(answer),
+            refuses: refuses(answer) || is_refused,
             because,
             observed: observed.cloned(),
+            forecasts,
         };
-        stream.send(clock::now(), None, Message::Checked(Box::new(checked)))?;
+        stream.send(clock::now(), None, Message::Checked(Box::new(checked.clone())))?;
+        answers.push(checked);
     }
     let mut reasons = prober.as_ref().map_or_else(Vec::new, |prober| prober.sums.doubts());
-    reasons.extend(doubt(&answers));
+    reasons.extend(doubts(&answers));
     if prober.as_ref().is_some_and(|prober| !prober.calibration().eqs_seen) {
         reasons.push("no CPU was seen idle within 2 s, so nothing that was seen could be judged".to_owned());
     }
-    let verdict = match (answers.iter().any(|&answer| refuses(answer)), reasons.is_empty()) {
+    let verdict = match (answers.iter().any(|checked| checked.refuses), reasons.is_empty()) {
         (true, _) => RunVerdict::Findings,
         (false, true) => RunVerdict::Clean,
         // Nothing but the kernel stood in the way.
@@ -179,18 +229,49 @@ pub(crate) fn run(options: &CheckOptions) -> Result<Exit> {
     }
 }
 
-/// What was asked and could not be answered.
-fn doubt(answers: &[CheckAnswer]) -> Option<String> {
-    let open = |answer: &&CheckAnswer| matches!(answer, CheckAnswer::NotFound | CheckAnswer::Unknown);
-    match answers.iter().filter(open).count() {
+/// What was asked and could not be answered, and what may go wrong.
+fn doubts(answers: &[CheckedFunction]) -> Vec<String> {
+    let foresees =
+        |checked: &CheckedFunction, kind| checked.forecasts.iter().any(|forecast| forecast.kind == kind);
+    let is_open = |checked: &CheckedFunction| match checked.answer {
+        CheckAnswer::Unknown => true,
+        // What waits for its module is answered by that.
+        CheckAnswer::NotFound => !foresees(checked, ForecastKind::Waits),
+        _ => false,
+    };
+    // Who only traces does not wait for tasks.
+    let is_unseen =
+        |checked: &CheckedFunction| checked.patch.is_some() && foresees(checked, ForecastKind::Unseen);
+    let count = |is: &dyn Fn(&CheckedFunction) -> bool, one: &str, many: &str| match answers
+        .iter()
+        .filter(|checked| is(checked))
+        .count()
+    {
         0 => None,
-        1 => Some("1 function could not be judged".to_owned()),
-        count => Some(format!("{count} functions could not be judged")),
-    }
+        1 => Some(format!("1 {one}")),
+        count => Some(format!("{count} {many}")),
+    };
+    let hangs = |checked: &CheckedFunction| foresees(checked, ForecastKind::MayHang);
+    [
+        count(&is_open, "function could not be judged", "functions could not be judged"),
+        count(
+            &hangs,
+            "function has tasks in it that the transition of a livepatch would wait for",
+            "functions have tasks in them that the transition of a livepatch would wait for",
+        ),
+        count(
+            &is_unseen,
+            "function may have tasks in it, which cannot be told",
+            "functions may have tasks in them, which cannot be told",
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn cost(options: &CheckOptions, asked: &[Asked], open: &[usize]) -> Vec<String> {
-    let names: Vec<&str> = open.iter().take(8).map(|&index| asked[index].function.as_str()).collect();
+    let names: Vec<&str> = open.iter().take(8).map(|&index| asked[index].wanted.function.as_str()).collect();
     let more = if open.len() > names.len() { ", ..." } else { "" };
     vec![
         format!(

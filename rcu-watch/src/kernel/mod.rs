@@ -5,6 +5,7 @@
 //! - `census`: every handler of this kernel, and whose it is.
 //! - `plan`: what to attach, a function over the facts and what was asked for.
 //! - `diagnosis`: what `doctor` says of the facts.
+//! - `outlook`: what a handler that somebody wants to place would meet.
 //! - `follow`: what changes in a run, and what to attach then.
 //! - `signs`, `misses`: what a run looks at besides: handlers that cannot run, runs that the kernel skipped.
 //! - `patches`: every livepatch, and how far its transition has come.
@@ -16,6 +17,7 @@ pub(crate) mod diagnosis;
 pub(crate) mod facts;
 pub(crate) mod follow;
 pub(crate) mod misses;
+pub(crate) mod outlook;
 pub(crate) mod patches;
 pub(crate) mod plan;
 pub(crate) mod read;

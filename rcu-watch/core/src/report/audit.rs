@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::probe::{Handler, Mechanism};
-use crate::report::finding::StateReport;
+use crate::report::finding::{Holder, StateReport};
 
 /// One function that an audit suspected, and what became of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,13 +127,69 @@ pub struct CheckedFunction {
     pub object: String,
     /// What is known of it here.
     pub answer: CheckAnswer,
-    /// Whether this answer makes the exit code 2.
+    /// Whether this answer, or what is foreseen, makes the exit code 2.
     pub refuses: bool,
     /// The answer in a sentence.
     pub because: String,
     /// What a probe on it read; absent where none was attached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<Observed>,
+    /// What would come of hooking it now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forecasts: Vec<Forecast>,
+}
+
+/// What the kernel would make of a livepatch or another handler on a function.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Forecast {
+    /// What would happen.
+    pub kind: ForecastKind,
+    /// Why, in half a sentence.
+    pub because: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// Whose handlers it is about, as far as they are known by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handlers: Vec<Handler>,
+    /// The tasks that it is about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holders: Vec<Holder>,
+}
+
+/// What would happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ForecastKind {
+    /// The kernel would refuse it.
+    Refused,
+    /// The transition of a livepatch may not come to its end by itself.
+    MayHang,
+    /// The transition takes until the kernel has interrupted tasks that sleep.
+    Delays,
+    /// The kernel would take it, and patch the function when its module is loaded.
+    Waits,
+    /// Handlers of others would not run any more.
+    FallsSilent,
+    /// Something could not be looked at.
+    Unseen,
+}
+
+impl ForecastKind {
+    /// As people read it.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Refused => "would be refused",
+            Self::MayHang => "may hang",
+            Self::Delays => "takes its time",
+            Self::Waits => "waits",
+            Self::FallsSilent => "falls silent",
+            Self::Unseen => "not foreseen",
+        }
+    }
 }
 
 /// What is known of a function that somebody wants to hook.

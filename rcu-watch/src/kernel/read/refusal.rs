@@ -7,10 +7,9 @@
 use std::fs::File;
 
 use crate::kernel::read::ftrace::{EnabledFunction, each_enabled};
-use crate::kernel::read::kprobe;
+use crate::kernel::read::kprobe::{self, Kprobe};
 use crate::kernel::read::livepatch::{Livepatch, read};
 use crate::kernel::read::mount::Tree;
-use crate::kernel::read::support::Reason;
 use crate::kernel::read::switch::Switches;
 
 /// Why this livepatch, which is gone, was refused.
@@ -25,7 +24,9 @@ fn shown(tree: &Tree, patch: &Livepatch) -> Option<String> {
     }
     if let Some(other) = enabled(tree).into_iter().find(|on| is_rival(on, patch)) {
         let function = &other.function;
-        return Some(match holder(tree, &other) {
+        let list = tree.debugfs().ok().and_then(|debugfs| File::open(debugfs.join("kprobes/list")).ok());
+        let kprobes = list.and_then(|list| kprobe::read(list).ok()).unwrap_or_default();
+        return Some(match holder(&kprobes, &other) {
             Some(holder) => format!("{holder} is on {function}, and leaves no room for a livepatch"),
             None => format!("a handler on {function} leaves no room for a livepatch"),
         });
@@ -35,12 +36,12 @@ fn shown(tree: &Tree, patch: &Livepatch) -> Option<String> {
     Some(format!("the transition of livepatch {} is not complete", other.name))
 }
 
-fn enabled(tree: &Tree) -> Vec<EnabledFunction> {
+/// All functions that have ftrace handlers, as far as they can be read.
+#[must_use]
+pub(crate) fn enabled(tree: &Tree) -> Vec<EnabledFunction> {
     let mut found = Vec::new();
-    if let Ok(file) = tree.tracefs().and_then(|tracefs| {
-        let path = tracefs.join("enabled_functions");
-        File::open(&path).map_err(|e| Reason::unreadable(&path, &e))
-    }) {
+    let file = tree.tracefs().ok().and_then(|tracefs| File::open(tracefs.join("enabled_functions")).ok());
+    if let Some(file) = file {
         // What was read before an error is still so.
         let _ = each_enabled(file, |function| found.push(function));
     }
@@ -49,26 +50,27 @@ fn enabled(tree: &Tree) -> Vec<EnabledFunction> {
 
 /// Whether it excludes the livepatch: some handler changes where one of its functions continues, and no livepatch does.
 fn is_rival(on: &EnabledFunction, patch: &Livepatch) -> bool {
-    let is_livepatch = on.callbacks.iter().any(|name| name == "klp_ftrace_handler");
     let object = on.module.as_deref().unwrap_or("vmlinux");
     let is_one = patch.functions.iter().any(|f| f.function == on.function && f.object == object);
-    on.has_ipmodify && !is_livepatch && is_one
+    on.has_ipmodify && !is_livepatch(on) && is_one
 }
 
-/// Who it is: the kprobe on the function's entry, or the callback that ftrace names.
-fn holder(tree: &Tree, on: &EnabledFunction) -> Option<String> {
-    if let Some(direct) = on.direct.as_deref().filter(|_| on.has_direct) {
-        return Some(direct.to_owned());
-    }
-    let kprobes = tree.debugfs().ok().and_then(|debugfs| File::open(debugfs.join("kprobes/list")).ok());
-    let kprobes = kprobes.and_then(|list| kprobe::read(list).ok()).unwrap_or_default();
-    let is_there = |probe: &&kprobe::Kprobe| {
+/// Whether ftrace names a livepatch as the one handler of the function.
+#[must_use]
+pub(crate) fn is_livepatch(on: &EnabledFunction) -> bool {
+    on.callbacks.iter().any(|name| name == "klp_ftrace_handler")
+}
+
+/// Who may change where a function continues, where no livepatch does: the kprobe on its entry, or what ftrace names.
+#[must_use]
+pub(crate) fn holder(kprobes: &[Kprobe], on: &EnabledFunction) -> Option<String> {
+    let is_there = |probe: &&Kprobe| {
         probe.is_live() && probe.is_on_ftrace && probe.function == on.function && probe.module == on.module
     };
     if let Some(probe) = kprobes.iter().find(is_there) {
         return Some(format!("a kprobe with a post_handler at {}+{:#x}", probe.function, probe.offset));
     }
-    on.callbacks.first().cloned()
+    on.direct.clone().or_else(|| on.callbacks.first().cloned())
 }
 
 #[cfg(test)]

@@ -52,6 +52,32 @@ impl<'a> Line<'a> {
     }
 }
 
+/// A symbol as the kernel lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Listed<'a> {
+    /// 0 where the kernel hides addresses.
+    pub address: u64,
+    pub is_text: bool,
+    pub name: &'a str,
+    pub module: Option<&'a str>,
+}
+
+/// Calls `symbol` with all of the kernel's symbols, in its order.
+///
+/// # Errors
+/// That of the read.
+pub(crate) fn each_symbol(source: impl Read, mut symbol: impl FnMut(Listed<'_>)) -> io::Result<()> {
+    each_line(source, |text| {
+        if let Some(line) = Line::parse(text)
+            && let Some(address) = line.address()
+        {
+            let Line { name, module, .. } = line;
+            symbol(Listed { address, is_text: line.is_text(), name, module });
+        }
+        ControlFlow::Continue(())
+    })
+}
+
 /// What kallsyms says of one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Symbol {

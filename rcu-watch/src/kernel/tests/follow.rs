@@ -23,16 +23,20 @@ fn look_around(follower: &mut Follower<Captured>, ours: &[&str]) -> Vec<SiteChan
 }
 
 /// A copy of a captured kernel that goes away with the test.
-struct Copy(TempDir);
+pub(super) struct Copy(TempDir);
 
 impl Copy {
-    fn of(kernel: &str) -> Self {
+    pub(super) fn of(kernel: &str) -> Self {
         let to = tempfile::tempdir().unwrap();
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kernel").join(kernel), to.path());
         Self(to)
     }
 
-    fn write(&self, path: &str, text: &str) {
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(super) fn write(&self, path: &str, text: &str) {
         let path = self.0.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();

@@ -10,6 +10,7 @@ mod follow;
 mod grace_period;
 mod layout;
 mod legacy;
+mod outlook;
 mod plan;
 mod signs;
 

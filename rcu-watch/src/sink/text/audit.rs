@@ -1,6 +1,7 @@
 //! The tables of `audit` and `check`.
 
-use rcu_watch_core::report::audit::{AuditVerdict, AuditWay, Observed};
+use rcu_watch_core::report::audit::{AuditVerdict, AuditWay, Forecast, ForecastKind, Observed};
+use rcu_watch_core::report::finding::Holder;
 use rcu_watch_core::report::{AuditTotals, AuditedFunction, CheckedFunction};
 
 use crate::sink::text::phrase::{self, count, plural};
@@ -85,12 +86,13 @@ pub(super) fn end(totals: &AuditTotals, style: Style) -> Vec<String> {
     lines
 }
 
-/// A row of a check.
-pub(super) fn checked(checked: &CheckedFunction, style: Style) -> String {
-    let CheckedFunction { function, patch, object, answer, refuses, because, observed } = checked;
+/// A row of a check, and what is foreseen below it.
+pub(super) fn checked(checked: &CheckedFunction, style: Style) -> Vec<String> {
+    let CheckedFunction { function, patch, object, answer, refuses, because, observed, forecasts } = checked;
     let word = format!("{:22}", answer.words());
+    let is_foreseen = forecasts.iter().any(|forecast| forecast.kind == ForecastKind::Refused);
     let word = match (refuses, observed) {
-        (true, _) => style.bad(&word),
+        (true, _) if !is_foreseen => style.bad(&word),
         (false, Some(observed)) if observed.calls > 0 => style.good(&word),
         _ => style.doubtful(&word),
     };
@@ -98,7 +100,35 @@ pub(super) fn checked(checked: &CheckedFunction, style: Style) -> String {
     let object = if object == "vmlinux" { String::new() } else { format!(" [{object}]") };
     let state = observed.as_ref().and_then(|observed| observed.state.as_ref());
     let state = state.map_or_else(String::new, |state| format!("; {}", super::finding::words(state)));
-    format!("{function}{object}{patch}: {word} {because}{state}")
+    let mut lines = vec![format!("{function}{object}{patch}: {word} {because}{state}")];
+    lines.extend(forecasts.iter().flat_map(|forecast| foreseen(forecast, style)));
+    lines
+}
+
+/// Stacks that are shown of those that a transition would wait for.
+const HOLDERS_SHOWN: usize = 3;
+
+fn foreseen(forecast: &Forecast, style: Style) -> Vec<String> {
+    let Forecast { kind, because, help, handlers, holders } = forecast;
+    let word = match kind {
+        ForecastKind::Refused => style.bad(kind.words()),
+        ForecastKind::MayHang | ForecastKind::FallsSilent | ForecastKind::Unseen => {
+            style.doubtful(kind.words())
+        }
+        ForecastKind::Delays | ForecastKind::Waits => kind.words().to_owned(),
+    };
+    let handlers = match handlers.as_slice() {
+        [] => String::new(),
+        handlers => format!(" ({})", phrase::handlers(handlers)),
+    };
+    let help = help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
+    let mut lines = vec![format!("    {word}: {because}{handlers}{help}")];
+    for Holder { task, stack, .. } in holders.iter().take(HOLDERS_SHOWN) {
+        let Some(task) = task else { continue };
+        let frames: Vec<_> = stack.iter().filter_map(|frame| frame.symbol.as_deref()).collect();
+        lines.push(style.faint(&format!("        {}[{}]: {}", task.comm, task.pid, frames.join(" < "))));
+    }
+    lines
 }
 
 #[cfg(test)]

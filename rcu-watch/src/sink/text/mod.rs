@@ -200,7 +200,7 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
                 self.last_lines = audit::end(totals, style);
                 Ok(())
             }
-            Message::Checked(checked) => self.say(&[audit::checked(checked, style)]),
+            Message::Checked(checked) => self.say(&audit::checked(checked, style)),
             Message::Handler(handler) => {
                 self.census.push((**handler).clone());
                 Ok(())

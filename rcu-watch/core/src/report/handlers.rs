@@ -49,6 +49,9 @@ pub struct HandlerReport {
     /// Who holds it; absent where nothing tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
+    /// The tracefs instance that a tracer is on in; absent for the top one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// Whether it needs RCU to watch.
     pub reliance: Reliance,
     /// How often it ran, where the kernel counts that: a BPF program over all of its places, while
@@ -56,7 +59,7 @@ pub struct HandlerReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runs: Option<u64>,
     /// Runs that the kernel skipped, where it counts them: a BPF program over all of its places, by its recursion
-    /// guard; a kprobe.multi link and a probe event by their own.
+    /// guard, and what the kprobe or fprobe of its link skipped besides; a probe event by its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub misses: Option<u64>,
     /// Whether it can run.
@@ -84,6 +87,7 @@ impl HandlerReport {
             program: None,
             link: None,
             owner: None,
+            instance: None,
             reliance,
             runs: None,
             misses: None,

@@ -11,13 +11,11 @@ use rcu_watch_core::report::handlers::{HandlerState, HookKind, Place};
 
 use super::kprobe::owned;
 use super::place::Functions;
-use super::source::Sources;
+use super::source::{SWITCHED_OFF, Sources};
 use crate::kernel::read::event::EventKind;
 use crate::kernel::read::fprobe;
 use crate::kernel::read::ftrace::{Callback, EnabledFunction, callback};
 use crate::kernel::read::tracer::{SetUpBy, Tracer};
-
-pub(super) const SWITCHED_OFF: &str = "ftrace is switched off: kernel.ftrace_enabled is 0";
 
 /// Name of a handler that the kernel counts and nothing names.
 const UNNAMED: &str = "unnamed";
@@ -35,7 +33,7 @@ pub(super) fn count(sources: &Sources, functions: &Functions<'_>, handlers: &mut
     let known = Known::of(sources, handlers);
     let first = handlers.len();
     for tracer in &sources.tracers {
-        tracers(tracer, functions, handlers);
+        tracers(tracer, sources, functions, handlers);
     }
     fprobe_events(sources, functions, handlers);
     for function in sources.enabled.iter().flatten() {
@@ -57,13 +55,16 @@ fn reliance_of(name: &str, looks_first: bool) -> Reliance {
 }
 
 /// A handler for each function that a tracer is restricted to, or one for all functions.
-fn tracers(tracer: &Tracer, functions: &Functions<'_>, handlers: &mut Vec<HandlerReport>) {
+fn tracers(tracer: &Tracer, sources: &Sources, functions: &Functions<'_>, handlers: &mut Vec<HandlerReport>) {
     let reliance = reliance_of(tracer.callback, false);
     let mut handler = HandlerReport::new(HookKind::FtraceOps, tracer.callback.to_owned(), reliance);
     handler.owner = Some(match &tracer.set_up_by {
-        SetUpBy::Instance(name) => Owner::Instance { name: name.clone() },
+        SetUpBy::Instance(name) => sources.of_instance(name.as_ref()),
         SetUpBy::Sysctl(name) => Owner::Setting { name: (*name).to_owned() },
     });
+    if let SetUpBy::Instance(Some(name)) = &tracer.set_up_by {
+        handler.instance = Some(name.clone());
+    }
     if !tracer.records {
         handler.because = Some("keeps nothing: tracing_on of its instance is 0".to_owned());
     }
@@ -86,7 +87,7 @@ fn fprobe_events(sources: &Sources, functions: &Functions<'_>, handlers: &mut Ve
         let module = event.module.as_deref().or_else(|| functions.module_of(&event.symbol));
         functions.only(&event.symbol, module).put(&mut handler);
         handler.place = if event.is_return() { Place::Return } else { Place::Entry };
-        owned(event, &mut handler);
+        owned(event, sources, &mut handler);
         handlers.push(handler);
     }
 }
@@ -97,6 +98,10 @@ struct Known<'a> {
     /// Live kprobes that ftrace carries: one handler of ftrace's, however many probes.
     kprobed: HashSet<&'a str>,
     fprobes: HashMap<String, u32>,
+    /// Functions that a BPF program is known to be on.
+    trampolined: HashSet<String>,
+    /// There are programs on trampolines of which the kernel does not tell the function.
+    has_untold_trampolines: bool,
     /// Tracers by function, and those that are on every function.
     tracers: HashMap<&'a str, Vec<&'a Tracer>>,
     everywhere: Vec<&'a Tracer>,
@@ -117,6 +122,16 @@ impl<'a> Known<'a> {
                 tracers.entry(function).or_default().push(tracer);
             }
         }
+        for handler in handlers {
+            if matches!(handler.kind, HookKind::KprobeMulti | HookKind::KretprobeMulti)
+                && let Some(function) = &handler.function
+            {
+                *fprobes.entry(function.clone()).or_default() += 1;
+            }
+        }
+        let trampolines = handlers.iter().filter(|handler| {
+            matches!(handler.kind, HookKind::Fentry | HookKind::Fexit | HookKind::FmodRet | HookKind::Lsm)
+        });
         let is_livepatch = |handler: &&HandlerReport| handler.kind == HookKind::Livepatch;
         Self {
             livepatched: handlers.iter().filter(is_livepatch).filter_map(|h| h.function.clone()).collect(),
@@ -124,6 +139,8 @@ impl<'a> Known<'a> {
                 .filter(|kprobe| kprobe.is_on_ftrace && kprobe.is_live())
                 .map(|kprobe| kprobe.function.as_str())
                 .collect(),
+            has_untold_trampolines: trampolines.clone().any(|handler| handler.function.is_none()),
+            trampolined: trampolines.filter_map(|handler| handler.function.clone()).collect(),
             fprobes,
             tracers,
             everywhere: sources.tracers.iter().filter(|tracer| tracer.functions.is_none()).collect(),
@@ -158,7 +175,14 @@ impl<'a> Known<'a> {
         for what in [Callback::Livepatch, Callback::Kprobe] {
             counted -= u32::from(says(what)).min(counted);
         }
-        counted -= u32::from(function.has_direct || says(Callback::Trampoline)).min(counted);
+        let has_trampoline = function.has_direct || says(Callback::Trampoline);
+        counted -= u32::from(has_trampoline).min(counted);
+        if has_trampoline && !self.trampolined.contains(name) && !self.has_untold_trampolines {
+            let trampoline = function.direct.as_deref().unwrap_or(UNNAMED).to_owned();
+            let mut handler = HandlerReport::new(HookKind::Fentry, trampoline, Reliance::Relies);
+            functions.only(name, function.module.as_deref()).put(&mut handler);
+            handlers.push(handler);
+        }
         let has_subops = callbacks.iter().any(|name| name.ends_with("_entry"));
         for name in callbacks {
             let Callback::Handler(_) = callback(name) else { continue };

@@ -7,9 +7,8 @@ use rcu_watch_core::probe::{Owner, Reliance};
 use rcu_watch_core::report::HandlerReport;
 use rcu_watch_core::report::handlers::{HandlerState, HookKind, Place};
 
-use super::ftrace::SWITCHED_OFF;
 use super::place::{Function, Functions};
-use super::source::Sources;
+use super::source::{SWITCHED_OFF, Sources};
 use crate::kernel::read::event::{EventKind, ProbeEvent};
 use crate::kernel::read::kprobe::Kprobe;
 
@@ -67,6 +66,19 @@ impl<'a> Lines<'a> {
         None
     }
 
+    /// A line at `target`, whosever it is: a program on a probe event shares the event's.
+    pub(super) fn peek(&self, target: &Target<'_>) -> Option<&'a Kprobe> {
+        let is_it = |line: &&Kprobe| {
+            let at_start = target.start == 0 || line.address == 0 || start(line) == target.start;
+            let offset = if line.is_on_ftrace { 0 } else { line.offset };
+            at_start
+                && line.function == target.function
+                && line.is_return == target.is_return
+                && offset == target.offset
+        };
+        self.lines.iter().find(is_it)
+    }
+
     fn rest(&self) -> impl Iterator<Item = &'a Kprobe> {
         self.lines.iter().zip(&self.taken).filter(|(_, taken)| !**taken).map(|(line, _)| line)
     }
@@ -76,8 +88,12 @@ const fn start(line: &Kprobe) -> u64 {
     line.address.wrapping_sub(line.offset)
 }
 
-pub(super) fn count<'a>(sources: &'a Sources, functions: &Functions<'a>, handlers: &mut Vec<HandlerReport>) {
-    let mut lines = Lines::new(sources.kprobes.as_deref().unwrap_or_default());
+pub(super) fn count<'a>(
+    sources: &'a Sources,
+    functions: &Functions<'a>,
+    lines: &mut Lines<'a>,
+    handlers: &mut Vec<HandlerReport>,
+) {
     for event in sources.events.iter().flatten() {
         let kind = match event.kind {
             EventKind::Kprobe => HookKind::Kprobe,
@@ -91,19 +107,33 @@ pub(super) fn count<'a>(sources: &'a Sources, functions: &Functions<'a>, handler
             continue;
         }
         let mut handler = HandlerReport::new(kind, event.label(), Reliance::Relies);
-        owned(event, &mut handler);
+        owned(event, sources, &mut handler);
         match (line, target) {
-            (Some(line), _) => at(line, sources, functions, &mut handler),
+            (Some(line), _) => {
+                at(line, sources, functions, &mut handler);
+                // It is on, and not in tracefs: by perf.
+                if line.is_live() && event.on_in.is_empty() {
+                    let perf = sources.holders.of_perf_event(&event.group, &event.name);
+                    handler.owner = perf.or(handler.owner);
+                }
+            }
             (None, Some(target)) => {
-                function(&target, event.module.as_deref(), functions).put(&mut handler);
-                handler.place = place(target.offset, target.is_return);
-                handler.offset = (handler.place == Place::Offset).then_some(target.offset);
+                put(&target, event.module.as_deref(), functions, &mut handler);
                 missing(event, sources, &mut handler);
             }
             (None, None) => missing(event, sources, &mut handler),
         }
         handlers.push(handler);
     }
+}
+
+/// Lines that nobody else has taken: of modules, of perf, or of whom no list tells.
+pub(super) fn rest<'a>(
+    lines: &Lines<'a>,
+    sources: &Sources,
+    functions: &Functions<'a>,
+    handlers: &mut Vec<HandlerReport>,
+) {
     for line in lines.rest() {
         let kind = if line.is_return { HookKind::Kretprobe } else { HookKind::Kprobe };
         let name = format!("{}+{:#x}", line.function, line.offset);
@@ -151,9 +181,11 @@ fn place(offset: u64, is_return: bool) -> Place {
 }
 
 /// What tracefs knows of an event beside its place.
-pub(super) fn owned(event: &ProbeEvent, handler: &mut HandlerReport) {
-    let instance = event.on_in.first().cloned().flatten();
-    handler.owner = Some(Owner::Instance { name: instance });
+pub(super) fn owned(event: &ProbeEvent, sources: &Sources, handler: &mut HandlerReport) {
+    handler.owner = Some(match event.on_in.first() {
+        Some(instance) => sources.of_instance(instance.as_ref()),
+        None => Owner::Instance { name: None },
+    });
     if let Some((runs, misses)) = event.counts {
         (handler.runs, handler.misses) = (Some(runs), Some(misses));
     }
@@ -177,18 +209,39 @@ fn target_of<'a>(event: &'a ProbeEvent, functions: &Functions<'a>) -> Option<Tar
     if event.symbol.is_empty() {
         return None;
     }
-    let by_name =
-        Target { function: &event.symbol, offset: event.offset, start: 0, is_return: event.is_return() };
-    let module = event.module.as_deref().or_else(|| functions.module_of(&event.symbol));
+    let (function, offset, is_return) = (event.symbol.as_str(), event.offset, event.is_return());
+    let by_name = Target { function, offset, start: 0, is_return };
+    Some(resolved(by_name, event.module.as_deref(), functions))
+}
+
+/// `target` with the start of its function, as far as that can be told.
+pub(super) fn resolved<'a>(
+    by_name: Target<'a>,
+    module: Option<&str>,
+    functions: &Functions<'a>,
+) -> Target<'a> {
+    let module = module.or_else(|| functions.module_of(by_name.function));
     // perf counts from `_text`, so the function is the one that this address lies in.
-    let found = functions.address(&event.symbol, module, event.offset).and_then(|at| functions.at(at));
-    Some(match found {
-        Some((function, offset)) if event.offset != 0 => {
+    let found = functions.address(by_name.function, module, by_name.offset).and_then(|at| functions.at(at));
+    match found {
+        Some((function, offset)) if by_name.offset != 0 => {
             Target { function: function.name, offset, start: function.address.unwrap_or(0), ..by_name }
         }
         Some((function, _)) => Target { start: function.address.unwrap_or(0), ..by_name },
         None => by_name,
-    })
+    }
+}
+
+/// Puts a handler where it was meant to be.
+pub(super) fn put<'a>(
+    target: &Target<'a>,
+    module: Option<&'a str>,
+    functions: &Functions<'a>,
+    handler: &mut HandlerReport,
+) {
+    function(target, module, functions).put(handler);
+    handler.place = place(target.offset, target.is_return);
+    handler.offset = (handler.place == Place::Offset).then_some(target.offset);
 }
 
 fn function<'a>(target: &Target<'a>, module: Option<&'a str>, functions: &Functions<'a>) -> Function<'a> {

@@ -24,7 +24,7 @@ pub(super) fn count(sources: &Sources, functions: &Functions<'_>, handlers: &mut
                     handler.stop(HandlerState::Off, "the livepatch is disabled");
                 }
                 _ if sources.switches.ftrace_calls_nobody() => {
-                    handler.stop(HandlerState::Dead, super::ftrace::SWITCHED_OFF);
+                    handler.stop(HandlerState::Dead, super::source::SWITCHED_OFF);
                 }
                 _ if patch.in_transition => {
                     handler.because = Some("in transition: some tasks run the other body".to_owned());

@@ -9,6 +9,7 @@ mod ftrace;
 mod kprobe;
 mod livepatch;
 mod place;
+mod program;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use rcu_watch_core::report::handlers::HandlerList;
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::support::Reason;
 
+use kprobe::Lines;
 use place::Functions;
 use source::Sources;
 
@@ -54,7 +56,10 @@ fn of(sources: &Sources) -> Census {
     let functions = Functions::new(sources.symbols.as_ref().ok());
     let mut census = Census { uprobes: sources.uprobes, read_any: sources.read_any, ..Census::default() };
     livepatch::count(sources, &functions, &mut census.handlers);
-    kprobe::count(sources, &functions, &mut census.handlers);
+    let mut lines = Lines::new(sources.kprobes.as_deref().unwrap_or_default());
+    kprobe::count(sources, &functions, &mut lines, &mut census.handlers);
+    census.uprobes += program::count(sources, &functions, &mut lines, &mut census.handlers);
+    kprobe::rest(&lines, sources, &functions, &mut census.handlers);
     ftrace::count(sources, &functions, &mut census.handlers);
     census.handlers.sort_by(|a, b| {
         let key = |handler: &HandlerReport| (handler.address, handler.place, handler.offset, handler.kind);
@@ -65,6 +70,8 @@ fn of(sources: &Sources) -> Census {
         (HandlerList::Kprobes, sources.kprobes.as_ref().err()),
         (HandlerList::ProbeEvents, sources.events.as_ref().err()),
         (HandlerList::Functions, sources.enabled.as_ref().err()),
+        (HandlerList::Programs, sources.programs.as_ref().err()),
+        (HandlerList::Owners, sources.holders.incomplete.as_ref()),
         (HandlerList::Addresses, sources.symbols.as_ref().err()),
     ];
     // Without debugfs the kernel has its kprobes and no list of them.

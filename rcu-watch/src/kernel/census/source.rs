@@ -4,16 +4,25 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 
+use rcu_watch_core::probe::Owner;
+
 use crate::kernel::read::event::{self, ProbeEvent};
 use crate::kernel::read::fprobe;
 use crate::kernel::read::ftrace::{EnabledFunction, each_enabled};
+use crate::kernel::read::holder::Holders;
 use crate::kernel::read::kprobe::{self, Kprobe};
 use crate::kernel::read::livepatch::{self, Livepatch};
 use crate::kernel::read::mount::Tree;
+use crate::kernel::read::pin::Pins;
+use crate::kernel::read::program::BpfObjects;
 use crate::kernel::read::support::Reason;
 use crate::kernel::read::switch::Switches;
 use crate::kernel::read::symbol::SymbolTable;
 use crate::kernel::read::tracer::{self, Tracer};
+use crate::sys::bpf::link::{self, Link};
+
+/// Why nothing that hangs on ftrace runs.
+pub(super) const SWITCHED_OFF: &str = "ftrace is switched off: kernel.ftrace_enabled is 0";
 
 /// Everything that was read. Plain values, so that a captured kernel is a test.
 #[derive(Debug)]
@@ -31,18 +40,33 @@ pub(super) struct Sources {
     pub fprobe_looks_first: bool,
     /// The modules that are loaded.
     pub modules: BTreeSet<String>,
+    pub programs: Result<BpfObjects, Reason>,
+    /// Perf events with a BPF program on them.
+    pub held: Vec<Link>,
+    pub holders: Holders,
+    pub pins: Pins,
     pub has_debugfs: bool,
     /// Some list of handlers could be read.
     pub read_any: bool,
 }
 
 impl Sources {
+    /// Who has files of this instance of tracefs open, else the instance itself.
+    pub(super) fn of_instance(&self, instance: Option<&String>) -> Owner {
+        let name = instance.cloned();
+        let holder = self.holders.owner(self.holders.instances.get(&name));
+        holder.unwrap_or(Owner::Instance { name })
+    }
+
     pub(super) fn read(tree: &Tree) -> Self {
+        let programs = BpfObjects::read(tree);
+        let holders = Holders::read(tree);
         // A kernel without tracefs has nothing that is listed there.
         let has_tracefs = tree.offers("tracefs");
         let tracefs = tree.tracefs();
         let read_any = tracefs.is_ok()
             || tree.debugfs().is_ok()
+            || programs.is_ok()
             || std::fs::read_dir(tree.path("/sys/kernel/livepatch")).is_ok();
         let tracers = tracefs.as_ref().map(|tracefs| tracer::read(tree, tracefs)).unwrap_or_default();
         let everywhere = |callback: &str| {
@@ -78,6 +102,15 @@ impl Sources {
             switches: Switches::read(tree),
             fprobe_looks_first: fprobe.is_some_and(|callback| fprobe::looks_first(tree, callback)),
             modules: modules(tree),
+            held: if programs.is_ok() {
+                let held = |&(pid, fd): &(u32, u32)| link::held(pid, fd).ok();
+                holders.perf_events.iter().filter_map(held).collect()
+            } else {
+                Vec::new()
+            },
+            pins: if programs.is_ok() { Pins::read(tree) } else { Pins::default() },
+            programs,
+            holders,
             has_debugfs: tree.offers("debugfs"),
             read_any,
             kprobes,

@@ -8,12 +8,18 @@ use super::source::Sources;
 use super::{Census, of};
 use crate::kernel::read::event::{EventKind, ProbeEvent};
 use crate::kernel::read::ftrace::each_enabled;
+use crate::kernel::read::holder::{Holders, Process};
 use crate::kernel::read::kprobe;
 use crate::kernel::read::livepatch::{Livepatch, PatchedFunction};
+use crate::kernel::read::pin::Pins;
+use crate::kernel::read::program::BpfObjects;
 use crate::kernel::read::support::Reason;
 use crate::kernel::read::switch::Switches;
 use crate::kernel::read::symbol::SymbolTable;
 use crate::kernel::read::tracer::{SetUpBy, Tracer};
+use crate::sys::bpf::bpf_prog_type;
+use crate::sys::bpf::link::{Link, LinkedTo, Trampoline};
+use crate::sys::bpf::program::LoadedProgram;
 
 const KALLSYMS: &str = "\
 ffffffff81000000 T _text
@@ -35,6 +41,8 @@ struct Lists<'a> {
     events: Vec<ProbeEvent>,
     tracers: Vec<Tracer>,
     livepatched: &'a [(&'a str, &'a str, u32)],
+    programs: BpfObjects,
+    holders: Holders,
 }
 
 impl Lists<'_> {
@@ -66,6 +74,10 @@ impl Lists<'_> {
             switches: Switches::default(),
             fprobe_looks_first: false,
             modules: std::iter::once("demo".to_owned()).collect(),
+            programs: Ok(self.programs),
+            held: Vec::new(),
+            holders: self.holders,
+            pins: Pins::default(),
             has_debugfs: true,
             read_any: true,
         }
@@ -205,6 +217,92 @@ fn tracers_are_told_by_their_instances_and_explain_what_is_counted() {
         ]
     );
     assert_eq!(census.handlers[0].reliance, Reliance::DoesNotRely);
+}
+
+fn link(id: u32, program: u32, on: LinkedTo) -> Link {
+    Link { id, program, on, missed: None }
+}
+
+/// Two processes: 4711 holds links 1 to 3, 4712 holds the top instance of tracefs.
+fn holders() -> Holders {
+    let process = |comm: &str| Process { comm: comm.to_owned(), ..Process::default() };
+    Holders {
+        links: (1..=3).map(|link| (link, std::iter::once(4711).collect())).collect(),
+        instances: std::iter::once((None, std::iter::once(4712).collect())).collect(),
+        processes: [(4711, process("bpftrace")), (4712, process("perf"))].into_iter().collect(),
+        ..Holders::default()
+    }
+}
+
+#[test]
+fn programs_are_on_their_functions_with_those_who_hold_them() {
+    let tracing = bpf_prog_type::BPF_PROG_TYPE_TRACING;
+    let kprobe = bpf_prog_type::BPF_PROG_TYPE_KPROBE;
+    let symbol = "uptime_proc_show".to_owned();
+    let single = LinkedTo::Kprobe { symbol, offset: 0, address: 0, is_return: false };
+    let addresses = vec![0xffff_ffff_8183_56d0, 0xffff_ffff_8101_c780];
+    let census = Lists {
+        kprobes: "ffffffff8101dbe4  k  uptime_proc_show+0x4    [FTRACE]\n",
+        // The multi link is an fprobe, which 6.12 names only where it is alone.
+        enabled: "\
+loadavg_proc_show (2)       ->ftrace_ops_list_func+0x0/0x180
+arch_cpu_idle (1)    \ttramp: 0xffffffffc0247000 (fprobe_handler+0x0/0x60) ->fprobe_handler+0x0/0x60
+demo_entry [demo] (1)     D \ttramp: 0xffffffffc0a00000 (call_direct_funcs+0x0/0x20) ->call_direct_funcs+0x0/0x20
+\tdirect-->bpf_trampoline_277025390663+0x0/0x5c
+",
+        tracers: vec![tracer("function_trace_call", None, Some(&["loadavg_proc_show"]))],
+        programs: BpfObjects {
+            programs: vec![
+                LoadedProgram::new(7, kprobe, "multi"),
+                LoadedProgram::new(8, kprobe, "single"),
+                LoadedProgram::new(9, tracing, "exit"),
+                LoadedProgram::new(10, tracing, "switch"),
+            ],
+            links: vec![
+                link(1, 7, LinkedTo::Kprobes { addresses, is_return: false }),
+                link(2, 8, single),
+                // Of a module: its types are not read, and its trampoline tells.
+                link(3, 9, LinkedTo::Function { target: 71, object: 64, at: Trampoline::Entry }),
+                link(4, 9, LinkedTo::Function { target: 5, object: 1, at: Trampoline::Exit }),
+                link(5, 10, LinkedTo::RawTracepoint("sched_switch".to_owned())),
+                link(6, 8, LinkedTo::Uprobe),
+            ],
+            functions: std::iter::once((5, "version_proc_show".to_owned())).collect(),
+        },
+        holders: holders(),
+        ..Lists::default()
+    }
+    .census();
+    assert_eq!(
+        told(&census),
+        [
+            "kprobe_multi multi arch_cpu_idle bpftrace[4711]",
+            "fentry exit demo_entry bpftrace[4711]",
+            "kprobe_multi multi loadavg_proc_show bpftrace[4711]",
+            "ftrace_ops function_trace_call loadavg_proc_show perf[4712]",
+            "raw_tracepoint switch sched_switch nobody has it open: pinned",
+            "kprobe single uptime_proc_show bpftrace[4711]",
+            "fexit exit version_proc_show nobody has it open: pinned",
+        ]
+    );
+    assert_eq!(census.uprobes, 1);
+}
+
+#[test]
+fn where_not_all_processes_are_seen_nobody_is_said_to_be_missing() {
+    let hidden = Holders { incomplete: Some(Reason::new("hidepid")), ..Holders::default() };
+    let census = Lists {
+        programs: BpfObjects {
+            programs: vec![LoadedProgram::new(8, bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, "switch")],
+            links: vec![link(1, 8, LinkedTo::RawTracepoint("sched_switch".to_owned()))],
+            ..BpfObjects::default()
+        },
+        holders: hidden,
+        ..Lists::default()
+    }
+    .census();
+    assert_eq!(told(&census), ["raw_tracepoint switch sched_switch -"]);
+    assert_eq!(census.unread[0].list, HandlerList::Owners);
 }
 
 #[test]

@@ -72,7 +72,8 @@ impl Tree {
         })
     }
 
-    fn mounts_of(&self, kind: &str) -> Vec<String> {
+    /// Where file systems of this kind are mounted.
+    pub(crate) fn mounts_of(&self, kind: &str) -> Vec<String> {
         let mut places = Vec::new();
         // Without /proc/mounts the usual places are still tried.
         let _ = each_line_of(&self.path("/proc/mounts"), |line| {

@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 
 use crate::kernel::read::btf;
+use crate::kernel::read::holder::{Holders, processes};
 use crate::kernel::read::kprobe::Kprobe;
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::support::Reason;
 use crate::sys::bpf::bpf_prog_type;
-use crate::sys::bpf::link::{self, HeldKprobe, LinkedTo};
-use crate::sys::bpf::program;
+use crate::sys::bpf::link::{self, Link, LinkedTo};
+use crate::sys::bpf::program::{self, LoadedProgram};
 
 /// First letters of every program of ours, this instance's or another's.
 pub(crate) const OUR_PREFIX: &str = "rcuw_";
@@ -20,7 +21,7 @@ pub(crate) const OUR_PREFIX: &str = "rcuw_";
 const TRACING: bpf_prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING;
 const KPROBE: bpf_prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE;
 /// Id of the kernel's own BTF object: it is the first that is made.
-const KERNEL_BTF: u32 = 1;
+pub(crate) const KERNEL_BTF: u32 = 1;
 
 /// Which BPF programs are on which function.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,67 +73,100 @@ impl KprobeProgram {
     }
 }
 
+/// Programs and links as the kernel lists them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BpfObjects {
+    pub programs: Vec<LoadedProgram>,
+    pub links: Vec<Link>,
+    /// Functions of the kernel image that links name by their BTF ids.
+    pub functions: BTreeMap<u32, String>,
+}
+
+impl BpfObjects {
+    /// Asks the running kernel.
+    ///
+    /// # Errors
+    /// That this process may not.
+    pub(crate) fn read(tree: &Tree) -> Result<Self, Reason> {
+        let refused = |e: std::io::Error| {
+            Reason::with_remedy(format!("BPF programs of others cannot be listed: {e}"), "run as root")
+        };
+        let programs = program::programs().map_err(refused)?;
+        if programs.is_empty() {
+            return Ok(Self::default());
+        }
+        let links = link::links().map_err(refused)?;
+        let target = |link: &Link| match link.on {
+            LinkedTo::Function { target, object: KERNEL_BTF, .. } if target != 0 => Some(target),
+            _ => None,
+        };
+        let ids: BTreeSet<u32> = links.iter().filter_map(target).collect();
+        let functions = if ids.is_empty() {
+            BTreeMap::new()
+        } else {
+            File::open(tree.path("/sys/kernel/btf/vmlinux"))
+                .map_err(Into::into)
+                .and_then(|f| btf::function_names(f, &ids))
+                .unwrap_or_default()
+        };
+        Ok(Self { programs, links, functions })
+    }
+
+    /// The program with this id: they are in order of it.
+    pub(crate) fn program(&self, id: u32) -> Option<&LoadedProgram> {
+        let index = self.programs.binary_search_by_key(&id, |program| program.id).ok()?;
+        self.programs.get(index)
+    }
+
+    /// Its name, where it has one.
+    pub(crate) fn name(&self, id: u32) -> String {
+        label(self.program(id).map(|program| program.name.as_str()).unwrap_or_default())
+    }
+}
+
 impl ProgramSites {
     /// Asks the running kernel.
     ///
     /// # Errors
     /// That this process may not.
     pub fn read(tree: &Tree) -> Result<Self, Reason> {
-        let refused = |e: std::io::Error| {
-            Reason::with_remedy(format!("BPF programs of others cannot be listed: {e}"), "run as root")
-        };
-        let programs = program::programs().map_err(refused)?;
-        if !programs.iter().any(|program| program.is(TRACING) || program.is(KPROBE)) {
-            return Ok(Self::default());
-        }
-        let names: BTreeMap<u32, &str> = programs.iter().map(|p| (p.id, p.name.as_str())).collect();
-        let program = |id: u32| NamedProgram { id, name: label(names.get(&id).copied().unwrap_or_default()) };
+        Ok(Self::of(&BpfObjects::read(tree)?, || held_kprobes(tree)))
+    }
+
+    /// Sorts `objects` by what they sit on. Where a kprobe's place is not told, `held` may.
+    fn of(objects: &BpfObjects, held: impl FnOnce() -> Vec<Link>) -> Self {
+        let program = |id: u32| NamedProgram { id, name: objects.name(id) };
         let mut found = Self::default();
         let mut placed = BTreeSet::new();
-        let mut targets: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        for link in link::links().map_err(refused)? {
-            match link.on {
-                LinkedTo::Function { target, object: KERNEL_BTF } if target != 0 => {
-                    targets.entry(target).or_default().push(link.program);
-                    placed.insert(link.program);
+        for link in &objects.links {
+            let id = link.program;
+            match &link.on {
+                LinkedTo::Function { target, object: KERNEL_BTF, .. } if *target != 0 => {
+                    placed.insert(id);
+                    if let Some(function) = objects.functions.get(target) {
+                        found.on_function.entry(function.clone()).or_default().push(program(id));
+                    }
                 }
-                LinkedTo::Kprobe { symbol, offset, address } if address != 0 || !symbol.is_empty() => {
-                    let program = program(link.program);
-                    found.on_kprobe.push(KprobeProgram { program, function: symbol, offset, address });
-                    placed.insert(link.program);
+                LinkedTo::Kprobe { symbol, offset, address, .. } if *address != 0 || !symbol.is_empty() => {
+                    found.add_kprobe(program(id), symbol, *offset, *address);
+                    placed.insert(id);
                 }
-                LinkedTo::Kprobes { addresses } => {
-                    let program = program(link.program);
-                    found.on_kprobe.extend(addresses.into_iter().map(|address| KprobeProgram {
-                        program: program.clone(),
-                        function: String::new(),
-                        offset: 0,
-                        address,
-                    }));
-                    placed.insert(link.program);
+                LinkedTo::Kprobes { addresses, .. } => {
+                    for &address in addresses {
+                        found.add_kprobe(program(id), "", 0, address);
+                    }
+                    placed.insert(id);
                 }
                 _ => {}
             }
         }
-        let ids = targets.keys().copied().collect();
-        if let Ok(functions) = File::open(tree.path("/sys/kernel/btf/vmlinux"))
-            .map_err(Into::into)
-            .and_then(|f| btf::function_names(f, &ids))
-        {
-            for (target, programs) in targets {
-                if let Some(function) = functions.get(&target) {
-                    let programs = programs.into_iter().map(&program);
-                    found.on_function.entry(function.clone()).or_default().extend(programs);
+        let programs = &objects.programs;
+        if programs.iter().any(|program| program.is(KPROBE) && !placed.contains(&program.id)) {
+            for held in held() {
+                if let LinkedTo::Kprobe { symbol, offset, address, .. } = held.on {
+                    placed.insert(held.program);
+                    found.add_kprobe(program(held.program), &symbol, offset, address);
                 }
-            }
-        }
-        let is_kprobe_unplaced =
-            |placed: &BTreeSet<u32>| programs.iter().any(|p| p.is(KPROBE) && !placed.contains(&p.id));
-        if is_kprobe_unplaced(&placed) {
-            for HeldKprobe { program: id, symbol, offset, address } in held_kprobes(tree) {
-                placed.insert(id);
-                let program = program(id);
-                found.on_kprobe.push(KprobeProgram { program, function: symbol, offset, address });
             }
         }
         for info in programs.iter().filter(|program| !placed.contains(&program.id)) {
@@ -142,7 +176,11 @@ impl ProgramSites {
                 found.unplaced_kprobes.push(program(info.id));
             }
         }
-        Ok(found)
+        found
+    }
+
+    fn add_kprobe(&mut self, program: NamedProgram, function: &str, offset: u64, address: u64) {
+        self.on_kprobe.push(KprobeProgram { program, function: function.to_owned(), offset, address });
     }
 }
 
@@ -150,28 +188,10 @@ fn label(name: &str) -> String {
     if name.is_empty() { "without a name".to_owned() } else { name.to_owned() }
 }
 
-/// Kprobes that some process holds as a perf event with a BPF program on it.
-fn held_kprobes(tree: &Tree) -> Vec<HeldKprobe> {
-    let mut held = Vec::new();
-    for pid in processes(tree) {
-        let fds = std::fs::read_dir(tree.path(&format!("/proc/{pid}/fd"))).into_iter().flatten().flatten();
-        for fd in fds {
-            let is_perf = std::fs::read_link(fd.path())
-                .is_ok_and(|target| target.as_os_str().as_encoded_bytes() == b"anon_inode:[perf_event]");
-            if is_perf
-                && let Some(number) = fd.file_name().to_str().and_then(|name| name.parse().ok())
-                && let Ok(kprobe) = link::kprobe_of(pid, number)
-            {
-                held.push(kprobe);
-            }
-        }
-    }
-    held
-}
-
-fn processes(tree: &Tree) -> impl Iterator<Item = u32> {
-    let entries = std::fs::read_dir(tree.path("/proc")).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+/// What processes hold as a perf event with a BPF program on it.
+fn held_kprobes(tree: &Tree) -> Vec<Link> {
+    let perf_events = Holders::read(tree).perf_events;
+    perf_events.into_iter().filter_map(|(pid, fd)| link::held(pid, fd).ok()).collect()
 }
 
 /// Pids of other instances of rcu-watch that hold BPF programs.

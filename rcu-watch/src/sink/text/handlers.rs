@@ -119,10 +119,14 @@ fn below(handler: &HandlerReport, verbose: bool, style: Style) -> Vec<String> {
     }
     if verbose {
         let link = handler.link.map(|link| format!(", link {link}")).unwrap_or_default();
+        let instance = handler.instance.as_ref().map(|name| format!(", instance {name}")).unwrap_or_default();
         let address = handler.address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
         let owner = handler.owner.as_ref().map_or_else(|| "not told".to_owned(), ToString::to_string);
-        let about =
-            format!("    {} of {owner}{link}; function at {address}; {}", handler.name, relies(handler));
+        let about = format!(
+            "    {} of {owner}{instance}{link}; function at {address}; {}",
+            handler.name,
+            relies(handler)
+        );
         lines.push(style.faint(&about));
     }
     lines

@@ -1,8 +1,9 @@
 //! Loaded programs: which there are, and what the kernel counted of one.
 
+use std::ffi::CStr;
 use std::io;
 use std::mem::offset_of;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use aya_obj::generated::{bpf_cmd, bpf_prog_info, bpf_prog_type};
 
@@ -15,9 +16,19 @@ pub(crate) struct LoadedProgram {
     /// A [`bpf_prog_type`], or one that is younger than that list.
     program_type: u32,
     pub name: String,
+    /// Runs, over all of its places; 0 unless `kernel.bpf_stats_enabled` was set.
+    pub runs: u64,
+    /// Runs that the recursion guard skipped. `None` where the kernel does not count them (before 5.12).
+    pub misses: Option<u64>,
 }
 
 impl LoadedProgram {
+    /// A program that has not run.
+    #[cfg(test)]
+    pub(crate) fn new(id: u32, program_type: bpf_prog_type, name: &str) -> Self {
+        Self { id, program_type: program_type as u32, name: name.to_owned(), runs: 0, misses: None }
+    }
+
     #[must_use]
     pub(crate) const fn is(&self, program_type: bpf_prog_type) -> bool {
         self.program_type == program_type as u32
@@ -39,6 +50,16 @@ pub(crate) fn program_ids() -> Vec<u32> {
     ids(bpf_cmd::BPF_PROG_GET_NEXT_ID).map_while(Result::ok).collect()
 }
 
+/// Opens what is pinned at `path`: a program, a link or a map. Whoever pinned it is not disturbed.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(crate) fn open_pinned(path: &CStr) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    call_for_fd(bpf_cmd::BPF_OBJ_GET, &mut attr)
+}
+
 /// All loaded programs. Those that end meanwhile are left out.
 ///
 /// # Errors
@@ -51,8 +72,14 @@ pub(crate) fn programs() -> io::Result<Vec<LoadedProgram>> {
         attr.__bindgen_anon_6.__bindgen_anon_1.prog_id = id;
         if let Ok(fd) = call_for_fd(bpf_cmd::BPF_PROG_GET_FD_BY_ID, &mut attr) {
             let mut info = bpf_prog_info::zeroed();
-            if info_of(fd.as_fd(), &mut info).is_ok() {
-                programs.push(LoadedProgram { id, program_type: info.type_, name: text_of(&info.name) });
+            if let Ok(known_bytes) = info_of(fd.as_fd(), &mut info) {
+                programs.push(LoadedProgram {
+                    id,
+                    program_type: info.type_,
+                    name: text_of(&info.name),
+                    runs: info.run_cnt,
+                    misses: counters(&info, known_bytes).recursion_misses,
+                });
             }
         }
     }

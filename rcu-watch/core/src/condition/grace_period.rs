@@ -18,6 +18,8 @@ use crate::units::{Nanos, WideNumber};
 
 /// Grace periods of seconds are usual on a busy machine.
 const LIMIT_LEAST: Nanos = Nanos(5_000_000_000);
+/// Where the kernel never warns, a minute is too long for anybody who waits.
+const LIMIT_SILENT: Nanos = Nanos(60_000_000_000);
 /// Younger ones are not worth a word.
 const NOTABLE: Nanos = Nanos(2_000_000_000);
 /// Between two messages of one grace period.
@@ -32,7 +34,7 @@ pub struct SeenPeriod {
     pub seq: u64,
     /// Its age by the kernel's own clock; `None` where the kernel does not keep its start.
     pub age: Option<Nanos>,
-    /// When the kernel says something itself; `None`: never.
+    /// When the kernel warns of it itself; `None`: never.
     pub warns_at: Option<Nanos>,
     /// The CPUs that it waits for.
     pub cpus: Vec<SeenCpu>,
@@ -112,7 +114,7 @@ fn age_of(now: Nanos, first_seen: Nanos, by_kernel: Option<Nanos>) -> Nanos {
 
 /// From when on a grace period counts as held.
 fn limit(warns_at: Option<Nanos>) -> Nanos {
-    warns_at.map_or(LIMIT_LEAST, |warns_at| Nanos(warns_at.0 / 2).max(LIMIT_LEAST))
+    warns_at.map_or(LIMIT_SILENT, |warns_at| Nanos(warns_at.0 / 2).max(LIMIT_LEAST))
 }
 
 impl Held {
@@ -296,6 +298,13 @@ mod tests {
         let short = |age| SeenPeriod { warns_at: Some(Nanos(SECOND / 50)), ..period(5, age, Vec::new()) };
         assert_eq!(told(&looks((0..5).map(|age| vec![short(age)]))), Vec::<&Condition>::new());
         assert_eq!(told(&looks((0..8).map(|age| vec![short(age)]))).len(), 1);
+    }
+
+    #[test]
+    fn where_the_kernel_never_warns_a_minute_is_too_long() {
+        let silent = |age| SeenPeriod { warns_at: None, ..period(5, age, Vec::new()) };
+        assert_eq!(told(&looks((0..61).map(|age| vec![silent(age)]))), Vec::<&Condition>::new());
+        assert_eq!(told(&looks((0..62).map(|age| vec![silent(age)]))).len(), 1);
     }
 
     #[test]

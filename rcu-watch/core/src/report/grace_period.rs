@@ -18,7 +18,7 @@ pub struct GracePeriod {
     pub seq: WideNumber,
     /// For how long it is known to have lasted.
     pub age_ns: Nanos,
-    /// When the kernel warns of a stall, or says something first; absent where it never does.
+    /// When the kernel warns of a stall; absent where it never does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warns_at_ns: Option<Nanos>,
     /// It is over.

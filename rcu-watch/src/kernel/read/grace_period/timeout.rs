@@ -11,7 +11,8 @@ const PARAMETERS: &str = "/sys/module/rcupdate/parameters";
 /// When the kernel speaks up; `None` where it never does. `tick` is how long a jiffy is.
 ///
 /// kernel/rcu/tree_stall.h:rcu_jiffies_till_stall_check and rcu_exp_jiffies_till_stall_check, and
-/// kernel/rcu/tasks.h:rcu_tasks_wait_gp, which tells of a grace period that is old before it calls it stalled.
+/// kernel/rcu/tasks.h:rcu_tasks_wait_gp. The line that the latter writes after `rcu_task_stall_info` is no warning: seconds
+/// are usual for RCU-tasks on a busy machine.
 #[must_use]
 pub(crate) fn warns_at(tree: &Tree, flavour: Flavour, tick: Nanos) -> Option<Nanos> {
     let parameter =
@@ -28,10 +29,7 @@ pub(crate) fn warns_at(tree: &Tree, flavour: Flavour, tick: Nanos) -> Option<Nan
             Some(milliseconds) if milliseconds > 0 => Some(Nanos(milliseconds.cast_unsigned() * 1_000_000)),
             _ => cpu_stall(),
         },
-        Flavour::Tasks | Flavour::TasksTrace => {
-            let of = [jiffies("rcu_task_stall_timeout"), jiffies("rcu_task_stall_info")];
-            of.into_iter().flatten().min()
-        }
+        Flavour::Tasks | Flavour::TasksTrace => jiffies("rcu_task_stall_timeout"),
         Flavour::TasksRude => None,
     }
 }
@@ -68,10 +66,9 @@ mod tests {
     }
 
     #[test]
-    fn of_tasks_it_is_in_jiffies_and_the_first_word_counts() {
+    fn of_tasks_it_is_in_jiffies_and_the_rude_never_warn() {
         let stall = ("rcu_task_stall_timeout", "150000");
         assert_eq!(of(&[stall], Flavour::Tasks), Some(600 * SECOND));
-        assert_eq!(of(&[stall, ("rcu_task_stall_info", "2500")], Flavour::Tasks), Some(10 * SECOND));
         assert_eq!(of(&[("rcu_task_stall_timeout", "0")], Flavour::Tasks), None);
         assert_eq!(of(&[stall], Flavour::TasksRude), None);
     }

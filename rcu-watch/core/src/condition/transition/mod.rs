@@ -77,6 +77,8 @@ struct Moving {
     to_patched: bool,
     since: Nanos,
     holders: Vec<Holder>,
+    /// The key of its condition, where it stalls.
+    key: String,
     /// The key of the condition that was told of it last.
     told: Option<String>,
 }
@@ -106,7 +108,10 @@ impl Transitions {
             moving.told = same.and_then(|same| same.told.clone());
             if transition.stalled {
                 let stalled = stalls(patch, transition);
-                if moving.told.as_ref() != Some(&stalled.key) {
+                // Who holds it changes on the way to its end, too: others are told when they are seen twice.
+                let is_sure = moving.told.is_none() || same.is_some_and(|same| same.key == stalled.key);
+                moving.key.clone_from(&stalled.key);
+                if is_sure && moving.told.as_ref() != Some(&stalled.key) {
                     moving.told = Some(stalled.key.clone());
                     judged.conditions.push(stalled);
                 }
@@ -125,6 +130,7 @@ impl Moving {
             to_patched: *to_patched,
             since: Nanos(now.0.saturating_sub(age_ns.0)),
             holders: holders.clone(),
+            key: String::new(),
             told: None,
         }
     }

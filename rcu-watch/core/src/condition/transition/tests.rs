@@ -107,13 +107,16 @@ fn it_is_told_again_when_others_hold_it() {
         (21, moving(true, 21, &reversed_list)),
         // Somebody who is only passing by is no other holder.
         (22, moving(true, 22, &[first.clone(), second, holder(9, None)])),
-        (23, moving(true, 23, &[first])),
-        (24, moving(true, 24, &[])),
+        (23, moving(true, 23, std::slice::from_ref(&first))),
+        (24, moving(true, 24, &[first])),
+        // Nor is it news whom the kernel is about to move.
+        (25, moving(true, 25, &[])),
+        (26, moving(true, 26, &[])),
     ])
     .iter()
     .map(Vec::len)
     .collect();
-    assert_eq!(counts, [1, 0, 0, 1, 1]);
+    assert_eq!(counts, [1, 0, 0, 0, 1, 0, 1]);
 }
 
 #[test]

@@ -2,16 +2,15 @@
 //! privileges, as far as what it may read goes.
 
 use anyhow::{Result, bail};
-use rcu_watch_core::report::header::{BlindSpot, Clock, Kernel};
+use rcu_watch_core::report::header::BlindSpot;
 use rcu_watch_core::report::summary::{EndedBy, RunVerdict, Summary};
 use rcu_watch_core::report::{HandlerTotals, Header, Message};
 use rcu_watch_core::verdict::{Exit, FailOn};
 
+use super::host::host_header;
 use crate::cli::args::HandlersArgs;
 use crate::clock;
 use crate::kernel::census::{self, Census};
-use crate::kernel::cpu;
-use crate::kernel::line::first_line;
 use crate::kernel::mount::Tree;
 use crate::sink;
 use crate::sink::options::Format;
@@ -50,16 +49,7 @@ pub(crate) fn run(args: &HandlersArgs) -> Result<Exit> {
 }
 
 fn header(tree: &Tree, census: &Census) -> Header {
-    let clock = Clock { name: "CLOCK_MONOTONIC".into(), realtime_offset_ns: clock::realtime_offset() };
-    let line = |path| first_line(&tree.path(path)).unwrap_or_default();
     Header {
-        host: line("/proc/sys/kernel/hostname"),
-        boot_id: line("/proc/sys/kernel/random/boot_id"),
-        kernel: Kernel {
-            release: line("/proc/sys/kernel/osrelease"),
-            machine: std::env::consts::ARCH.to_owned(),
-        },
-        cpus: cpu::of_line(&line("/sys/devices/system/cpu/online")),
         blind_spots: census
             .unread
             .iter()
@@ -69,6 +59,6 @@ fn header(tree: &Tree, census: &Census) -> Header {
                 remedy: unread.reason.remedy.clone(),
             })
             .collect(),
-        ..Header::new("handlers", clock)
+        ..host_header(tree, "handlers")
     }
 }

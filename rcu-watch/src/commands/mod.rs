@@ -7,6 +7,7 @@ mod dmesg;
 mod doctor;
 mod explain;
 mod handlers;
+mod host;
 mod man;
 mod patches;
 mod probes;

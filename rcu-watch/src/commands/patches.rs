@@ -5,18 +5,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use rcu_watch_core::condition::transition::{Ended, Outcome, PatchesSeen, Transitions, target};
-use rcu_watch_core::report::header::{Clock, Header, Kernel};
 use rcu_watch_core::report::patches::PatchTransition;
 use rcu_watch_core::report::summary::{EndedBy, RunVerdict};
 use rcu_watch_core::report::{Message, PatchReport, Summary};
 use rcu_watch_core::units::Nanos;
 use rcu_watch_core::verdict::{Exit, FailOn};
 
+use super::host::host_header;
 use crate::audit::stop::Stop;
 use crate::cli::args::PatchesArgs;
 use crate::clock;
-use crate::kernel::cpu;
-use crate::kernel::line::first_line;
 use crate::kernel::mount::Tree;
 use crate::kernel::patches::{Patches, SETTLES};
 use crate::kernel::support::Reason;
@@ -34,7 +32,7 @@ pub(crate) fn run(args: &PatchesArgs) -> Result<Exit> {
     let began = clock::now();
     let mut stream = sink::stream(&(&args.output).into(), FailOn::Error)?;
     let tree = Tree::live();
-    let header = header(&tree);
+    let header = host_header(&tree, "patches");
     let mut patches = Patches::new(tree, nanos(args.stall_after));
     if let Some(reason) = patches.absent() {
         let (format, reasons) = (args.output.format, vec![reason.to_string()]);
@@ -151,21 +149,6 @@ fn may_be_idle(seen: &PatchesSeen) -> bool {
     seen.patches.iter().filter_map(|patch| patch.transition.as_ref()).any(|transition| {
         transition.stalled && transition.holding == 0 && transition.sees_all && transition.holders.is_empty()
     })
-}
-
-fn header(tree: &Tree) -> Header {
-    let clock = Clock { name: "CLOCK_MONOTONIC".into(), realtime_offset_ns: clock::realtime_offset() };
-    let line = |path| first_line(&tree.path(path)).unwrap_or_default();
-    Header {
-        host: line("/proc/sys/kernel/hostname"),
-        boot_id: line("/proc/sys/kernel/random/boot_id"),
-        kernel: Kernel {
-            release: line("/proc/sys/kernel/osrelease"),
-            machine: std::env::consts::ARCH.to_owned(),
-        },
-        cpus: cpu::of_line(&line("/sys/devices/system/cpu/online")),
-        ..Header::new("patches", clock)
-    }
 }
 
 fn nanos(time: Duration) -> Nanos {

@@ -33,7 +33,9 @@ pub use plan::glob::Glob;
 pub use plan::select::select;
 pub use plan::{AttachPlan, Request, Requirement, WatchpointMode};
 pub(crate) use plan::{candidate, points};
-pub(crate) use read::{cpu, grace_period, kmsg, line, livepatch, mount, stack, support, symbol, text, track};
+pub(crate) use read::{
+    cpu, grace_period, kmsg, line, livepatch, mount, support, symbol, text, thread, track,
+};
 
 use facts::ask::{Ask, RunningKernel};
 use read::mount::Tree;

@@ -12,6 +12,7 @@ use rcu_watch_core::report::finding::{StackFrame, TaskReport};
 
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::support::Reason;
+use crate::kernel::read::thread::{self, Frame, Thread};
 
 /// A function, by all of its names.
 #[derive(Clone, Copy, Debug)]
@@ -39,9 +40,6 @@ pub(crate) struct Sat {
 
 /// Longer than this nobody waits for an answer; 30,000 threads take less.
 const TIME: Duration = Duration::from_secs(3);
-/// include/linux/sched.h:PF_KTHREAD
-const PF_KTHREAD: u64 = 0x0020_0000;
-
 /// Looks at all tasks that sleep.
 ///
 /// # Errors
@@ -94,67 +92,41 @@ fn numbered(entries: fs::ReadDir) -> impl Iterator<Item = (u32, std::path::PathB
 }
 
 /// `None` where it runs, is gone, or is in none of the functions.
-fn read(thread: &Path, tgid: u32, pid: u32, sought: &[Sought<'_>]) -> Option<Sitting> {
-    let (comm, state) = status(&fs::read_to_string(thread.join("stat")).ok()?)?;
-    let text = fs::read_to_string(thread.join("stack")).ok()?;
-    let frames: Vec<Frame<'_>> = text.lines().filter_map(Frame::parse).collect();
-    let is_in = |sought: &Sought<'_>| frames.iter().any(|frame| frame.is_of(sought));
+fn read(directory: &Path, tgid: u32, pid: u32, sought: &[Sought<'_>]) -> Option<Sitting> {
+    let thread = Thread::read(directory)?;
+    let state = state_of(&thread)?;
+    let frames = thread::stack(directory).ok()?;
+    let is_in = |sought: &Sought<'_>| frames.iter().any(|frame| is_of(frame, sought));
     let functions: Vec<usize> =
         sought.iter().enumerate().filter(|(_, sought)| is_in(sought)).map(|(index, _)| index).collect();
     if functions.is_empty() {
         return None;
     }
-    let stack = frames.iter().map(|frame| StackFrame { address: None, symbol: Some(frame.shown()) });
-    let task = TaskReport { pid, tgid, comm, idle: false };
-    Some(Sitting { sitter: Sitter { task, state, stack: stack.collect() }, functions })
+    let stack = frames.iter().map(StackFrame::from).collect();
+    let task = TaskReport { pid, tgid, comm: thread.comm, idle: false };
+    Some(Sitting { sitter: Sitter { task, state, stack }, functions })
 }
 
-/// The name and state of `45 (kworker/0:1) I 2 0 0 0 -1 69238880 ...`; `None` for a task that runs or is dead.
-fn status(stat: &str) -> Option<(String, SitterState)> {
-    let (start, rest) = stat.rsplit_once(") ")?;
-    let comm = start.split_once('(')?.1.to_owned();
-    let mut words = rest.split(' ');
-    let state = words.next()?;
-    let flags: u64 = words.nth(5)?.parse().ok()?;
-    let state = match state {
-        "R" | "Z" | "X" | "x" => return None,
-        _ if flags & PF_KTHREAD != 0 => SitterState::Kthread,
-        "S" => SitterState::Interruptible,
-        "T" | "t" => SitterState::Stopped,
+/// What may move it; `None` for a task that runs or is dead.
+fn state_of(thread: &Thread) -> Option<SitterState> {
+    Some(match thread.state {
+        'R' | 'Z' | 'X' | 'x' => return None,
+        _ if thread.is_kthread => SitterState::Kthread,
+        'S' => SitterState::Interruptible,
+        'T' | 't' => SitterState::Stopped,
         _ => SitterState::Uninterruptible,
-    };
-    Some((comm, state))
+    })
 }
 
-/// `[<0>] vfs_read+0x1c/0x90 [module]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Frame<'a> {
-    name: &'a str,
-    offset: &'a str,
-    module: Option<&'a str>,
-}
-
-impl<'a> Frame<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
-        let mut words = line.split_once("] ")?.1.split(' ');
-        let (name, offset) = words.next()?.split_once('+')?;
-        let module = words.next().and_then(|word| word.strip_prefix('[')?.strip_suffix(']'));
-        Some(Self { name, offset: offset.split('/').next().unwrap_or(offset), module })
-    }
-
-    fn is_of(&self, sought: &Sought<'_>) -> bool {
-        self.module.unwrap_or("vmlinux") == sought.object && sought.names.iter().any(|name| name == self.name)
-    }
-
-    fn shown(&self) -> String {
-        let module = self.module.map_or_else(String::new, |module| format!(" [{module}]"));
-        format!("{}+{}{module}", self.name, self.offset)
-    }
+fn is_of(frame: &Frame, sought: &Sought<'_>) -> bool {
+    frame.module.as_deref().unwrap_or("vmlinux") == sought.object
+        && sought.names.contains(&frame.function)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::read::thread::PF_KTHREAD;
 
     const STACK: &str =
         "[<0>] do_wait+0x60/0x200\n[<0>] lab_sleep+0x1c/0x90 [lab]\n[<0>] kthread+0xd8/0x100\n";
@@ -177,7 +149,7 @@ mod tests {
         fn task(&self, pid: u32, comm: &str, state: &str, flags: u64, stack: &str) {
             self.write(
                 &format!("{pid}/task/{pid}/stat"),
-                &format!("{pid} ({comm}) {state} 2 0 0 0 -1 {flags} 0\n"),
+                &format!("{pid} ({comm}) {state} 2 0 0 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 4711 0\n"),
             );
             self.write(&format!("{pid}/task/{pid}/stack"), stack);
         }

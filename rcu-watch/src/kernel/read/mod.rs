@@ -24,7 +24,6 @@ pub(crate) mod privilege;
 pub(crate) mod program;
 pub(crate) mod refusal;
 pub(crate) mod site;
-pub(crate) mod stack;
 pub(crate) mod support;
 pub(crate) mod switch;
 pub(crate) mod symbol;

@@ -6,7 +6,7 @@ use std::path::Path;
 use rcu_watch_core::report::finding::StackFrame;
 
 /// include/linux/sched.h
-const PF_KTHREAD: u64 = 0x0020_0000;
+pub(crate) const PF_KTHREAD: u64 = 0x0020_0000;
 
 /// A thread, as `stat` has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,8 @@ impl From<&Frame> for StackFrame {
     }
 }
 
-/// The thread's kernel stack, innermost first; none of it where it runs right now.
+/// The thread's kernel stack, innermost first; none of it where it runs right now: the kernel tells nothing of a task
+/// that is on a CPU (arch/x86/kernel/unwind_orc.c:__unwind_start).
 ///
 /// # Errors
 /// Where it may not be read, or the thread is gone.

@@ -103,7 +103,7 @@ fn a_task_that_stays_in_the_function_is_foretold_to_hold_up_the_transition() {
     let kernel = Copy::of("6.12");
     let stack = "[<0>] schedule+0x10/0x20\n[<0>] cmdline_proc_show+0x1c/0x40\n";
     kernel.write("proc/self/stack", stack);
-    kernel.write("proc/45/task/45/stat", "45 (nfsd) D 2 0 0 0 -1 2097152 0\n");
+    kernel.write("proc/45/task/45/stat", "45 (nfsd) D 2 0 0 0 -1 2097152 0 0 0 0 0 0 0 0 20 0 1 0 4711 0\n");
     kernel.write("proc/45/task/45/stack", stack);
     let mut outlook = outlook(&kernel, "cmdline_proc_show", PATCH);
     let tree = Tree::under(kernel.path());

@@ -30,7 +30,7 @@ use crate::kernel::grace_period::{Places, timeout};
 use crate::kernel::layout::Layout;
 use crate::kernel::line::first_line;
 use crate::kernel::mount::Tree;
-use crate::kernel::stack;
+use crate::kernel::thread;
 
 const AT_REST: Duration = Duration::from_secs(2);
 const CLOSE: Duration = Duration::from_secs(1);
@@ -116,7 +116,8 @@ impl GracePeriodLook {
 
     fn stack(&self, task: &TaskReport) -> Vec<StackFrame> {
         let path = format!("/proc/{}/task/{}", task.tgid, task.pid);
-        stack::of_thread(&self.tree.path(&path))
+        let stack = thread::stack(&self.tree.path(&path)).unwrap_or_default();
+        stack.iter().map(StackFrame::from).collect()
     }
 
     fn cpus(&self, which: &str) -> BTreeSet<CpuId> {

@@ -226,9 +226,11 @@ fn appeared(
     Some(SiteChange::Appeared { site: site.clone(), row, planned })
 }
 
-/// The order in which sources name handlers means nothing.
+/// The order in which sources name handlers means nothing, and one that somebody else holds too is the same.
 fn same(before: &[Handler], now: &[Handler]) -> bool {
-    before.len() == now.len() && now.iter().all(|handler| before.contains(handler))
+    let of_nobody = |handler: &Handler| Handler { owner: None, ..handler.clone() };
+    let before: Vec<Handler> = before.iter().map(of_nobody).collect();
+    before.len() == now.len() && now.iter().all(|handler| before.contains(&of_nobody(handler)))
 }
 
 /// Whether a probe by this mechanism shows in the kernel's kprobes list.

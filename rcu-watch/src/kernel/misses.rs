@@ -132,22 +132,22 @@ impl Counters {
         missed(&before.counters, &self.counters)
     }
 
-    /// Names the function of each program that is on one only.
+    /// Names who holds each program, and the function of one that is on one only.
     fn place(&mut self, programs: &ProgramSites) {
         for counter in &mut self.counters {
             let Some(program) = counter.handler.program else { continue };
             let on_function = programs.on_function.iter();
-            let trampolines = on_function.filter(|(_, all)| all.iter().any(|named| named.id == program));
-            let kprobes = programs.on_kprobe.iter().filter(|on| on.program.id == program);
-            let functions: Vec<&str> = trampolines
-                .map(|(function, _)| function.as_str())
-                .chain(kprobes.map(|on| on.function.as_str()))
-                .collect();
-            if let [function] = functions[..]
+            let trampolines = on_function
+                .flat_map(|(function, all)| all.iter().map(move |named| (function.as_str(), named)));
+            let kprobes = programs.on_kprobe.iter().map(|on| (on.function.as_str(), &on.program));
+            let places: Vec<_> =
+                trampolines.chain(kprobes).filter(|(_, named)| named.id == program).collect();
+            if let [(function, _)] = places[..]
                 && !function.is_empty()
             {
                 function.clone_into(&mut counter.function);
             }
+            counter.handler.owner = places.first().and_then(|(_, named)| named.owner.clone());
         }
     }
 }
@@ -194,10 +194,11 @@ mod tests {
     }
 
     #[test]
-    fn a_program_on_one_function_is_named_with_it_and_one_on_many_is_not() {
+    fn a_program_on_one_function_is_named_with_it_and_each_with_whose_it_is() {
         let mut read = Counters::default();
         read.add_programs(&[program(3, "trace_read", Some(1)), program(5, "trace_all", Some(1))], &[]);
-        let named = |id, name: &str| NamedProgram { id, name: name.to_owned() };
+        let mine = Owner::Pinned { path: None };
+        let named = |id, name: &str| NamedProgram { id, name: name.to_owned(), owner: Some(mine.clone()) };
         let mut programs = ProgramSites::default();
         programs.on_function.insert("vfs_read".to_owned(), vec![named(3, "trace_read")]);
         programs.on_kprobe.extend(["vfs_open", "vfs_write"].map(|function| KprobeProgram {
@@ -209,6 +210,7 @@ mod tests {
         read.place(&programs);
         let functions: Vec<_> = read.counters.iter().map(|counter| counter.function.as_str()).collect();
         assert_eq!(functions, ["vfs_read", "trace_all"]);
+        assert!(read.counters.iter().all(|counter| counter.handler.owner.as_ref() == Some(&mine)));
     }
 
     fn kretprobe(counts: Option<(u64, u64)>) -> ProbeEvent {

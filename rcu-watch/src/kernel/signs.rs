@@ -247,7 +247,7 @@ fn of_program(program: &NamedProgram) -> Handler {
         program: Some(program.id),
         reliance: Reliance::Relies,
         ours: program.is_ours(),
-        owner: None,
+        owner: program.owner.clone(),
     }
 }
 

@@ -253,7 +253,7 @@ struct Merger {
 }
 
 fn bpf(program: &NamedProgram, reliance: Reliance) -> Handler {
-    let NamedProgram { id, name } = program;
+    let NamedProgram { id, name, owner } = program;
     let (name, program) = (name.clone(), Some(*id));
     Handler {
         kind: HandlerKind::Bpf,
@@ -261,7 +261,7 @@ fn bpf(program: &NamedProgram, reliance: Reliance) -> Handler {
         name,
         program,
         reliance,
-        owner: None,
+        owner: owner.clone(),
     }
 }
 

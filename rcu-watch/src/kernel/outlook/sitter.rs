@@ -119,8 +119,7 @@ fn state_of(thread: &Thread) -> Option<SitterState> {
 }
 
 fn is_of(frame: &Frame, sought: &Sought<'_>) -> bool {
-    frame.module.as_deref().unwrap_or("vmlinux") == sought.object
-        && sought.names.contains(&frame.function)
+    frame.module.as_deref().unwrap_or("vmlinux") == sought.object && sought.names.contains(&frame.function)
 }
 
 #[cfg(test)]

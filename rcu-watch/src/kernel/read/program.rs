@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 
+use rcu_watch_core::probe::Owner;
+
 use crate::kernel::read::btf;
 use crate::kernel::read::holder::{Holders, processes};
 use crate::kernel::read::kprobe::Kprobe;
@@ -41,6 +43,8 @@ pub struct ProgramSites {
 pub struct NamedProgram {
     pub id: u32,
     pub name: String,
+    /// Who holds it; `None` where no process that is seen does.
+    pub owner: Option<Owner>,
 }
 
 impl NamedProgram {
@@ -130,12 +134,24 @@ impl ProgramSites {
     /// # Errors
     /// That this process may not.
     pub fn read(tree: &Tree) -> Result<Self, Reason> {
-        Ok(Self::of(&BpfObjects::read(tree)?, || held_kprobes(tree)))
+        let objects = BpfObjects::read(tree)?;
+        let is_hook = |program: &&LoadedProgram| program.is(TRACING) || program.is(KPROBE);
+        let is_of_others = |program: &LoadedProgram| !program.name.starts_with(OUR_PREFIX);
+        // To look through the descriptors of all processes is dear, and ours need no owner.
+        let holders = if objects.programs.iter().filter(is_hook).any(is_of_others) {
+            Holders::read(tree)
+        } else {
+            Holders::default()
+        };
+        Ok(Self::of(&objects, &holders))
     }
 
-    /// Sorts `objects` by what they sit on. Where a kprobe's place is not told, `held` may.
-    fn of(objects: &BpfObjects, held: impl FnOnce() -> Vec<Link>) -> Self {
-        let program = |id: u32| NamedProgram { id, name: objects.name(id) };
+    /// Sorts `objects` by what they sit on. Where a kprobe's place is not told, whoever holds it may.
+    fn of(objects: &BpfObjects, holders: &Holders) -> Self {
+        let program = |link: u32, id: u32| {
+            let owner = holders.of_program(link, id);
+            NamedProgram { id, name: objects.name(id), owner }
+        };
         let mut found = Self::default();
         let mut placed = BTreeSet::new();
         for link in &objects.links {
@@ -144,16 +160,16 @@ impl ProgramSites {
                 LinkedTo::Function { target, object: KERNEL_BTF, .. } if *target != 0 => {
                     placed.insert(id);
                     if let Some(function) = objects.functions.get(target) {
-                        found.on_function.entry(function.clone()).or_default().push(program(id));
+                        found.on_function.entry(function.clone()).or_default().push(program(link.id, id));
                     }
                 }
                 LinkedTo::Kprobe { symbol, offset, address, .. } if *address != 0 || !symbol.is_empty() => {
-                    found.add_kprobe(program(id), symbol, *offset, *address);
+                    found.add_kprobe(program(link.id, id), symbol, *offset, *address);
                     placed.insert(id);
                 }
                 LinkedTo::Kprobes { addresses, .. } => {
                     for &address in addresses {
-                        found.add_kprobe(program(id), "", 0, address);
+                        found.add_kprobe(program(link.id, id), "", 0, address);
                     }
                     placed.insert(id);
                 }
@@ -162,18 +178,18 @@ impl ProgramSites {
         }
         let programs = &objects.programs;
         if programs.iter().any(|program| program.is(KPROBE) && !placed.contains(&program.id)) {
-            for held in held() {
+            for held in held_kprobes(holders) {
                 if let LinkedTo::Kprobe { symbol, offset, address, .. } = held.on {
                     placed.insert(held.program);
-                    found.add_kprobe(program(held.program), &symbol, offset, address);
+                    found.add_kprobe(program(0, held.program), &symbol, offset, address);
                 }
             }
         }
         for info in programs.iter().filter(|program| !placed.contains(&program.id)) {
             if info.is(TRACING) {
-                found.unplaced_tracing.push(program(info.id));
+                found.unplaced_tracing.push(program(0, info.id));
             } else if info.is(KPROBE) {
-                found.unplaced_kprobes.push(program(info.id));
+                found.unplaced_kprobes.push(program(0, info.id));
             }
         }
         found
@@ -189,9 +205,8 @@ fn label(name: &str) -> String {
 }
 
 /// What processes hold as a perf event with a BPF program on it.
-fn held_kprobes(tree: &Tree) -> Vec<Link> {
-    let perf_events = Holders::read(tree).perf_events;
-    perf_events.into_iter().filter_map(|(pid, fd)| link::held(pid, fd).ok()).collect()
+fn held_kprobes(holders: &Holders) -> impl Iterator<Item = Link> {
+    holders.perf_events.iter().filter_map(|&(pid, fd)| link::held(pid, fd).ok())
 }
 
 /// Pids of other instances of rcu-watch that hold BPF programs.

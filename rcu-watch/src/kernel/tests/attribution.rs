@@ -12,7 +12,7 @@ fn summary(site: &Site) -> Vec<(HandlerKind, &str, Reliance)> {
 }
 
 fn program(id: u32, name: &str) -> NamedProgram {
-    NamedProgram { id, name: name.to_owned() }
+    NamedProgram { id, name: name.to_owned(), owner: None }
 }
 
 fn site<'a>(handled: &'a Handled, function: &str) -> &'a Site {

@@ -383,9 +383,10 @@ fn without_tracefs_handlers_may_be_unseen_and_kprobes_are_told_apart_by_hit() {
 #[test]
 fn our_own_programs_make_no_site() {
     let mut programs = ProgramSites::default();
-    programs
-        .on_function
-        .insert("arch_cpu_idle".to_owned(), vec![NamedProgram { id: 3, name: "rcuw_fentry_00".to_owned() }]);
+    programs.on_function.insert(
+        "arch_cpu_idle".to_owned(),
+        vec![NamedProgram { id: 3, name: "rcuw_fentry_00".to_owned(), owner: None }],
+    );
     let sightings = Seen { programs, ..Seen::default() }.sightings();
     let plan = select(&facts_with("6.1", &sightings), &Request::default());
     assert_eq!(on_point(&plan, Point::FtraceFunction), []);

@@ -54,7 +54,7 @@ fn errors(dead: &Dead) -> Vec<(&str, &str)> {
 fn kprobes_are_listed_with_their_owner_and_what_their_owner_did() {
     let programs = ProgramSites {
         on_kprobe: vec![KprobeProgram {
-            program: NamedProgram { id: 7, name: "trace_idle".to_owned() },
+            program: NamedProgram { id: 7, name: "trace_idle".to_owned(), owner: None },
             function: "arch_cpu_idle".to_owned(),
             offset: 0,
             address: 0,
@@ -94,13 +94,13 @@ fn handlers_that_are_switched_off_are_listed_all_the_same() {
     programs.on_function.insert(
         "default_idle".to_owned(),
         vec![
-            NamedProgram { id: 3, name: "trace_idle".to_owned() },
-            NamedProgram { id: 4, name: "rcuw_fentry_00".to_owned() },
+            NamedProgram { id: 3, name: "trace_idle".to_owned(), owner: None },
+            NamedProgram { id: 4, name: "rcuw_fentry_00".to_owned(), owner: None },
         ],
     );
     // A kprobe.multi link tells addresses alone.
     programs.on_kprobe.push(KprobeProgram {
-        program: NamedProgram { id: 5, name: "trace_many".to_owned() },
+        program: NamedProgram { id: 5, name: "trace_many".to_owned(), owner: None },
         function: String::new(),
         offset: 0,
         address: 0xffff_ffff_9689_0000,

@@ -70,7 +70,7 @@ pub(super) const fn kind(kind: HandlerKind) -> &'static str {
     }
 }
 
-/// `livepatch lp_idle`, `bpf trace_idle[42]`, `ftrace ops stack_trace_call (guards itself)`
+/// `livepatch lp_idle`, `bpf trace_idle[42] of bpftrace[4711] (session-3.scope)`, `ftrace ops stack_trace_call (guards itself)`
 pub(super) fn handler(handler: &Handler) -> String {
     let note = match handler.reliance {
         Reliance::Relies => "",
@@ -80,7 +80,8 @@ pub(super) fn handler(handler: &Handler) -> String {
         Reliance::SkippedByKernel => " (skipped while RCU is off)",
     };
     let program = handler.program.map(|id| format!("[{id}]")).unwrap_or_default();
-    format!("{} {}{program}{note}", kind(handler.kind), handler.name)
+    let owner = handler.owner.as_ref().map(|owner| format!(" of {owner}")).unwrap_or_default();
+    format!("{} {}{program}{owner}{note}", kind(handler.kind), handler.name)
 }
 
 /// ` <- livepatch lp_idle`. That no handler is there is only said of an exposed function, where it matters.
@@ -98,6 +99,8 @@ pub(super) fn handlers(all: &[Handler]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rcu_watch_core::probe::Owner;
+
     use super::*;
 
     #[test]
@@ -115,6 +118,27 @@ mod tests {
     fn a_counter_is_decimal_until_it_holds_a_bias() {
         let shown = [0, -2, 0x4000_0000_0000_0002].map(|raw| counter(Counter(raw)));
         assert_eq!(shown, ["0", "-2", "0x4000000000000002"]);
+    }
+
+    #[test]
+    fn a_handler_is_named_with_whose_it_is() {
+        let owner = Owner::Process {
+            pid: 4711,
+            comm: "bpftrace".to_owned(),
+            cgroup: Some("session-3.scope".to_owned()),
+            container: None,
+            others: 0,
+        };
+        let handler = Handler {
+            kind: HandlerKind::Bpf,
+            name: "trace_idle".to_owned(),
+            program: Some(42),
+            reliance: Reliance::EntryCounted,
+            ours: false,
+            owner: Some(owner),
+        };
+        let whose = "bpf trace_idle[42] of bpftrace[4711] (session-3.scope) (entry counted)";
+        assert_eq!(super::handler(&handler), whose);
     }
 
     #[test]

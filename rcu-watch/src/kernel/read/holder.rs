@@ -20,7 +20,7 @@ const ID_DIGITS: usize = 12;
 /// `ns_common.inum` of the first PID namespace: include/linux/proc_ns.h, PROC_PID_INIT_INO.
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
-/// Who holds what, by process id; our own is left out.
+/// Who holds what, by process id; of our own process only the perf events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Holders {
     pub programs: BTreeMap<u32, BTreeSet<u32>>,
@@ -51,7 +51,14 @@ impl Holders {
         let tracefs = tree.tracefs().ok();
         let mut holders = Self { incomplete: hidden(tree), ..Self::default() };
         let own = std::process::id();
-        for pid in processes(tree).filter(|&pid| pid != own) {
+        for pid in processes(tree) {
+            if pid == own {
+                // Our own kprobes are told from those of others by the events that they hang on.
+                let mut ours = Self::default();
+                let _ = ours.read_process(tree, pid, None);
+                holders.perf_events.append(&mut ours.perf_events);
+                continue;
+            }
             match holders.read_process(tree, pid, tracefs.as_deref()) {
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                     holders.incomplete.get_or_insert_with(|| {

@@ -3,6 +3,7 @@
 //! The link of a trampoline tells its function since 5.13, that of a kprobe since 6.7. Before 6.7 the descriptor that
 //! a kprobe's owner holds can be asked. A program whose function no interface tells is listed as unplaced.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 
@@ -135,22 +136,18 @@ impl ProgramSites {
     /// That this process may not.
     pub fn read(tree: &Tree) -> Result<Self, Reason> {
         let objects = BpfObjects::read(tree)?;
-        let is_hook = |program: &&LoadedProgram| program.is(TRACING) || program.is(KPROBE);
-        let is_of_others = |program: &LoadedProgram| !program.name.starts_with(OUR_PREFIX);
-        // To look through the descriptors of all processes is dear, and ours need no owner.
-        let holders = if objects.programs.iter().filter(is_hook).any(is_of_others) {
-            Holders::read(tree)
-        } else {
-            Holders::default()
-        };
-        Ok(Self::of(&objects, &holders))
+        // To look through the descriptors of all processes is dear.
+        Ok(Self::of(&objects, &LazyCell::new(|| Holders::read(tree))))
     }
 
-    /// Sorts `objects` by what they sit on. Where a kprobe's place is not told, whoever holds it may.
-    fn of(objects: &BpfObjects, holders: &Holders) -> Self {
+    /// Sorts `objects` by what they sit on. Where a kprobe's place is not told, whoever holds it may; ours need no owner.
+    fn of<F: FnOnce() -> Holders>(objects: &BpfObjects, holders: &LazyCell<Holders, F>) -> Self {
         let program = |link: u32, id: u32| {
-            let owner = holders.of_program(link, id);
-            NamedProgram { id, name: objects.name(id), owner }
+            let mut program = NamedProgram { id, name: objects.name(id), owner: None };
+            if !program.is_ours() {
+                program.owner = holders.of_program(link, id);
+            }
+            program
         };
         let mut found = Self::default();
         let mut placed = BTreeSet::new();

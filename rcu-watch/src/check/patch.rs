@@ -25,7 +25,7 @@ pub(crate) struct PatchedFunction {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PatchError {
-    #[error("it is compressed; decompress it first: {0} < FILE > /tmp/patch.ko")]
+    #[error("it is compressed; decompress it first: {0} < FILE > patch.ko")]
     Compressed(&'static str),
     #[error("it is no kernel module for a 64-bit little-endian machine: {0}")]
     NotElf(#[from] object::read::Error),

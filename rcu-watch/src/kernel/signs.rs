@@ -16,13 +16,13 @@ use rcu_watch_core::probe::{Handler, HandlerKind, Owner, Reliance};
 use rcu_watch_core::units::Address;
 
 use crate::kernel::facts::ask::Ask;
-use crate::kernel::facts::attribution::{self, Handled, Sightings, merge};
+use crate::kernel::facts::attribution::{self, Handled, Sightings, bpf, merge};
 use crate::kernel::read::event::{self, EventKind, ProbeEvent};
 use crate::kernel::read::kprobe::Kprobe;
 use crate::kernel::read::line::{each_line_of, first_line};
 use crate::kernel::read::livepatch::{self, Livepatch, PatchedFunction};
 use crate::kernel::read::mount::Tree;
-use crate::kernel::read::program::{KprobeProgram, NamedProgram, ProgramSites};
+use crate::kernel::read::program::{KprobeProgram, ProgramSites};
 use crate::kernel::read::site;
 use crate::kernel::read::support::Reason;
 use crate::kernel::read::switch::Switches;
@@ -209,7 +209,7 @@ fn kprobes(kprobes: &[Kprobe], programs: &ProgramSites, all: &Handled, lists: &L
         let event = events.iter_mut().find(|event| event.is_some_and(|event| is_at(event, kprobe, start)));
         let event = event.filter(|_| owner.is_none()).and_then(Option::take);
         let handler = match (owner, event) {
-            (Some(owner), _) => of_program(&owner.program),
+            (Some(owner), _) => bpf(&owner.program, Reliance::Relies),
             (None, Some(event)) => of_event(event),
             (None, None) => {
                 let name = format!("{}+{:#x}", kprobe.function, kprobe.offset);
@@ -240,17 +240,6 @@ fn kprobes(kprobes: &[Kprobe], programs: &ProgramSites, all: &Handled, lists: &L
     listed.collect()
 }
 
-fn of_program(program: &NamedProgram) -> Handler {
-    Handler {
-        kind: HandlerKind::Bpf,
-        name: program.name.clone(),
-        program: Some(program.id),
-        reliance: Reliance::Relies,
-        ours: program.is_ours(),
-        owner: program.owner.clone(),
-    }
-}
-
 /// Whether the kprobe can be that of the event; `start` is that of the kernel's text, from which perf counts.
 fn is_at(event: &ProbeEvent, kprobe: &Kprobe, start: Option<u64>) -> bool {
     let kind = if kprobe.is_return { EventKind::Kretprobe } else { EventKind::Kprobe };
@@ -278,7 +267,7 @@ fn fprobes(sightings: &Sightings, programs: &ProgramSites, lists: &Lists) -> Vec
     let fprobes = by_address.filter(|on| !is_kprobe(on)).map(|on| {
         let resolved = lists.table.as_ref().and_then(|table| table.resolve(on.address));
         let function = resolved.map_or_else(|| format!("{:#x}", on.address), |found| found.name.to_owned());
-        carried(&function, of_program(&on.program))
+        carried(&function, bpf(&on.program, Reliance::Relies))
     });
     fprobes.collect()
 }

@@ -252,7 +252,7 @@ struct Merger {
     ftrace_validates: bool,
 }
 
-fn bpf(program: &NamedProgram, reliance: Reliance) -> Handler {
+pub(in crate::kernel) fn bpf(program: &NamedProgram, reliance: Reliance) -> Handler {
     let NamedProgram { id, name, owner } = program;
     let (name, program) = (name.clone(), Some(*id));
     Handler {

@@ -1,28 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Corrupts this CPU's RCU state words, one after another, and puts each back
- * within a context switch or at once. Writing to the parameter "act" runs an
+ * before an interrupt can meet it. Writing to the parameter "act" runs an
  * action on the CPU of the writer:
  *
- *   leak    M stays one irq too deep over a context switch
- *   zero    N and M are zero over a context switch although RCU watches
+ *   leak    M is one irq too deep at a context switch
+ *   zero    N and M are zero at a context switch although RCU watches
  *   nmi     P says NMI, M does not, in a function that anybody can hook
  *   write   S is written (with what it holds) by somebody who is not RCU
  *
  * The words are found without types: in a task M is 1 << 62, which nothing
  * else near it is, N is 1 and lies before it, and S is beside the two.
+ *
+ * A context switch is met at the tracepoint sched_switch: __schedule() calls it
+ * with interrupts off, this module's first probe spoils the words, the last one
+ * puts them back, and those of everybody else run in between. A tick that met
+ * the words spoilt would rightly warn (rcu_is_cpu_rrupt_from_idle).
  */
 #include <linux/atomic.h>
-#include <linux/completion.h>
 #include <linux/irqflags.h>
 #include <linux/kernel.h>
 #include <linux/kprobes.h>
-#include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
+#include <linux/sched.h>
 #include <linux/smp.h>
 #include <linux/string.h>
+#include <linux/tracepoint.h>
 
 #define M_AT_REST (1L << 62)
 #define BLOCK_LONGS 128
@@ -37,8 +42,20 @@ static unsigned long (*lookup)(const char *name);
 static unsigned long object;
 static bool s_is_first;
 
-static DECLARE_COMPLETION(switched);
-static DECLARE_COMPLETION(restored);
+/* What the next context switch of one CPU meets. */
+struct switch_with {
+	struct words words;
+	long n;
+	long m;
+	int cpu;
+	enum { WAITS, SPOILT, RESTORED } state;
+};
+
+/* Before and after the probes of everybody else, who have a default priority. */
+#define FIRST (TRACEPOINT_DEFAULT_PRIO + 1)
+#define LAST (TRACEPOINT_DEFAULT_PRIO - 1)
+
+static struct tracepoint *sched_switch;
 
 noinline void lab_state_target(void);
 noinline void lab_state_write(atomic_t *s);
@@ -75,58 +92,61 @@ static bool own(struct words *words)
 	return find(object, smp_processor_id(), words);
 }
 
-static void rest(struct words *words)
+static void spoil(void *data, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
-	unsigned long flags;
+	struct switch_with *with = data;
 
-	local_irq_save(flags);
-	WRITE_ONCE(*words->n, 1);
-	WRITE_ONCE(*words->m, M_AT_REST);
-	local_irq_restore(flags);
+	if (with->state != WAITS || smp_processor_id() != with->cpu)
+		return;
+	if (READ_ONCE(*with->words.n) != 1 || READ_ONCE(*with->words.m) != M_AT_REST)
+		return;
+	WRITE_ONCE(*with->words.n, with->n);
+	WRITE_ONCE(*with->words.m, with->m);
+	with->state = SPOILT;
 }
 
-static int restore(void *data)
+static void restore(void *data, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
-	wait_for_completion(&switched);
-	rest(data);
-	complete(&restored);
-	return 0;
+	struct switch_with *with = data;
+
+	if (with->state != SPOILT || smp_processor_id() != with->cpu)
+		return;
+	WRITE_ONCE(*with->words.n, 1);
+	WRITE_ONCE(*with->words.m, M_AT_REST);
+	WRITE_ONCE(with->state, RESTORED);
 }
 
-/* Leaves N and M as given until another task of this CPU has run. */
-static int over_a_switch(long n, long m)
+/* N and M are as given while the tracepoint of one context switch is called. */
+static int at_a_switch(long n, long m)
 {
-	struct words words;
-	struct task_struct *other;
+	struct switch_with with = { .n = n, .m = m, .state = WAITS };
 	unsigned long flags;
 	bool found;
-	int cpu;
+	int error;
 
-	cpu = get_cpu();
+	/* The last one first: what is spoilt is always put back. */
+	error = tracepoint_probe_register_prio(sched_switch, restore, &with, LAST);
+	if (error)
+		return error;
 	local_irq_save(flags);
-	found = own(&words);
+	with.cpu = smp_processor_id();
+	found = own(&with.words);
 	local_irq_restore(flags);
-	put_cpu();
 	if (!found)
-		return -ENOENT;
-	reinit_completion(&switched);
-	reinit_completion(&restored);
-	other = kthread_create(restore, &words, "lab_restore");
-	if (IS_ERR(other))
-		return PTR_ERR(other);
-	kthread_bind(other, cpu);
-	wake_up_process(other);
-	/* Only a task that stays where it is knows whose words it spoils. */
-	if (set_cpus_allowed_ptr(current, cpumask_of(cpu)))
-		return -EBUSY;
-	local_irq_save(flags);
-	WRITE_ONCE(*words.n, n);
-	WRITE_ONCE(*words.m, m);
-	local_irq_restore(flags);
-	complete(&switched);
-	wait_for_completion(&restored);
+		error = -ENOENT;
+	if (!error)
+		error = set_cpus_allowed_ptr(current, cpumask_of(with.cpu));
+	if (!error)
+		error = tracepoint_probe_register_prio(sched_switch, spoil, &with, FIRST);
+	if (!error) {
+		while (READ_ONCE(with.state) != RESTORED)
+			schedule_timeout_uninterruptible(1);
+		tracepoint_probe_unregister(sched_switch, spoil, &with);
+	}
 	set_cpus_allowed_ptr(current, cpu_possible_mask);
-	return 0;
+	tracepoint_probe_unregister(sched_switch, restore, &with);
+	tracepoint_synchronize_unregister();
+	return error;
 }
 
 static int as_nmi(void)
@@ -158,9 +178,9 @@ static int write_s(void)
 static int act(const char *value, const struct kernel_param *param)
 {
 	if (sysfs_streq(value, "leak"))
-		return over_a_switch(1, M_AT_REST + 2);
+		return at_a_switch(1, M_AT_REST + 2);
 	if (sysfs_streq(value, "zero"))
-		return over_a_switch(0, 0);
+		return at_a_switch(0, 0);
 	if (sysfs_streq(value, "nmi"))
 		return as_nmi();
 	if (sysfs_streq(value, "write"))
@@ -188,6 +208,12 @@ static bool is_object(const char *name, bool s_first)
 	return found;
 }
 
+static void keep_sched_switch(struct tracepoint *tracepoint, void *unused)
+{
+	if (!strcmp(tracepoint->name, "sched_switch"))
+		sched_switch = tracepoint;
+}
+
 static int __init lab_state_init(void)
 {
 	/* Not exported since 5.7; a probe on it knows where it is. */
@@ -198,6 +224,9 @@ static int __init lab_state_init(void)
 		return error;
 	lookup = (void *)probe.addr;
 	unregister_kprobe(&probe);
+	for_each_kernel_tracepoint(keep_sched_switch, NULL);
+	if (!sched_switch)
+		return -ENOENT;
 	if (is_object("context_tracking", true) || is_object("rcu_data", false))
 		return 0;
 	return -ENOENT;

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<Exit> {
     let mut reasons: Vec<String> = plan.refusals.iter().map(ToString::to_string).collect();
     let mut checks = diagnose(&facts);
     if let Some(&cpu) = plan.cpus.first() {
-        let row = diagnosis::watchpoint(&facts, try_own(cpu));
+        let row = diagnosis::watchpoint(&facts, || try_own(cpu));
         let last = checks.iter().rposition(|check| check.group == row.group);
         checks.insert(last.map_or(checks.len(), |index| index + 1), row);
     }

@@ -48,17 +48,12 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
     ]
 }
 
-/// What `opened` a watchpoint on this process's own memory came to.
+/// What watchpoints are worth here. `open` tries one on this process's own memory, where they are offered at all.
 #[must_use]
-pub(crate) fn watchpoint(facts: &Facts, opened: Result<(), &str>) -> Check {
+pub(crate) fn watchpoint(facts: &Facts, open: impl FnOnce() -> Result<(), &'static str>) -> Check {
     let purpose = "idle and irq entry, with --watchpoints";
-    let found = match opened {
-        _ if facts.machine != "x86_64" => check(
-            GROUP,
-            "watchpoint",
-            CheckState::Lacking,
-            format!("those of {} trap before the write: not used", facts.machine),
-        ),
+    let tried = facts.no_watchpoint().map_or_else(|| open().map_err(str::to_owned), |no| Err(no.to_string()));
+    let found = match tried {
         Ok(()) => check(GROUP, "watchpoint", CheckState::Ok, purpose),
         Err(why) => check(GROUP, "watchpoint", CheckState::Lacking, format!("{purpose}: {why}")),
     };

@@ -10,6 +10,7 @@ pub(crate) mod layout;
 mod question;
 mod source;
 mod validation;
+mod watchpoint;
 
 use std::collections::{BTreeMap, BTreeSet};
 

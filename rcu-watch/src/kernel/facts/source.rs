@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::kernel::facts::attribution::Handled;
 use crate::kernel::facts::question::Questions;
 use crate::kernel::facts::validation::FtraceValidation;
-use crate::kernel::facts::{feature, layout};
+use crate::kernel::facts::{feature, layout, watchpoint};
 use crate::kernel::read::btf::{self, FoundTypes, Query};
 use crate::kernel::read::line::each_line_of;
 use crate::kernel::read::mount::Tree;
@@ -37,7 +37,8 @@ impl Sources {
         more: &BTreeSet<String>,
         privileges: &Privileges,
     ) -> Self {
-        let own = [feature::SYMBOLS, layout::SYMBOLS, text::SYMBOLS, grace_period::SYMBOLS];
+        let own =
+            [feature::SYMBOLS, layout::SYMBOLS, text::SYMBOLS, grace_period::SYMBOLS, watchpoint::SYMBOLS];
         let all: BTreeSet<String> = questions
             .names
             .iter()

@@ -74,6 +74,9 @@ fn refusals(facts: &Facts, request: &Request) -> Vec<Reason> {
             remedy: kprobe.remedy.clone(),
         });
     }
+    if let Some(reason) = watchpoint::refusal(facts, request) {
+        add(reason);
+    }
     match facts.layout.as_ref().map(Layout::for_programs) {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => add(Reason::new(error.to_string())),

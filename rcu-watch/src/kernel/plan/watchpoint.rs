@@ -1,18 +1,21 @@
 //! Plans the watchpoints on S: whether this machine's can be used, and on which CPUs.
 //!
 //! They cost two exceptions an idle visit and two an irq out of idle, so they are only set when asked for, and
-//! CPUs that were set aside for somebody's latency get none unless named. Only x86-64's are used: they trap
-//! after the write. Those of arm64 trap before it, and stepping over an atomic there may never end.
+//! CPUs that were set aside for somebody's latency get none unless named. Only x86-64's are used, and only where the way
+//! into #DB does not write S with them on (`facts/watchpoint.rs`): they trap after the write. Those of arm64 trap before
+//! it, and stepping over an atomic there may never end.
 
 use rcu_watch_core::probe::{Mechanism, Point, Probe};
 use rcu_watch_core::report::header::{BlindSpot, PassedOver};
 use rcu_watch_core::units::CpuId;
 
+use crate::kernel::facts::Facts;
 use crate::kernel::facts::layout::Layout;
 use crate::kernel::plan::attach_plan::{PlannedProbe, PointChoice};
 use crate::kernel::plan::planner::Planner;
-use crate::kernel::plan::request::WatchpointMode;
+use crate::kernel::plan::request::{Request, WatchpointMode};
 use crate::kernel::plan::transition;
+use crate::kernel::read::support::Reason;
 
 /// Points that a watchpoint shows.
 pub(super) const POINTS: [Point; 2] = [Point::IrqEnter, Point::IrqExit];
@@ -20,12 +23,13 @@ pub(super) const POINTS: [Point; 2] = [Point::IrqEnter, Point::IrqExit];
 const WHAT: &str = "idle and irq entry";
 const NOINSTR: &str = "noinstr code, where neither a kprobe nor fentry can sit";
 
-/// Why this machine's watchpoints are not used.
-fn objection(planner: &Planner<'_>) -> Option<String> {
-    let machine = &planner.facts.machine;
-    (machine != "x86_64").then(|| {
-        format!("{NOINSTR}; and a watchpoint of {machine} traps before the write, so only x86-64's are used")
-    })
+/// Why watchpoints that were asked for cannot be had: a run that is to see what they show is refused.
+pub(super) fn refusal(facts: &Facts, request: &Request) -> Option<Reason> {
+    if request.watchpoints == WatchpointMode::Off {
+        return None;
+    }
+    let Reason { why, .. } = facts.no_watchpoint()?;
+    Some(Reason::with_remedy(format!("watchpoints are {why}"), "leave --watchpoints out"))
 }
 
 fn symbol(planner: &Planner<'_>) -> String {
@@ -35,9 +39,10 @@ fn symbol(planner: &Planner<'_>) -> String {
 /// Adds the watchpoint and the points that it shows, or the points and why nothing shows them.
 pub(super) fn plan(planner: &mut Planner<'_>) {
     let symbol = symbol(planner);
-    let refusal = match planner.request.watchpoints {
-        WatchpointMode::Off => Some(format!("{NOINSTR}; --watchpoints sample shows it")),
-        WatchpointMode::Sample | WatchpointMode::Always => objection(planner),
+    let refusal = match (planner.facts.no_watchpoint(), planner.request.watchpoints) {
+        (Some(reason), _) => Some(reason.to_string()),
+        (None, WatchpointMode::Off) => Some(format!("{NOINSTR}; --watchpoints sample shows it")),
+        (None, WatchpointMode::Sample | WatchpointMode::Always) => None,
     };
     let mut passed_over = Vec::new();
     let mut chosen = None;
@@ -101,12 +106,11 @@ pub(super) fn blind_spots(planner: &mut Planner<'_>) {
         return;
     }
     let spot = if planner.plan.watchpoint_cpus.is_empty() {
-        let reason = objection(planner);
-        BlindSpot {
-            what: WHAT.to_owned(),
-            remedy: reason.is_none().then(|| "--watchpoints sample".to_owned()),
-            reason: reason.unwrap_or_else(|| NOINSTR.to_owned()),
-        }
+        let (reason, remedy) = match planner.facts.no_watchpoint() {
+            Some(reason) => (format!("{NOINSTR}; a watchpoint would see it, and is {reason}"), None),
+            None => (NOINSTR.to_owned(), Some("--watchpoints sample".to_owned())),
+        };
+        BlindSpot { what: WHAT.to_owned(), reason, remedy }
     } else {
         BlindSpot {
             what: "what NMIs, #DB and #MC write".to_owned(),

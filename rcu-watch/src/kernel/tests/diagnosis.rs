@@ -101,9 +101,23 @@ fn a_watchpoint_on_the_kernel_takes_sys_admin_although_one_of_our_own_opened() {
     let mut facts = facts("6.1");
     facts.machine = "x86_64".to_owned();
     facts.privileges = Privileges::new((1 << 38) | (1 << 39));
-    assert_eq!(watchpoint(&facts, Ok(())).state, CheckState::Lacking);
+    assert_eq!(watchpoint(&facts, || Ok(())).state, CheckState::Lacking);
     facts.privileges = Privileges::new(1 << 21);
-    assert_eq!(watchpoint(&facts, Ok(())).state, CheckState::Ok);
+    assert_eq!(watchpoint(&facts, || Ok(())).state, CheckState::Ok);
+}
+
+#[test]
+fn a_watchpoint_that_would_hit_itself_is_not_even_tried() {
+    let mut facts = facts("5.10");
+    facts.machine = "x86_64".to_owned();
+    facts.symbols.as_mut().unwrap().symbols.remove("exc_debug").unwrap();
+    let check = watchpoint(&facts, || panic!("tried"));
+    assert_eq!(check.state, CheckState::Lacking);
+    assert!(
+        check.detail.ends_with(": not offered: this kernel's #DB entry would hit the watchpoint itself"),
+        "{}",
+        check.detail
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Captured kernels: the relevant lines of the four stock kernels of the lab, as they showed them to root.
 //!
 //! `tests/fixtures/kernel/RELEASE` is a tree of files in the shape of the kernel's own: kallsyms, tracefs,
-//! debugfs, and a BTF cut down to the types that are looked for, its offsets and sizes untouched.
+//! debugfs, and a BTF cut down to the types that are looked for, its offsets and sizes untouched. That they have
+//! `exc_debug` was looked up later, in their headers, and where it lies is made up.
 
 mod attribution;
 mod btf;

@@ -55,6 +55,46 @@ fn idle_and_irq_entry_are_said_to_be_unseen_until_a_watchpoint_shows_them() {
     }
 }
 
+/// A kernel as before 5.8, by what its kallsyms have not.
+fn without_a_debug_entry_that_spares_watchpoints(kernel: &str) -> Facts {
+    let mut facts = facts(kernel);
+    facts.symbols.as_mut().unwrap().symbols.remove("exc_debug").unwrap();
+    facts
+}
+
+#[test]
+fn where_the_way_into_debug_exceptions_would_hit_it_a_watchpoint_is_neither_set_nor_recommended() {
+    const WHY: &str = "not offered: this kernel's #DB entry would hit the watchpoint itself";
+    let facts = without_a_debug_entry_that_spares_watchpoints("5.10");
+    for request in [Request::default(), exposed()] {
+        let plan = select(&facts, &request);
+        assert_eq!(plan.refusals, []);
+        assert_eq!(plan.unmet(|_| true), Vec::<String>::new());
+        let spot = plan.blind_spots.iter().find(|spot| spot.what == "idle and irq entry").unwrap();
+        assert!(spot.reason.ends_with(WHY) && spot.remedy.is_none(), "{spot:?}");
+        let row = plan.rows.iter().find(|row| row.point == Point::IrqEnter && row.site.is_none()).unwrap();
+        assert_eq!(row.reasons(), WHY);
+    }
+    for watchpoints in [WatchpointMode::Sample, WatchpointMode::Always] {
+        let plan = select(&facts, &Request { watchpoints, ..Request::default() });
+        assert_eq!(plan.count(|mechanism| mechanism == Mechanism::Watchpoint), 0);
+        assert_eq!(plan.watchpoint_cpus, []);
+        let refusals: Vec<_> = plan.refusals.iter().map(ToString::to_string).collect();
+        assert_eq!(refusals, [format!("watchpoints are {WHY}; leave --watchpoints out")]);
+    }
+}
+
+#[test]
+fn a_watchpoint_that_traps_before_the_write_is_refused_where_it_was_asked_for() {
+    let mut arm = facts("6.12");
+    arm.machine = "aarch64".to_owned();
+    assert_eq!(select(&arm, &Request::default()).refusals, []);
+    let request = Request { watchpoints: WatchpointMode::Sample, ..Request::default() };
+    let plan = select(&arm, &request);
+    assert!(plan.refusals[0].why.contains("traps before the write"), "{:?}", plan.refusals);
+    assert_eq!(plan.watchpoint_cpus, []);
+}
+
 #[test]
 fn every_kernel_is_watched_by_its_tracepoints() {
     for kernel in KERNELS {

@@ -8,7 +8,7 @@ use rcu_watch_core::probe::{Handler, HandlerKind, Mechanism, Reliance};
 
 use crate::kernel::facts::attribution::Site;
 use crate::kernel::facts::{Facts, FtraceValidation};
-use crate::kernel::plan::points;
+use crate::kernel::plan::{points, transition};
 use crate::kernel::read::support::{Reason, Support};
 
 /// Why a probe on a site that ftrace guards would be as blind as the handlers there.
@@ -162,6 +162,11 @@ impl Function<'_> {
         if on_ftrace && self.is_refused_by_ftrace(facts) {
             return Err(Reason::new(
                 "it runs with RCU off, where this kernel's ftrace may refuse handlers with a warning",
+            ));
+        }
+        if !on_ftrace && transition::is_on_the_way_of_int3(self.name) {
+            return Err(Reason::new(
+                "it may take an int3 here, whose own entry calls it and would hit it again",
             ));
         }
         Ok(if on_ftrace { Mechanism::KprobeFtrace } else { Mechanism::KprobeInt3 })

@@ -43,6 +43,15 @@ pub(crate) fn is_way_in(function: &str) -> bool {
     TRANSITIONS.iter().any(|transition| transition.function == function && transition.end.is_some())
 }
 
+/// Whether #BP goes through it on its way to the kprobe that it is for, or back (arch/x86/kernel/traps.c:do_int3 up to 5.7).
+///
+/// An int3 there raises the next one without end. Kernels before 5.1 let anybody put one there, and before 5.7 on the way
+/// back: c13324a505c7 ("x86/kprobes: Prohibit probing on functions before kprobe_int3_handler()") and "x86/kprobes:
+/// Prohibit probing on rcu_nmi_exit() and ist_exit()" put them on the blacklist.
+pub(super) fn is_on_the_way_of_int3(function: &str) -> bool {
+    matches!(function, "ist_enter" | "ist_exit" | "rcu_nmi_enter" | "rcu_nmi_exit")
+}
+
 /// Whether irqs go through it: the irqson variants are for callers with interrupts on, which are few.
 pub(super) fn is_of_every_irq(function: &str) -> bool {
     !function.ends_with("_irqson")

@@ -11,7 +11,7 @@ use crate::kernel::facts::feature::TransportChoice;
 use crate::kernel::plan::AttachPlan;
 use crate::kernel::plan::Request;
 use crate::kernel::plan::select::select;
-use crate::kernel::read::support::{Listing, Support};
+use crate::kernel::read::support::{Listing, Reason, Support};
 use crate::kernel::read::symbol::Symbol;
 
 /// What a kernel says of a function.
@@ -98,6 +98,25 @@ fn like_rhel_8_all_entries_take_kprobes_at_both_ends() {
     assert_eq!(on(&plan, "ist_exit"), [(Point::IstExit, Mechanism::KprobeFtrace)]);
     assert_eq!(plan.transport, Transport::PerfEventArray);
     assert_eq!(plan.refusals, []);
+}
+
+#[test]
+fn like_rhel_8_no_int3_goes_where_the_way_into_int3_leads() {
+    let of_way = ["ist_enter", "ist_exit", "rcu_nmi_enter", "rcu_nmi_exit"];
+    let without_ftrace: [fn(&mut Facts); 2] = [
+        |facts| facts.features.kprobe_on_ftrace = Support::no("CONFIG_KPROBES_ON_FTRACE is not set"),
+        |facts| facts.traceable = Listing::Unknown(Reason::new("tracefs is not mounted")),
+    ];
+    for spoil in without_ftrace {
+        let mut facts = like(RHEL_8, false);
+        spoil(&mut facts);
+        let plan = select(&facts, &exposed());
+        for function in of_way {
+            assert_eq!(on(&plan, function), [], "{function}");
+        }
+        // An irq's entry is on no such way.
+        assert_eq!(on(&plan, "rcu_irq_enter")[0], (Point::IrqEnter, Mechanism::KprobeInt3));
+    }
 }
 
 #[test]

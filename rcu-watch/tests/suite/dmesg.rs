@@ -5,11 +5,12 @@ use std::{env, fs};
 
 use rcu_watch_core::dmesg::{Parser, Splat};
 
+/// What `rcu-watch dmesg` makes of it.
 fn parse(log: &str) -> Vec<Splat> {
     let mut parser = Parser::default();
     let mut splats: Vec<_> = log.lines().flat_map(|line| parser.line(line)).collect();
     splats.extend(parser.finish());
-    splats
+    splats.into_iter().map(Splat::alone).collect()
 }
 
 /// Name, expectations and log of every report.
@@ -74,6 +75,18 @@ fn a_livepatch_on_the_stack_was_bypassed() {
     assert_eq!((splats.len(), said(&splats[0], "handler=")), {
         (1, "RW008 arch_cpu_idle cpu=2 handler=klp_ftrace_handler".to_owned())
     });
+}
+
+#[test]
+fn a_program_of_ours_on_the_stack_is_marked_as_ours() {
+    let (_, _, log) =
+        reports().into_iter().find(|(name, ..)| name.ends_with("own-fentry.log")).expect("it is there");
+    let handlers = |log: &str| parse(log).remove(0).handlers;
+    assert!(handlers(&log).iter().all(|handler| handler.ours));
+    // A program of somebody else's, whatever it is called, is not.
+    let foreign = parse(&log.replace("rcuw_fentry_00", "my_rcuwatch")).remove(0);
+    assert!(foreign.handlers.iter().all(|handler| !handler.ours));
+    assert_eq!(said(&foreign, ""), "RW001 arch_cpu_idle cpu=1");
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl<'a, A: Audience> Report<'a, A> {
     /// Where the audience does not hear.
     pub fn line(&mut self, line: &str) -> Result<(), A::Error> {
         let splats = self.parser.line(line);
-        splats.iter().try_for_each(|splat| self.add(splat))
+        splats.into_iter().try_for_each(|splat| self.add(&splat.alone()))
     }
 
     /// Ends the stream with the verdict.
@@ -54,7 +54,7 @@ impl<'a, A: Audience> Report<'a, A> {
     /// Where the audience does not hear.
     pub fn finish(mut self, fail_on: FailOn, codes: Codes) -> Result<Exit, A::Error> {
         if let Some(splat) = self.parser.finish() {
-            self.add(&splat)?;
+            self.add(&splat.alone())?;
         }
         let end = self.kinds.iter().map(|(_, last)| *last).max().unwrap_or_default();
         for (total, last) in &self.kinds {

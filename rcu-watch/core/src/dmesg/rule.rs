@@ -111,14 +111,19 @@ pub(super) fn culprit(stack: &[String]) -> Option<&str> {
     let complains =
         |frame: &String| matches!(base(frame), "lockdep_rcu_suspicious" | "__warn" | "asm_exc_invalid_op");
     let start = stack.iter().rposition(complains).map_or(0, |at| at + 1);
+    // A program that complains was called by a trampoline, and that by the function that it is on.
+    let is_trampoline = |frame: &String| frame.starts_with("bpf_trampoline_");
+    let start = stack[start..].iter().position(is_trampoline).map_or(start, |at| start + at + 1);
     stack[start..].iter().map(|frame| base(frame)).find(|name| !is_machinery(name))
 }
 
 #[cfg(test)]
 mod tests {
     use alloc::collections::BTreeSet;
+    use alloc::vec::Vec;
 
     use super::*;
+    use crate::dmesg::Splat;
     use crate::probe::Reliance;
     use crate::rules::RULES;
     use crate::rules::tests::handler;
@@ -138,10 +143,29 @@ mod tests {
             warn("include/trace/events/power.h", ""),
         ]);
         let livepatch = [handler(HandlerKind::Livepatch, Reliance::Relies)];
+        let ours = Handler { ours: true, ..handler(HandlerKind::Bpf, Reliance::Relies) };
+        let splat = |(rule, severity), handlers: &[Handler]| Splat {
+            rule,
+            severity,
+            said: String::new(),
+            kernel: None,
+            function: String::new(),
+            handlers: handlers.to_vec(),
+            ts: None,
+            cpu: None,
+            task: None,
+            stack: Vec::new(),
+            line: 1,
+        };
+        let shows = |kind: &Kind, handlers: &[Handler], in_idle| {
+            rule(kind, handlers, in_idle).map(|judged| splat(judged, handlers).alone().rule)
+        };
         let shown: BTreeSet<RuleId> = kinds
-            .flat_map(|kind| [rule(&kind, &[], false), rule(&kind, &livepatch, true)])
+            .flat_map(|kind| {
+                let ours = shows(&kind, core::slice::from_ref(&ours), true);
+                [shows(&kind, &[], false), shows(&kind, &livepatch, true), ours]
+            })
             .flatten()
-            .map(|(rule, _)| rule)
             .collect();
         let told: BTreeSet<RuleId> = RULES.iter().filter(|rule| rule.in_logs).map(|rule| rule.id).collect();
         assert_eq!(shown, told);

@@ -44,6 +44,19 @@ impl Splat {
         let kernel = self.kernel.as_ref().map_or_else(String::new, |kernel| format!(", kernel {kernel}"));
         format!("{} (line {}{kernel})", self.said, self.line)
     }
+
+    /// What it comes to where the log is all that is known: a handler that is skipped or unprotected and is one of
+    /// rcu-watch's own programs hurts nobody else.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        let is_ours = !self.handlers.is_empty() && self.handlers.iter().all(|handler| handler.ours);
+        match self.rule {
+            RuleId::HandlerDropped | RuleId::HandlerUnwatched if is_ours => {
+                Self { rule: RuleId::ExposedFunction, severity: Severity::Warning, ..self }
+            }
+            _ => self,
+        }
+    }
 }
 
 /// The task that a splat names.
@@ -101,7 +114,8 @@ pub(super) fn handlers(stack: &[String]) -> Vec<Handler> {
         if let Some((kind, reliance)) = known.or(bpf)
             && found.iter().all(|handler| handler.name != name)
         {
-            let ours = name.contains("rcuw_");
+            // `bpf_prog_<tag>_<name>` (kernel/bpf/core.c:bpf_get_prog_name).
+            let ours = bpf.is_some() && name.contains("_rcuw_");
             found.push(Handler { kind, name: name.to_owned(), program: None, reliance, ours, owner: None });
         }
     }

@@ -81,7 +81,8 @@ pub(super) fn handler(handler: &Handler) -> String {
     };
     let program = handler.program.map(|id| format!("[{id}]")).unwrap_or_default();
     let owner = handler.owner.as_ref().map(|owner| format!(" of {owner}")).unwrap_or_default();
-    format!("{} {}{program}{owner}{note}", kind(handler.kind), handler.name)
+    let ours = if handler.ours { " (rcu-watch's own)" } else { "" };
+    format!("{} {}{program}{owner}{ours}{note}", kind(handler.kind), handler.name)
 }
 
 /// ` <- livepatch lp_idle`. That no handler is there is only said of an exposed function, where it matters.
@@ -118,6 +119,19 @@ mod tests {
     fn a_counter_is_decimal_until_it_holds_a_bias() {
         let shown = [0, -2, 0x4000_0000_0000_0002].map(|raw| counter(Counter(raw)));
         assert_eq!(shown, ["0", "-2", "0x4000000000000002"]);
+    }
+
+    #[test]
+    fn a_program_of_rcu_watch_is_said_to_be_its_own() {
+        let ours = Handler {
+            kind: HandlerKind::Bpf,
+            name: "bpf_prog_5fbb2b4b9d3c71e2_rcuw_fentry_00".to_owned(),
+            program: None,
+            reliance: Reliance::Relies,
+            ours: true,
+            owner: None,
+        };
+        assert_eq!(handler(&ours), "bpf bpf_prog_5fbb2b4b9d3c71e2_rcuw_fentry_00 (rcu-watch's own)");
     }
 
     #[test]

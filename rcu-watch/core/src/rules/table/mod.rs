@@ -351,7 +351,7 @@ rules![
         by_watchpoint: false,
         tells_unwatched: true,
         asks_guards: true,
-        in_logs: false,
+        in_logs: true,
         blind_reason: "no idle function is probed without --exposed",
         page: pages::EXPOSED_FUNCTION,
     },

@@ -23,6 +23,14 @@ const TRACE_FENTRY: u32 = 24;
 /// Programs without a name of ours are somebody's who was here before.
 const NAME: &[u8] = b"lab_empty";
 
+/// Lifts the limit of locked memory, as every BPF tool does: kernels before 5.11 charge programs to the user, with
+/// those of all other tools that run.
+pub(super) fn lift_memory_limit() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` is read, and lives until the call returns.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
 struct Attr([u8; 144]);
 
 impl Attr {

@@ -37,6 +37,7 @@ pub(crate) fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
 }
 
 fn attach(kind: &str, name: &str) -> io::Result<std::os::fd::OwnedFd> {
+    bpf::lift_memory_limit();
     if kind == "tracepoint" {
         return bpf::attach(&bpf::load_empty(bpf::RAW_TRACEPOINT, None)?, Some(name));
     }

@@ -10,6 +10,7 @@ mod kprobe;
 mod livepatch;
 mod place;
 mod program;
+mod replaced;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -61,6 +62,7 @@ fn of(sources: &Sources) -> Census {
     census.uprobes += program::count(sources, &functions, &mut lines, &mut census.handlers);
     kprobe::rest(&lines, sources, &functions, &mut census.handlers);
     ftrace::count(sources, &functions, &mut census.handlers);
+    replaced::stop(sources.livepatches.as_deref().unwrap_or_default(), &mut census.handlers);
     census.handlers.sort_by(|a, b| {
         let key = |handler: &HandlerReport| (handler.address, handler.place, handler.offset, handler.kind);
         a.function.cmp(&b.function).then_with(|| key(a).cmp(&key(b))).then_with(|| a.name.cmp(&b.name))

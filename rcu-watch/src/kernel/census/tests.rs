@@ -195,6 +195,24 @@ fn a_livepatch_is_on_the_function_that_its_number_says_and_waits_for_its_module(
 }
 
 #[test]
+fn a_kprobe_in_a_replaced_body_is_dead_and_one_at_the_entry_is_not() {
+    let census = Lists {
+        livepatched: &[("vmlinux", "version_proc_show", 1)],
+        kprobes: "\
+ffffffff8101ddd4  k  version_proc_show+0x4    [FTRACE]
+ffffffff8101ddd4  r  version_proc_show+0x4    [FTRACE]
+ffffffff8101ddd9  k  version_proc_show+0x9    [OPTIMIZED]
+ffffffff8101dbe9  k  uptime_proc_show+0x9    [OPTIMIZED]
+",
+        ..Lists::default()
+    }
+    .census();
+    let is_dead = |handler: &&HandlerReport| handler.state == HandlerState::Dead;
+    let dead: Vec<_> = census.handlers.iter().filter(is_dead).map(|it| it.name.as_str()).collect();
+    assert_eq!(dead, ["version_proc_show+0x9"]);
+}
+
+#[test]
 fn tracers_are_told_by_their_instances_and_explain_what_is_counted() {
     let census = Lists {
         enabled: "arch_cpu_idle (4) R I   ->arch_ftrace_ops_list_func+0x0/0x1d0\n",

@@ -180,7 +180,7 @@ pub(super) fn totals(totals: &HandlerTotals, style: Style) -> Vec<String> {
     let mut parts = Vec::new();
     parts.extend((totals.dead > 0).then(|| style.bad(&format!("{} dead", count(totals.dead)))));
     parts.extend((totals.off > 0).then(|| format!("{} off", count(totals.off))));
-    parts.extend((totals.ownerless > 0).then(|| format!("{} of owners not told", count(totals.ownerless))));
+    parts.extend((totals.ownerless > 0).then(|| format!("{} of no known owner", count(totals.ownerless))));
     parts.extend((totals.uprobes > 0).then(|| plural(totals.uprobes, "uprobe")));
     let kinds = totals
         .kinds

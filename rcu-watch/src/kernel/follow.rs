@@ -13,10 +13,11 @@ use std::hash::{Hash as _, Hasher as _};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use rcu_watch_core::probe::{Handler, Mechanism};
+use rcu_watch_core::probe::Handler;
 
 use crate::kernel::facts::ask::Ask;
-use crate::kernel::facts::attribution::{Handled, OwnKprobes, Sightings, Site, merge};
+use crate::kernel::facts::attribution::{Handled, Sightings, Site, merge};
+use crate::kernel::facts::own_kprobe::OwnKprobes;
 use crate::kernel::facts::{Facts, FtraceValidation};
 use crate::kernel::plan::Request;
 use crate::kernel::plan::points;
@@ -231,10 +232,4 @@ fn same(before: &[Handler], now: &[Handler]) -> bool {
     let of_nobody = |handler: &Handler| Handler { owner: None, ..handler.clone() };
     let before: Vec<Handler> = before.iter().map(of_nobody).collect();
     before.len() == now.len() && now.iter().all(|handler| before.contains(&of_nobody(handler)))
-}
-
-/// Whether a probe by this mechanism shows in the kernel's kprobes list.
-#[must_use]
-pub(crate) const fn is_kprobe(mechanism: Mechanism) -> bool {
-    matches!(mechanism, Mechanism::KprobeFtrace | Mechanism::KprobeInt3)
 }

@@ -28,6 +28,7 @@ mod tests;
 
 pub use facts::Facts;
 pub(crate) use facts::attribution;
+pub(crate) use facts::own_kprobe;
 pub(crate) use facts::{Questions, feature, layout};
 pub use plan::glob::Glob;
 pub use plan::select::select;

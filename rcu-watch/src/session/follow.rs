@@ -18,11 +18,12 @@ use rcu_watch_core::units::{Nanos, ProbeId};
 
 use super::{RunningProbe, Session, attach_site};
 use crate::clock;
-use crate::kernel::attribution::{OwnKprobes, Site};
+use crate::kernel::attribution::Site;
 use crate::kernel::facts::ask::RunningKernel;
-use crate::kernel::follow::{Follower, SiteChange, is_kprobe};
+use crate::kernel::follow::{Follower, SiteChange};
 use crate::kernel::livepatch::Livepatch;
 use crate::kernel::mount::Tree;
+use crate::kernel::own_kprobe::{OwnKprobe, OwnKprobes, is_kprobe};
 use crate::kernel::plan::{PlannedProbe, PointChoice};
 use crate::kernel::points;
 use crate::kernel::track::{LivepatchEvent, Livepatches, News};
@@ -69,18 +70,15 @@ impl Shared {
     fn add(&self, mechanism: Mechanism, function: &str) {
         let mut own = self.lock();
         own.moves += 1;
-        if is_kprobe(mechanism) {
-            own.functions.push(function.to_owned());
-        }
+        own.kprobes.extend(OwnKprobe::of(mechanism, function));
     }
 
     fn remove(&self, mechanism: Mechanism, function: &str) {
         let mut own = self.lock();
         own.moves += 1;
-        if is_kprobe(mechanism)
-            && let Some(index) = own.functions.iter().position(|other| other == function)
-        {
-            own.functions.swap_remove(index);
+        let gone = OwnKprobe::of(mechanism, function);
+        if let Some(index) = gone.and_then(|gone| own.kprobes.iter().position(|other| *other == gone)) {
+            own.kprobes.swap_remove(index);
         }
     }
 

@@ -11,6 +11,7 @@ use std::fs::File;
 use rcu_watch_core::probe::{Handler, HandlerKind, Reliance};
 
 use crate::kernel::facts::ask::Ask;
+use crate::kernel::facts::own_kprobe::{self, OwnKprobe, OwnKprobes};
 use crate::kernel::read::fprobe;
 use crate::kernel::read::ftrace::{Callback, EnabledFunction, callback, each_enabled};
 use crate::kernel::read::kprobe::{self, Kprobe};
@@ -43,17 +44,6 @@ pub(crate) struct Sightings {
     pub fprobe_looks_first: bool,
     /// It skips whatever ftrace carries.
     pub ftrace_validates: bool,
-}
-
-/// Kprobe programs of this process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct OwnKprobes {
-    /// Functions that they are on.
-    pub functions: Vec<String>,
-    /// How many are loaded and attached to no function.
-    pub resting: usize,
-    /// Counts what this process attached and detached, by whatever mechanism.
-    pub moves: u64,
 }
 
 /// `enabled_functions`, cut down to what can matter.
@@ -297,29 +287,34 @@ impl Merger {
     }
 
     fn kprobes(&mut self, kprobes: &[Kprobe], programs: &ProgramSites, own: &OwnKprobes) {
-        let resting = own.resting;
-        let mut own: Vec<&str> = own.functions.iter().map(String::as_str).collect();
         // What is not armed does not run, whatever runs on its function.
         let switches = self.handled.switches;
-        let is_armed = |kprobe: &Kprobe| {
+        let is_armed = |kprobe: &&Kprobe| {
             let is_called = !(kprobe.is_on_ftrace && switches.ftrace_calls_nobody());
             kprobe.is_live() && switches.kprobes_are_off().is_none() && is_called
         };
-        let live = kprobes.iter().filter(|kprobe| is_armed(kprobe)).count();
-        let is_listed = |owner: &&KprobeProgram| kprobes.iter().any(|kprobe| owner.is_at(kprobe));
-        let of_nobody = live.saturating_sub(programs.on_kprobe.iter().filter(is_listed).count());
+        let armed: Vec<&Kprobe> = kprobes.iter().filter(is_armed).collect();
+        // Several kprobes at one place have a line each, so an owner accounts for one line only.
+        let mut owners: Vec<_> = programs.on_kprobe.iter().map(Some).collect();
+        let mut take = |kprobe: &Kprobe| {
+            let owner = owners.iter_mut().find(|owner| owner.is_some_and(|owner| owner.is_at(kprobe)));
+            owner.and_then(Option::take)
+        };
+        let owners: Vec<Option<&KprobeProgram>> = armed.iter().map(|kprobe| take(kprobe)).collect();
+        let is_placed = |own: &OwnKprobe| {
+            let is_it = |owner: &KprobeProgram| owner.program.is_ours() && owner.function == own.function;
+            programs.on_kprobe.iter().any(is_it)
+        };
+        let unplaced: Vec<&OwnKprobe> = own.kprobes.iter().filter(|own| !is_placed(own)).collect();
+        let is_own = own_kprobe::lines(&unplaced, &armed, &owners);
         // Kprobes whose owner no interface tells are taken for another instance's only where that instance has as
         // many programs as there are such kprobes.
         let unplaced_ours = programs.unplaced_kprobes.iter().filter(|program| program.is_ours()).count();
-        let is_placed = |function: &&str| {
-            let is_it = |owner: &KprobeProgram| owner.program.is_ours() && owner.function == **function;
-            programs.on_kprobe.iter().any(is_it)
-        };
-        let own_unplaced = own.iter().filter(|function| !is_placed(function)).count();
-        let of_others = unplaced_ours.saturating_sub(own_unplaced + resting);
-        let all_ours = of_nobody.saturating_sub(own_unplaced) <= of_others;
-        let mut owners: Vec<_> = programs.on_kprobe.iter().map(Some).collect();
-        for kprobe in kprobes.iter().filter(|kprobe| is_armed(kprobe)) {
+        let of_others = unplaced_ours.saturating_sub(unplaced.len() + own.resting);
+        let is_listed = |owner: &&KprobeProgram| kprobes.iter().any(|kprobe| owner.is_at(kprobe));
+        let of_nobody = armed.len().saturating_sub(programs.on_kprobe.iter().filter(is_listed).count());
+        let all_ours = of_nobody.saturating_sub(unplaced.len()) <= of_others;
+        for ((kprobe, owner), is_own) in armed.into_iter().zip(owners).zip(is_own) {
             if kprobe.is_on_ftrace {
                 self.kprobed_on_ftrace.insert(kprobe.function.clone());
             }
@@ -330,28 +325,16 @@ impl Merger {
                 (false, false) => Reliance::EntryCounted,
                 _ => Reliance::Relies,
             };
-            // Several kprobes at one place have a line each, so an owner accounts for one line only.
-            let owner = owners.iter_mut().find(|owner| owner.is_some_and(|owner| owner.is_at(kprobe)));
-            let handler = match owner.and_then(Option::take) {
-                Some(owner) => {
-                    if owner.program.is_ours() {
-                        own.retain(|function| *function != kprobe.function);
-                    }
-                    bpf(&owner.program, reliance)
-                }
-                None => {
-                    // Each kprobe of this process accounts for one line of the list.
-                    let own_index = own.iter().position(|function| *function == kprobe.function);
-                    let is_own = own_index.map(|index| own.swap_remove(index)).is_some();
-                    Handler {
-                        kind: HandlerKind::Kprobe,
-                        name: format!("{}+{:#x}", kprobe.function, kprobe.offset),
-                        program: None,
-                        reliance,
-                        ours: all_ours || is_own,
-                        owner: None,
-                    }
-                }
+            let handler = match owner {
+                Some(owner) => bpf(&owner.program, reliance),
+                None => Handler {
+                    kind: HandlerKind::Kprobe,
+                    name: format!("{}+{:#x}", kprobe.function, kprobe.offset),
+                    program: None,
+                    reliance,
+                    ours: all_ours || is_own,
+                    owner: None,
+                },
             };
             self.site(&kprobe.function, kprobe.module.as_deref()).add(handler);
         }

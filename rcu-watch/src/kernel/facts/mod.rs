@@ -7,6 +7,7 @@ pub(crate) mod ask;
 pub(crate) mod attribution;
 pub(crate) mod feature;
 pub(crate) mod layout;
+pub(crate) mod own_kprobe;
 mod question;
 mod source;
 mod validation;

@@ -6,7 +6,7 @@ use rcu_watch_core::probe::{HandlerKind, Mechanism, Point};
 use tempfile::TempDir;
 
 use super::Captured;
-use crate::kernel::facts::attribution::OwnKprobes;
+use crate::kernel::facts::own_kprobe::{OwnKprobe, OwnKprobes};
 use crate::kernel::facts_of;
 use crate::kernel::follow::{Follower, SiteChange};
 use crate::kernel::plan::Request;
@@ -17,9 +17,14 @@ fn look(follower: &mut Follower<Captured>) -> Vec<SiteChange> {
 }
 
 fn look_around(follower: &mut Follower<Captured>, ours: &[&str]) -> Vec<SiteChange> {
-    let functions = ours.iter().map(|&name| name.to_owned()).collect();
-    let own = OwnKprobes { moves: ours.len() as u64, functions, resting: 0 };
+    let own = own(ours, ours.len() as u64);
     follower.look_around(|| own.clone()).unwrap_or_default()
+}
+
+/// Ours, at the entries of these functions.
+fn own(functions: &[&str], moves: u64) -> OwnKprobes {
+    let entry = |name: &&str| OwnKprobe::of(Mechanism::KprobeFtrace, name);
+    OwnKprobes { kprobes: functions.iter().filter_map(entry).collect(), resting: 0, moves }
 }
 
 /// A copy of a captured kernel that goes away with the test.
@@ -143,17 +148,25 @@ fn a_kprobe_that_comes_where_ours_has_just_left_is_not_taken_for_ours() {
     let list = "ffffffff8551c2f4  k  cmdline_proc_show+0x4    [FTRACE]\n";
     kernel.write("sys/kernel/debug/kprobes/list", &list.repeat(2));
     kernel.write("sys/kernel/tracing/enabled_functions", "cmdline_proc_show (1) R         \ttramp: 0xffffffffc0247000 (kprobe_ftrace_handler+0x0/0x1d0) ->kprobe_ftrace_handler+0x0/0x1d0\n");
-    let ours = |functions: &[&str], moves| OwnKprobes {
-        functions: functions.iter().map(|&name| name.to_owned()).collect(),
-        resting: 0,
-        moves,
-    };
     let mut look = |own: OwnKprobes| follower.look_around(|| own.clone()).unwrap_or_default();
-    assert!(matches!(&look(ours(&["cmdline_proc_show"], 1))[..], [SiteChange::Appeared { .. }]));
+    assert!(matches!(&look(own(&["cmdline_proc_show"], 1))[..], [SiteChange::Appeared { .. }]));
     // Theirs leaves, ours does, and theirs is back before anybody looked again.
     kernel.write("sys/kernel/debug/kprobes/list", list);
-    assert!(matches!(&look(ours(&["cmdline_proc_show"], 1))[..], [SiteChange::Left { .. }]));
-    assert!(matches!(&look(ours(&[], 2))[..], [SiteChange::Appeared { .. }]));
+    assert!(matches!(&look(own(&["cmdline_proc_show"], 1))[..], [SiteChange::Left { .. }]));
+    assert!(matches!(&look(own(&[], 2))[..], [SiteChange::Appeared { .. }]));
+}
+
+#[test]
+fn a_kprobe_inside_a_function_with_ours_at_its_entry_stays_theirs() {
+    let kernel = Copy::of("6.12");
+    let mut follower = kernel.follower(Request::default());
+    let theirs = "ffffffff8551c2f9  k  cmdline_proc_show+0x9    [OPTIMIZED]\n";
+    kernel.write("sys/kernel/debug/kprobes/list", theirs);
+    assert!(matches!(&look(&mut follower)[..], [SiteChange::Appeared { .. }]));
+    let ours = "ffffffff8551c2f4  k  cmdline_proc_show+0x4    [FTRACE]\n";
+    kernel.write("sys/kernel/debug/kprobes/list", &[theirs, ours].concat());
+    let changes = look_around(&mut follower, &["cmdline_proc_show"]);
+    assert!(changes.is_empty(), "{changes:?}");
 }
 
 /// A livepatch of a function in a module that comes and goes.

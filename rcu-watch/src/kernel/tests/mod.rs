@@ -110,7 +110,7 @@ impl Seen<'_> {
             switches: self.switches,
             fprobe_looks_first: false,
             ftrace_validates: false,
-            own_kprobes: crate::kernel::facts::attribution::OwnKprobes::default(),
+            own_kprobes: crate::kernel::facts::own_kprobe::OwnKprobes::default(),
         }
     }
 

@@ -29,8 +29,8 @@ use crate::kernel::{self, AttachPlan, Facts, Request, select};
 use crate::session::refusal::{refuse, refuse_if_unsupported};
 use crate::session::start::{header_of, layout_report};
 use crate::sink;
+use crate::sink::Stream;
 use crate::sink::options::Format;
-use crate::sink::{Stream, is_closed_pipe};
 
 /// How long a probe stays on a suspect.
 const CONFIRM: Duration = Duration::from_secs(3);
@@ -82,8 +82,9 @@ pub(crate) fn run(options: &AuditOptions) -> Result<Exit> {
         functions: options.functions.iter().map(ToString::to_string).collect(),
     };
     let mut resume = Resume::open(options.resume.as_deref(), &subject)?;
-    if !consent::ask(&cost(options, &facts, &tracer, &plan.cpus, &resume)?, options.yes)? {
-        return Ok(Exit::Clean);
+    if let Some(declined) = consent::ask(&cost(options, &facts, &tracer, &plan.cpus, &resume)?, options.yes)?
+    {
+        return Ok(declined.among(options.output.format.codes()));
     }
     let mut stream = sink::stream(&options.output, options.fail_on)?;
     let symbols = SymbolTable::load(Path::new("/proc/kallsyms")).context("cannot read /proc/kallsyms")?;
@@ -126,19 +127,8 @@ pub(crate) fn run(options: &AuditOptions) -> Result<Exit> {
     );
     let mut audit =
         Audit { options, facts, symbols, stream, stop, progress, prober, resume, audited: Vec::new() };
-    match audit.confirm(&traced.suspects) {
-        Ok(()) => audit.finish(&traced, started.0),
-        Err(error) => closed(error, &audit.prober),
-    }
-}
-
-/// A reader that went away has seen enough; what was found until then stays found.
-pub(crate) fn closed(error: anyhow::Error, prober: &Prober) -> Result<Exit> {
-    if is_closed_pipe(&error) && !prober.sums.findings.is_empty() {
-        Ok(Exit::of_closed_pipe(RunVerdict::Findings))
-    } else {
-        Err(error)
-    }
+    audit.confirm(&traced.suspects)?;
+    audit.finish(&traced, started.0)
 }
 
 /// The header of a run that puts probes on functions of its own choice.
@@ -278,9 +268,9 @@ impl Audit<'_> {
         Ok(())
     }
 
-    /// One batch; nothing once the end was asked for.
+    /// One batch; nothing once the end was asked for, or nobody reads any more.
     fn probe(&mut self, batch: &[&Suspect], tell: bool) -> Result<Vec<Probed>> {
-        if self.stop.is_asked() {
+        if self.stop.is_asked() || self.stream.is_left() {
             return Ok(Vec::new());
         }
         let names: Vec<&str> = batch.iter().map(|suspect| suspect.function.as_str()).collect();
@@ -342,7 +332,7 @@ impl Audit<'_> {
             gaps: traced.gaps,
             way: if traced.closed.is_some() { AuditWay::Candidates } else { AuditWay::FunctionTracer },
         };
-        let ended = self.stop.is_asked();
+        let ended = self.stop.is_asked() || self.stream.is_left();
         let mut reasons = self.prober.sums.doubts();
         if ended {
             reasons.push("the audit was ended before its time; --resume FILE lets it go on".to_owned());
@@ -370,13 +360,14 @@ impl Audit<'_> {
             .chain([Message::AuditTotals(totals)])
             .try_for_each(|message| self.stream.send(clock::now(), None, message));
         let verdict = verdict::judge(self.stream.worst(), self.options.fail_on, !reasons.is_empty());
-        let ended_by = if ended { EndedBy::Signal } else { EndedBy::EndOfAudit };
+        let ended_by = match ended {
+            _ if self.stream.is_left() => EndedBy::ClosedPipe,
+            true => EndedBy::Signal,
+            false => EndedBy::EndOfAudit,
+        };
         let Self { stream, prober, options, .. } = self;
-        told.map_err(anyhow::Error::new)
-            .and_then(|()| {
-                conclude(stream, &prober, verdict, reasons, started, ended_by, options.output.format)
-            })
-            .or_else(|error| closed(error, &prober))
+        told?;
+        conclude(stream, &prober, verdict, reasons, started, ended_by, options.output.format)
     }
 }
 
@@ -409,6 +400,5 @@ pub(crate) fn conclude(
         ..Summary::new(verdict, exit.code(), ended_by)
     };
     stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
-    stream.finish()?;
-    Ok(exit)
+    Ok(stream.finish(exit)?)
 }

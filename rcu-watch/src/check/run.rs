@@ -132,8 +132,8 @@ pub(crate) fn run(options: &CheckOptions) -> Result<Exit> {
         plan.refusals.first().map(ToString::to_string)
     };
     let observe = !open.is_empty() && obstacle.is_none();
-    if observe && !consent::ask(&cost(options, &asked, &open), options.yes)? {
-        return Ok(Exit::Clean);
+    if observe && let Some(declined) = consent::ask(&cost(options, &asked, &open), options.yes)? {
+        return Ok(declined.among(options.output.format.codes()));
     }
     let mut stream = sink::stream(&options.output, FailOn::Warning)?;
     let started = clock::now();
@@ -152,6 +152,9 @@ pub(crate) fn run(options: &CheckOptions) -> Result<Exit> {
         let table = SymbolTable::load(Path::new("/proc/kallsyms")).context("cannot read /proc/kallsyms")?;
         let mut progress = Progress::new("check");
         for batch in open.chunks(BATCH) {
+            if stream.is_left() {
+                break;
+            }
             let what = if batch.len() == 1 { "function" } else { "functions" };
             progress.phase(&format!("observing {} {what}", batch.len()), Duration::ZERO);
             let names: Vec<&str> = batch.iter().map(|&index| asked[index].wanted.function.as_str()).collect();
@@ -214,7 +217,11 @@ pub(crate) fn run(options: &CheckOptions) -> Result<Exit> {
         (false, false) if !plan.refusals.is_empty() && !options.no_probe => RunVerdict::Unsupported,
         (false, false) => RunVerdict::Inconclusive,
     };
-    let ended_by = if stop.is_asked() { EndedBy::Signal } else { EndedBy::EndOfCheck };
+    let ended_by = match stop.is_asked() {
+        _ if stream.is_left() => EndedBy::ClosedPipe,
+        true => EndedBy::Signal,
+        false => EndedBy::EndOfCheck,
+    };
     match prober {
         Some(prober) => {
             conclude(stream, &prober, verdict, reasons, started.0, ended_by, options.output.format)
@@ -223,8 +230,7 @@ pub(crate) fn run(options: &CheckOptions) -> Result<Exit> {
             let exit = Exit::of_run(verdict, false).among(options.output.format.codes());
             let summary = Summary { reasons, ..Summary::new(verdict, exit.code(), ended_by) };
             stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
-            stream.finish()?;
-            Ok(exit)
+            Ok(stream.finish(exit)?)
         }
     }
 }

@@ -11,7 +11,8 @@ use crate::sink::is_closed_pipe;
 #[must_use]
 pub fn of_error(error: &anyhow::Error) -> Exit {
     if is_closed_pipe(error) {
-        Exit::Clean
+        // Nobody heard the verdict, and none is known.
+        Exit::Inconclusive
     } else if is_unsupported(error) {
         Exit::Unsupported
     } else {
@@ -35,10 +36,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_closed_pipe_is_success() {
+    fn a_closed_pipe_is_inconclusive() {
         let error =
             Err::<(), _>(io::Error::from(io::ErrorKind::BrokenPipe)).context("cannot write").unwrap_err();
-        assert_eq!(of_error(&error), Exit::Clean);
+        assert_eq!(of_error(&error), Exit::Inconclusive);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The kernel's own splats of this class, from a log, in the shape and with the exit codes of a run.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead as _, BufReader, Read};
 
 use anyhow::{Context as _, Result};
 use rcu_watch_core::dmesg::Report;
@@ -15,8 +15,11 @@ use crate::sink;
 pub(crate) fn run(args: &DmesgArgs) -> Result<Exit> {
     let options = sink::Options::from(args);
     let fail_on = args.verdict.fail_on;
-    let mut log = open(args)?;
+    let log = open(args)?;
     let mut stream = sink::stream(&options, fail_on)?;
+    let is_pipe = args.file.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    let log: Box<dyn Read> = if is_pipe { Box::new(stream.while_heard(log)) } else { log };
+    let mut log = BufReader::new(log);
     let mut report = Report::begin(&mut stream)?;
     let mut line = Vec::new();
     loop {
@@ -27,16 +30,15 @@ pub(crate) fn run(args: &DmesgArgs) -> Result<Exit> {
         report.line(&String::from_utf8_lossy(&line))?;
     }
     let exit = report.finish(fail_on, options.format.codes())?;
-    stream.finish()?;
-    Ok(exit)
+    Ok(stream.finish(exit)?)
 }
 
-fn open(args: &DmesgArgs) -> Result<Box<dyn BufRead>> {
+fn open(args: &DmesgArgs) -> Result<Box<dyn Read>> {
     match &args.file {
         Some(path) if path.as_os_str() == "-" => Ok(Box::new(io::stdin().lock())),
         Some(path) => {
             let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-            Ok(Box::new(BufReader::new(file)))
+            Ok(Box::new(file))
         }
         None => Ok(Box::new(io::Cursor::new(kernel_log()?))),
     }

@@ -72,6 +72,5 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<Exit> {
     let exit = Exit::of_run(verdict, false);
     let summary = Summary { reasons, ..Summary::new(verdict, exit.code(), EndedBy::Diagnosis) };
     stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
-    stream.finish()?;
-    Ok(exit)
+    Ok(stream.finish(exit)?)
 }

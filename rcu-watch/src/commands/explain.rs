@@ -1,11 +1,11 @@
 //! A rule's page, as the rules themselves have it; without a rule, the list of them.
 
-use std::io::{self, Write as _};
-
 use anyhow::Result;
 use rcu_watch_core::RuleId;
 use rcu_watch_core::rules::{RULES, Rule, explain};
 use rcu_watch_core::verdict::Exit;
+
+use crate::sink;
 
 /// Wide enough for the pages, and what a terminal and a mail both show.
 const WIDTH: usize = 88;
@@ -15,9 +15,7 @@ pub(crate) fn run(rule: Option<RuleId>) -> Result<Exit> {
         Some(rule) => wrap(&explain::text(rule)),
         None => list(),
     };
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
+    sink::print(text.as_bytes())?;
     Ok(Exit::Clean)
 }
 

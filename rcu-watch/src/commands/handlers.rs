@@ -44,8 +44,7 @@ pub(crate) fn run(args: &HandlersArgs) -> Result<Exit> {
         lacking.iter().map(|unread| format!("{} not read: {}", unread.list.name(), unread.reason)).collect();
     let summary = Summary { reasons, ..Summary::new(verdict, exit.code(), EndedBy::Listed) };
     stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
-    stream.finish()?;
-    Ok(exit)
+    Ok(stream.finish(exit)?)
 }
 
 fn header(tree: &Tree, census: &Census) -> Header {

@@ -8,12 +8,10 @@ use clap_mangen::Man;
 use rcu_watch_core::verdict::Exit;
 
 use crate::cli::args::Cli;
+use crate::sink;
 
 pub(crate) fn run() -> Result<Exit> {
-    let page = page()?;
-    let mut out = io::stdout().lock();
-    out.write_all(&page)?;
-    out.flush()?;
+    sink::print(&page()?)?;
     Ok(Exit::Clean)
 }
 

@@ -47,8 +47,7 @@ pub(crate) fn run(args: &PatchesArgs) -> Result<Exit> {
     let elapsed_ns = Nanos(clock::now().0.saturating_sub(began.0));
     let summary = Summary { reasons, elapsed_ns, ..Summary::new(verdict, exit.code(), ended_by) };
     stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
-    stream.finish()?;
-    Ok(exit)
+    Ok(stream.finish(exit)?)
 }
 
 /// What came of looking.

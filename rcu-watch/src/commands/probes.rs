@@ -32,6 +32,5 @@ pub(crate) fn run(args: &ProbesArgs) -> Result<Exit> {
     };
     let summary = Summary { reasons, ..Summary::new(verdict, Exit::Clean.code(), EndedBy::Plan) };
     stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
-    stream.finish()?;
-    Ok(Exit::Clean)
+    Ok(stream.finish(Exit::Clean)?)
 }

@@ -12,7 +12,8 @@ use crate::recording::play;
 use crate::sink;
 
 pub(crate) fn run(args: &ReplayArgs) -> Result<Exit> {
-    let input: Box<dyn Read> = if args.file.as_os_str() == "-" {
+    let is_pipe = args.file.as_os_str() == "-";
+    let input: Box<dyn Read> = if is_pipe {
         Box::new(io::stdin().lock())
     } else {
         let file = File::open(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?;
@@ -20,5 +21,6 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Exit> {
     };
     let terms = Terms::from(args);
     let stream = sink::stream(&args.into(), terms.fail_on)?;
+    let input: Box<dyn Read> = if is_pipe { Box::new(stream.while_heard(input)) } else { input };
     play(input, stream, &terms).with_context(|| format!("cannot replay {}", args.file.display()))
 }

@@ -18,7 +18,7 @@ use crate::kernel::Request;
 use crate::recording::play;
 use crate::session::options::WatchOptions;
 use crate::sink;
-use crate::sink::{Stream, is_closed_pipe};
+use crate::sink::Stream;
 use crate::top::screen::Screen;
 use crate::top::sink::Shared;
 use crate::top::{Top, replay};
@@ -49,11 +49,10 @@ fn replayed(path: &Path) -> Result<Exit> {
     while played.is_ok() && !shared.quit.load(Ordering::Relaxed) {
         thread::sleep(Duration::from_millis(50));
     }
+    let left = shared.quit.load(Ordering::Relaxed);
     screen.close();
     match played {
-        Err(error) if !is_closed_pipe(&error) => {
-            Err(error.context(format!("cannot replay {}", path.display())))
-        }
+        Err(error) if !left => Err(error.context(format!("cannot replay {}", path.display()))),
         _ => Ok(Exit::Clean),
     }
 }

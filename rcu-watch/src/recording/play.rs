@@ -16,6 +16,5 @@ use crate::sink::Stream;
 /// further on is played up to there, and the run is inconclusive.
 pub fn play(input: impl Read, mut stream: Stream, terms: &Terms) -> Result<Exit> {
     let exit = recording::play(FileSource(input), &mut stream, terms)?;
-    stream.finish()?;
-    Ok(exit)
+    Ok(stream.finish(exit)?)
 }

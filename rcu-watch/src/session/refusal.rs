@@ -46,7 +46,8 @@ fn tell(stream: &mut Stream, format: Format, header: Header, reasons: Vec<String
         ..Summary::new(RunVerdict::Unsupported, Exit::Unsupported.code(), EndedBy::Refusal)
     };
     stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
-    Ok(stream.finish()?)
+    stream.finish(Exit::Unsupported)?;
+    Ok(())
 }
 
 /// Whether this error says that the kernel or these privileges do not allow it.

@@ -15,7 +15,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_unti
 
 use super::Session;
 use super::child::RunningCommand;
-use crate::sink::is_closed_pipe;
 
 /// Between two looks at the ring.
 const LOOK: Duration = Duration::from_millis(100);
@@ -31,19 +30,6 @@ const BATCH: usize = 4096;
 /// # Errors
 /// Where the stream cannot be written, or the kernel does not answer.
 pub async fn run(
-    session: &mut Session,
-    duration: Option<Duration>,
-    limit: Option<u64>,
-    command: &mut Option<RunningCommand>,
-) -> Result<EndedBy> {
-    let ended = run_to_end(session, duration, limit, command).await;
-    match ended {
-        Err(error) if is_closed_pipe(&error) => Ok(EndedBy::ClosedPipe),
-        ended => ended,
-    }
-}
-
-async fn run_to_end(
     session: &mut Session,
     duration: Option<Duration>,
     limit: Option<u64>,
@@ -87,6 +73,9 @@ async fn run_to_end(
             }
             // Programs do not wake for what they find unread.
             () = std::future::ready(()), if more => more = session.drain(BATCH)? >= BATCH,
+        }
+        if session.stream.is_left() {
+            return Ok(EndedBy::ClosedPipe);
         }
         if limit.is_some_and(|limit| session.told >= limit) {
             return Ok(EndedBy::Limit);

@@ -17,7 +17,6 @@ use rcu_watch_core::verdict::{self, Exit, FailOn, coverage};
 use super::Session;
 use crate::clock;
 use crate::kernel::plan::Requirement;
-use crate::sink::is_closed_pipe;
 
 /// How a run is to be judged.
 #[derive(Clone, Debug)]
@@ -45,8 +44,11 @@ impl Session {
         stopped?;
         self.programs.settle();
         self.reader.take_kept(self.programs.kept()?);
-        while told.is_ok() && self.drain(usize::MAX)? > 0 {}
-        told = told.and_then(|()| self.tell_losses());
+        // Where nobody can be told any more, the books are closed and the recording is ended all the same.
+        told = told.and_then(|()| {
+            while self.drain(usize::MAX)? > 0 {}
+            self.tell_losses()
+        });
         for &probe in &probes {
             let at_rest = self.books.at_rest(probe);
             self.pipeline.count_at_rest(probe, at_rest);
@@ -84,12 +86,7 @@ impl Session {
         let verdict = verdict::judge(worst, terms.fail_on, !reasons.is_empty());
         let command_failed = child.as_ref().is_some_and(super::child::failed);
         let codes = self.format.codes();
-        let exit = if ended_by == EndedBy::ClosedPipe {
-            Exit::of_closed_pipe(verdict)
-        } else {
-            Exit::of_run(verdict, command_failed)
-        }
-        .among(codes);
+        let exit = self.stream.as_heard(Exit::of_run(verdict, command_failed).among(codes));
         let own = clock::own_cost()?;
         let summary = Summary {
             reasons,
@@ -121,16 +118,12 @@ impl Session {
                 looks: looks(pipeline),
             })
         });
-        told = told.and_then(|()| {
+        let heard = told.and_then(|()| {
             self.stream.send(clock::now(), None, Message::Summary(Box::new(summary)))?;
-            Ok(self.stream.finish()?)
+            Ok(self.stream.finish(exit)?)
         });
-        told = told.and(recorded.unwrap_or(Ok(())));
-        match told {
-            Ok(()) => Ok(exit),
-            Err(error) if is_closed_pipe(&error) => Ok(Exit::of_closed_pipe(verdict).among(codes)),
-            Err(error) => Err(error),
-        }
+        // What the recording did not take is told where the stream itself has nothing worse to say.
+        heard.and_then(|exit| recorded.unwrap_or(Ok(())).map(|()| exit))
     }
 
     /// What had to be seen and was not: the required points of the plan, and `--require`.

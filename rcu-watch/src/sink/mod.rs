@@ -11,6 +11,7 @@ pub mod names;
 pub(crate) mod options;
 pub(crate) mod output;
 pub mod perfetto;
+mod standard;
 pub(crate) mod stream;
 pub mod text;
 
@@ -21,10 +22,11 @@ use rcu_watch_core::report::{Envelope, Heartbeat, Message, SnapshotReport};
 use rcu_watch_core::rules::Hit;
 use rcu_watch_core::stream::Seen;
 
-pub use stream::{Stream, is_closed_pipe};
+pub use stream::{Stream, WhileHeard, is_closed_pipe};
 
 pub use options::{ColorChoice, Format, Options};
 pub use output::{open, stream};
+pub(crate) use standard::{StandardError, print};
 
 pub trait Sink {
     /// A message of the stream, in order, none left out.
@@ -56,6 +58,11 @@ pub trait Sink {
     /// How the run goes right now; shown by sinks that have a place for it.
     fn status(&mut self, _now: &Heartbeat) -> io::Result<()> {
         Ok(())
+    }
+
+    /// Whether whoever looks on has had enough: a run that could go on ends then, and says how it went.
+    fn is_left(&self) -> bool {
+        false
     }
 
     /// The run is over: no more messages will come.

@@ -18,6 +18,7 @@ use crate::sink::metrics::Metrics;
 use crate::sink::names::{Comments, Names};
 use crate::sink::options::{ColorChoice, Format, Options};
 use crate::sink::perfetto::Perfetto;
+use crate::sink::standard::StandardError;
 use crate::sink::text::{Look, Text};
 
 /// The stream of a run: its sink, whatever else listens, and the baseline that it judges against.
@@ -36,7 +37,7 @@ pub fn stream(options: &Options, fail_on: FailOn) -> Result<Stream> {
         }
         None => Baseline::default(),
     };
-    let mut stream = Stream::new(open(options, fail_on)?, baseline);
+    let mut stream = Stream::new(open(options, fail_on)?, baseline).with_codes(options.format.codes());
     if let Some(path) = &options.perfetto {
         stream.add(Box::new(Perfetto::new(BufWriter::new(Named::create(path)?))));
     }
@@ -71,7 +72,7 @@ pub fn open(options: &Options, fail_on: FailOn) -> Result<Box<dyn Sink>> {
                 verbose: options.verbose > 0,
                 report_file: options.file.is_some(),
             };
-            Box::new(Text::new(out, io::stderr(), look))
+            Box::new(Text::new(out, StandardError, look))
         }
     })
 }

@@ -116,7 +116,7 @@ impl Paced {
             wait(Duration::from_nanos(ts.0.saturating_sub(last.0)).min(LONGEST), &self.shared);
         }
         if self.shared.quit.load(Ordering::Relaxed) {
-            return Err(io::ErrorKind::BrokenPipe.into());
+            return Err(io::Error::other("the viewer has quit"));
         }
         if let Some(beat) = self.counter.tick(ts) {
             self.shared.with(|picture| picture.status(ts, beat));

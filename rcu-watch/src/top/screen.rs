@@ -1,7 +1,7 @@
 //! The terminal: its thread, its size, its keys, and giving it back.
 
 use std::env;
-use std::io::{self, Stdout};
+use std::io::{self, Stdout, Write as _};
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ impl Screen {
         let _ = execute!(io::stdout(), LeaveAlternateScreen, cursor::Show);
         let _ = disable_raw_mode();
         if let Ok(Err(error)) = shown {
-            eprintln!("rcu-watch: cannot draw: {error}");
+            let _ = writeln!(io::stderr(), "rcu-watch: cannot draw: {error}");
         }
     }
 }

@@ -32,8 +32,6 @@ impl Shared {
 pub struct Top {
     shared: Shared,
     after: Box<dyn Sink>,
-    /// Whether the run was told that its viewer left.
-    told: bool,
     restore: Option<Box<dyn FnOnce()>>,
 }
 
@@ -41,14 +39,7 @@ impl Top {
     /// `restore` gives the terminal back.
     #[must_use]
     pub fn new(shared: Shared, after: Box<dyn Sink>, restore: impl FnOnce() + 'static) -> Self {
-        Self { shared, after, told: false, restore: Some(Box::new(restore)) }
-    }
-
-    fn check(&mut self) -> io::Result<()> {
-        if self.shared.quit.load(Ordering::Relaxed) && !std::mem::replace(&mut self.told, true) {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        Ok(())
+        Self { shared, after, restore: Some(Box::new(restore)) }
     }
 }
 
@@ -66,13 +57,17 @@ impl Sink for Top {
 
     fn observe(&mut self, seen: &Seen<'_>) -> io::Result<()> {
         self.shared.with(|picture| picture.observe(seen));
-        self.check()
+        Ok(())
     }
 
     fn status(&mut self, now: &Heartbeat) -> io::Result<()> {
         let taken = Nanos(clock::now().0.saturating_sub(LAG_NS));
         self.shared.with(|picture| picture.status(taken, now));
-        self.check()
+        Ok(())
+    }
+
+    fn is_left(&self) -> bool {
+        self.shared.quit.load(Ordering::Relaxed)
     }
 
     fn finish(&mut self) -> io::Result<()> {

@@ -15,7 +15,7 @@ use rcu_watch_core::probe::Mechanism;
 use rcu_watch_core::report::audit::{AuditVerdict, AuditedFunction, Observed};
 use rcu_watch_core::report::{Baseline, Message};
 use rcu_watch_core::units::{CpuId, Nanos};
-use rcu_watch_core::verdict::FailOn;
+use rcu_watch_core::verdict::{Exit, FailOn};
 
 use crate::paper::{Paper, assert_golden};
 use crate::sample;
@@ -25,7 +25,7 @@ fn play(sink: Box<dyn Sink>, said: Vec<(u64, Option<u32>, Message)>) {
     for (ts_ns, cpu, message) in said {
         stream.send(Nanos(ts_ns), cpu.map(CpuId), message).expect("paper is patient");
     }
-    stream.finish().expect("paper is patient");
+    stream.finish(Exit::Clean).expect("paper is patient");
 }
 
 /// Standard output and standard error of the text sink.

@@ -10,6 +10,7 @@ mod golden;
 mod paper;
 mod perfetto;
 mod pipelines;
+mod pipes;
 mod properties;
 mod recording;
 mod sample;

@@ -10,6 +10,7 @@ use rcu_watch_core::probe::Point;
 use rcu_watch_core::report::Baseline;
 use rcu_watch_core::stream::{Audience as _, Seen};
 use rcu_watch_core::units::{CpuId, Nanos};
+use rcu_watch_core::verdict::Exit;
 
 use crate::paper::Paper;
 use crate::sample;
@@ -115,7 +116,7 @@ fn trace() -> Vec<Vec<Field>> {
     for (ts, cpu, message) in said {
         stream.send(Nanos(ts), cpu.map(CpuId), message).expect("paper is patient");
     }
-    stream.finish().expect("paper is patient");
+    stream.finish(Exit::Clean).expect("paper is patient");
     let bytes = paper.0.borrow().clone();
     if let Some(file) = std::env::var_os("RCU_WATCH_KEEP_TRACE") {
         std::fs::write(file, &bytes).expect("it can be kept");

@@ -65,12 +65,12 @@ impl Exit {
         }
     }
 
-    /// A run whose reader went away: it has what it wanted, and a break that it saw stays one.
+    /// Where the reader went away before it was told: a break stays one, but nobody heard that there was none.
     #[must_use]
-    pub const fn of_closed_pipe(verdict: RunVerdict) -> Self {
-        match verdict {
-            RunVerdict::Findings => Self::Findings,
-            _ => Self::Clean,
+    pub const fn unheard(self) -> Self {
+        match self {
+            Self::Clean | Self::CommandFailed => Self::Inconclusive,
+            exit => exit,
         }
     }
 
@@ -96,9 +96,10 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_is_success_unless_a_break_was_seen() {
-        assert_eq!(Exit::of_closed_pipe(RunVerdict::Findings).code(), 2);
-        assert_eq!(Exit::of_closed_pipe(RunVerdict::Inconclusive).code(), 0);
+    fn what_nobody_heard_is_not_clean_and_a_break_stays_one() {
+        let all = [Exit::Clean, Exit::Error, Exit::Findings, Exit::Inconclusive, Exit::Unsupported];
+        assert_eq!(all.map(|exit| exit.unheard().code()), [3, 1, 2, 3, 4]);
+        assert_eq!(Exit::CommandFailed.unheard().code(), 3);
     }
 
     #[test]

@@ -113,7 +113,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
             Expect::of("interrupt", Check::Stream),
             Expect::of("terminate", Check::Exit(0)),
             Expect::of("terminate", Check::Stream),
-            Expect::of("closed-pipe", Check::Exit(0)),
+            Expect::of("closed-pipe", Check::Exit(3)),
             Expect::of("limit", Check::Exit(2)),
             Expect::of("limit", Check::Stream),
             Expect::of("command", Check::Exit(0)),

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Holds RCU's grace period from the last CPU, in a kthread bound to it, until
- * it is told to let go or its time is over. Writing to the parameter "act":
+ * it is told to let go or its time is over, and wants one, which an idle
+ * machine may not for minutes. Writing to the parameter "act":
  *
  *   rcu      spin in an RCU read-side section, preemption off
  *   irqs     spin with interrupts off
@@ -10,6 +11,7 @@
  * The parameter "seconds" is how long it holds at most.
  */
 #include <linux/cpumask.h>
+#include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/irqflags.h>
 #include <linux/kernel.h>
@@ -24,7 +26,9 @@ static unsigned int seconds = 30;
 module_param(seconds, uint, 0644);
 
 static bool released = true;
+static bool holds;
 static struct task_struct *holder;
+static struct rcu_head wanted;
 
 noinline void lab_hold_rcu(void);
 noinline void lab_hold_irqs(void);
@@ -33,6 +37,7 @@ static void spin(void)
 {
 	u64 end = ktime_get_mono_fast_ns() + (u64)seconds * NSEC_PER_SEC;
 
+	WRITE_ONCE(holds, true);
 	while (!READ_ONCE(released) && ktime_get_mono_fast_ns() < end)
 		cpu_relax();
 }
@@ -67,12 +72,18 @@ static int live(void *hold)
 	return 0;
 }
 
+static void nothing(struct rcu_head *head)
+{
+}
+
 static void release(void)
 {
 	WRITE_ONCE(released, true);
-	if (holder)
-		kthread_stop(holder);
+	if (!holder)
+		return;
+	kthread_stop(holder);
 	holder = NULL;
+	rcu_barrier();
 }
 
 static int hold(void (*how)(void))
@@ -85,8 +96,13 @@ static int hold(void (*how)(void))
 		return PTR_ERR(task);
 	kthread_bind(task, cpumask_last(cpu_online_mask));
 	released = false;
+	holds = false;
 	holder = task;
 	wake_up_process(task);
+	/* A grace period that begins before it holds may be over by then. */
+	while (!READ_ONCE(holds))
+		msleep(1);
+	call_rcu(&wanted, nothing);
 	return 0;
 }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue};
+use nix::sys::signal::{SigSet, Signal};
 use rcu_watch::cli::args::Cli;
 use rcu_watch::cli::exit;
 use rcu_watch::cli::suggestion;
@@ -13,6 +14,9 @@ use rcu_watch::sink::is_closed_pipe;
 use rcu_watch_core::verdict::Exit;
 
 fn main() -> ExitCode {
+    // A file at its limit (ulimit -f) is an error of the write, which is told, and not the end by a signal. Programs that
+    // are started from here get an empty mask again, by std.
+    let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(usage) => return exit::code(usage_exit(usage)),

@@ -74,6 +74,9 @@ fn unknown(what: &str, text: &str, known: impl Iterator<Item = &'static str>, re
     }
 }
 
+/// Longer than anybody watches, and far from where a clock's sum would overflow.
+const DURATION_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+
 /// `30s`, `5m`, `500ms`, `1h`; a bare number is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a duration; write 30s, 5m, 500ms, 1h or a number of seconds");
@@ -88,8 +91,13 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     };
     let number: f64 = number.parse().map_err(|_| wrong())?;
     match Duration::try_from_secs_f64(number * seconds) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        Ok(_) => Err("a run of no length sees nothing; give at least 1ms".to_owned()),
+        Ok(duration) if duration.is_zero() => {
+            Err("a run of no length sees nothing; give at least 1ms".to_owned())
+        }
+        Ok(duration) if duration > DURATION_MAX => {
+            Err(format!("`{text}` is more than ten years; give less, or leave it out"))
+        }
+        Ok(duration) => Ok(duration),
         Err(_) => Err(wrong()),
     }
 }
@@ -142,6 +150,10 @@ mod tests {
         for text in ["", "s", "5x", "-1", "0", "0ms", "1.2.3", "1e9999h", "99999999999999999999h", "inf"] {
             assert!(duration(text).is_err(), "{text}");
         }
+        for text in ["10000000000000000000", "400000000", "100000h"] {
+            assert!(duration(text).unwrap_err().contains("more than ten years"), "{text}");
+        }
+        assert!(std::time::Instant::now().checked_add(duration("87600h").unwrap()).is_some());
     }
 
     #[test]

@@ -24,13 +24,21 @@ pub(crate) fn run(args: &DmesgArgs) -> Result<Exit> {
     let mut line = Vec::new();
     loop {
         line.clear();
-        if log.read_until(b'\n', &mut line).context("cannot read the log")? == 0 {
+        if log.read_until(b'\n', &mut line).with_context(|| format!("cannot read {}", name(args)))? == 0 {
             break;
         }
         report.line(&String::from_utf8_lossy(&line))?;
     }
     let exit = report.finish(fail_on, options.format.codes())?;
     Ok(stream.finish(exit)?)
+}
+
+fn name(args: &DmesgArgs) -> String {
+    match &args.file {
+        Some(path) if path.as_os_str() == "-" => "standard input".to_owned(),
+        Some(path) => path.display().to_string(),
+        None => "the kernel's log".to_owned(),
+    }
 }
 
 fn open(args: &DmesgArgs) -> Result<Box<dyn Read>> {

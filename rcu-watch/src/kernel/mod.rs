@@ -38,6 +38,7 @@ pub(crate) use read::{
     cpu, grace_period, kmsg, line, livepatch, mount, support, symbol, text, thread, track,
 };
 
+pub(crate) use crate::sys::limit::as_started;
 use facts::ask::{Ask, RunningKernel};
 use read::mount::Tree;
 

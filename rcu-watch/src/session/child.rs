@@ -10,6 +10,8 @@ use nix::unistd::Pid;
 use rcu_watch_core::report::summary::CommandStatus;
 use tokio::process::{Child, Command};
 
+use crate::kernel::as_started;
+
 /// How long a command that was told to end may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -28,10 +30,10 @@ impl RunningCommand {
         let Some((program, arguments)) = command.split_first() else { return Ok(None) };
         let text = command.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let stdout = if own_stdout_is_taken { Stdio::from(std::io::stderr()) } else { Stdio::inherit() };
-        let child = Command::new(program)
-            .args(arguments)
-            .stdout(stdout)
-            .spawn()
+        let mut command = Command::new(program);
+        // A run that fails leaves nothing behind. The descriptors that we open are closed on exec.
+        command.args(arguments).stdout(stdout).kill_on_drop(true);
+        let child = as_started(|| command.spawn())
             .with_context(|| format!("cannot run {text}; name a command that is on PATH after `--`"))?;
         Ok(Some(Self { text, child }))
     }
@@ -66,4 +68,58 @@ impl RunningCommand {
 #[must_use]
 pub(crate) fn failed(status: &CommandStatus) -> bool {
     status.code != Some(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+    use super::*;
+    use crate::sys::limit::lift_memory_limit;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    fn start(script: &str) -> RunningCommand {
+        let command = ["sh", "-c", script].map(OsString::from);
+        RunningCommand::start(&command, false).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_command_has_the_limits_that_we_were_started_with() {
+        const KIB: u64 = 64;
+        let (_, hard) = getrlimit(Resource::RLIMIT_MEMLOCK).unwrap();
+        setrlimit(Resource::RLIMIT_MEMLOCK, KIB << 10, hard).unwrap();
+        lift_memory_limit();
+        let lifted = getrlimit(Resource::RLIMIT_MEMLOCK).unwrap();
+        let said = tempfile::NamedTempFile::new().unwrap();
+        let status = runtime().block_on(async {
+            let mut command = start(&format!("ulimit -S -l > {}", said.path().display()));
+            command.wait().await.unwrap()
+        });
+        assert!(status.success());
+        assert_eq!(std::fs::read_to_string(said.path()).unwrap().trim(), KIB.to_string());
+        assert_eq!(getrlimit(Resource::RLIMIT_MEMLOCK).unwrap(), lifted);
+    }
+
+    #[test]
+    fn a_run_that_fails_ends_its_command() {
+        let runtime = runtime();
+        let is_alive = |pid: u32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+        };
+        let pid = runtime.block_on(async {
+            let command = start("exec sleep 1000");
+            command.child.id().unwrap()
+        });
+        let until = Instant::now() + Duration::from_secs(10);
+        while is_alive(pid) {
+            assert!(Instant::now() < until, "it runs on");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }

@@ -111,9 +111,10 @@ impl<W> Named<W> {
         let remedy = match error.kind() {
             // The caller looks for these two.
             io::ErrorKind::BrokenPipe | io::ErrorKind::Interrupted => return error,
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 "free space there, or name a file elsewhere"
             }
+            io::ErrorKind::FileTooLarge => "raise the limit of a file's size (ulimit -f)",
             _ => "name a file that can be written",
         };
         io::Error::new(error.kind(), format!("cannot write to {}: {error}; {remedy}", self.name))

@@ -4,4 +4,5 @@
 
 pub(crate) mod bpf;
 pub(crate) mod breakpoint;
+pub(crate) mod limit;
 pub(crate) mod memory;

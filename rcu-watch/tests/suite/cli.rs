@@ -169,6 +169,37 @@ fn a_full_disk_is_an_error_with_a_remedy() {
 }
 
 #[test]
+fn a_file_at_its_limit_is_an_error_and_not_a_signal() {
+    let out = format!("{}/limited.ndjson", env!("CARGO_TARGET_TMPDIR"));
+    let recording = format!("{}/tests/corpus/6.1.rec", env!("CARGO_MANIFEST_DIR"));
+    let script = r#"ulimit -f 8 && exec "$0" replay -f json -o "$1" "$2""#;
+    let output = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_rcu-watch"), &out, &recording])
+        .output()
+        .expect("there is a shell");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains(&format!("cannot write to {out}: ")), "{}", stderr(&output));
+    assert!(stderr(&output).contains("ulimit -f"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_directory_is_named_once_in_the_error() {
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    for args in [
+        &["dmesg", folder][..],
+        &["replay", folder],
+        &["check", folder],
+        &["dmesg", "-o", folder, "/dev/null"],
+        &["dmesg", "--baseline", folder, "/dev/null"],
+    ] {
+        let output = rcu_watch(args);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.matches(folder).count() == 1 && said.contains("s a directory"), "{args:?}: {said}");
+    }
+}
+
+#[test]
 fn patches_answer_on_every_kernel_and_say_what_a_kernel_without_them_lacks() {
     let output = rcu_watch(&["patches", "-f", "json"]);
     let text = String::from_utf8(output.stdout.clone()).unwrap();

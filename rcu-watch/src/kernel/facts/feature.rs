@@ -13,6 +13,7 @@ use crate::kernel::read::privilege::{Capability, Lockdown, Privileges};
 use crate::kernel::read::support::{Reason, Support};
 use crate::kernel::read::symbol::FoundSymbols;
 use crate::sys::bpf::{bpf_prog_type, trial};
+use crate::sys::limit;
 
 /// A function that every kernel with BPF and its test runs has, for trial loads of tracing programs.
 pub(crate) const TRIAL_TARGET: &str = "bpf_fentry_test1";
@@ -96,7 +97,7 @@ impl Features {
         symbols: &FoundSymbols,
         btf: &Result<FoundTypes, Reason>,
     ) -> Self {
-        trial::lift_memory_limit();
+        limit::lift_memory_limit();
         let try_load =
             |kind, target| outcome("programs of this kind", trial::program(kind, target), privileges);
         let raw_tracepoint = try_load(bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, None);

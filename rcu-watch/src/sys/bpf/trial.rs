@@ -5,8 +5,6 @@
 use std::io;
 
 use aya_obj::generated::{bpf_attach_type, bpf_cmd, bpf_map_type, bpf_prog_type};
-use nix::sys::resource::RLIM_INFINITY;
-use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{SysconfVar, sysconf};
 
 use super::call::{call_for_fd, zeroed};
@@ -56,10 +54,4 @@ pub(crate) fn program(program_type: bpf_prog_type, target: Option<u32>) -> io::R
         attr.__bindgen_anon_3.attach_btf_id = target;
     }
     call_for_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr).map(drop)
-}
-
-/// Lifts the limit of locked memory, which kernels before 5.11 charge programs and maps to. Without the right
-/// to, the limit stays, and the kernel's refusal will tell.
-pub(crate) fn lift_memory_limit() {
-    let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use rcu_watch::kernel::{self, Request, select};
-use rcu_watch::session::{self, Terms, WatchOptions};
+use rcu_watch::session::{self, Signals, Terms, WatchOptions};
 use rcu_watch::sink;
 
 fn main() -> Result<()> {
@@ -21,9 +21,15 @@ fn main() -> Result<()> {
     let stream = sink::stream(&options.output, options.fail_on)?;
     let terms = Terms { fail_on: options.fail_on, require: Vec::new() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // From here on, so that no signal closes programs that are running.
+    let mut signals = {
+        let _entered = runtime.enter();
+        Signals::catch()?
+    };
     let mut session = session::start(&facts, &request, &plan, stream, &options)?;
     let exit = runtime.block_on(async {
-        let ended_by = session::run(&mut session, Some(Duration::from_secs(10)), None, &mut None).await?;
+        let duration = Some(Duration::from_secs(10));
+        let ended_by = session::run(&mut session, duration, None, &mut None, &mut signals).await?;
         session.finish(ended_by, &terms, None)
     })?;
     println!("{exit:?}");

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM as something to ask for: an audit ends between two steps, with everything undone.
+//! SIGINT, SIGTERM and SIGHUP as something to ask for: an audit ends between two steps, with everything undone.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::session::signals::ends_by_hangup;
 
 /// Takes the signals from here on.
 pub(crate) struct Stop {
@@ -21,6 +23,9 @@ impl Stop {
         let mut set = SigSet::empty();
         set.add(Signal::SIGINT);
         set.add(Signal::SIGTERM);
+        if ends_by_hangup() {
+            set.add(Signal::SIGHUP);
+        }
         set.thread_block()?;
         let signals = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(Self { signals, asked: false })

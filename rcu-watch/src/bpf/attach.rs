@@ -46,6 +46,7 @@ pub(crate) struct AttachSite<'a> {
 /// A program, where it sits and what holds it there.
 pub(super) struct AttachedProgram {
     pub(super) probe: ProbeId,
+    mechanism: Mechanism,
     pub(super) program: String,
     /// Where it sits.
     symbol: String,
@@ -89,7 +90,8 @@ impl OwnPrograms {
         };
         let may_be_in_eqs = probe.0 >= slot::FENTRY && point != Point::KlpTransition;
         let symbol = symbol.to_owned();
-        self.attached.push(AttachedProgram { probe, program, symbol, offset, may_be_in_eqs, link });
+        let attached = AttachedProgram { probe, mechanism, program, symbol, offset, may_be_in_eqs, link };
+        self.attached.push(attached);
         Ok(probe)
     }
 
@@ -191,10 +193,7 @@ impl OwnPrograms {
     /// Where the kernel refuses.
     pub(crate) fn detach(&mut self, id: ProbeId) -> Result<(), BpfError> {
         let attached = self.attached.iter_mut().find(|attached| attached.probe == id);
-        let Some(attached) = attached else { return Ok(()) };
-        let link = std::mem::replace(&mut attached.link, Link::None);
-        let program = attached.program.clone();
-        self.detach_link(&program, link)
+        attached.map_or(Ok(()), |attached| attached.detach(&mut self.bpf))
     }
 
     /// Puts a probe that was detached back where it was.
@@ -204,15 +203,18 @@ impl OwnPrograms {
     pub(crate) fn reattach(&mut self, id: ProbeId) -> Result<(), BpfError> {
         let missing = || BpfError::Missing(format!("probe {}", id.0));
         let index = self.attached.iter().position(|attached| attached.probe == id).ok_or_else(missing)?;
-        let AttachedProgram { program: name, symbol, offset, .. } = &self.attached[index];
-        let link = if id.0 >= slot::KPROBE {
-            let program: &mut KProbe = program(&mut self.bpf, name)?;
-            Link::Kprobe(program.attach(symbol, *offset).map_err(failed(name))?)
-        } else {
-            let program: &mut FEntry = program(&mut self.bpf, name)?;
-            Link::Fentry(program.attach().map_err(failed(name))?)
+        let Self { bpf, attached, .. } = self;
+        let AttachedProgram { mechanism, program: name, symbol, offset, link, .. } = &mut attached[index];
+        let refused = failed(name);
+        *link = match mechanism {
+            Mechanism::Fentry => Link::Fentry(program::<FEntry>(bpf, name)?.attach().map_err(refused)?),
+            Mechanism::Fexit => Link::Fexit(program::<FExit>(bpf, name)?.attach().map_err(refused)?),
+            Mechanism::KprobeFtrace | Mechanism::KprobeInt3 | Mechanism::Kretprobe => {
+                Link::Kprobe(program::<KProbe>(bpf, name)?.attach(symbol, *offset).map_err(refused)?)
+            }
+            // Shared by probes, or by CPU: none of them is taken off by its id.
+            Mechanism::RawTracepoint | Mechanism::Watchpoint => return Err(missing()),
         };
-        self.attached[index].link = link;
         Ok(())
     }
 
@@ -225,11 +227,15 @@ impl OwnPrograms {
         self.watchpoints.close_all();
         let mut in_eqs = false;
         let mut first_error = Ok(());
-        for AttachedProgram { may_be_in_eqs, program, link, .. } in std::mem::take(&mut self.attached) {
-            in_eqs |= may_be_in_eqs;
-            let detached = self.detach_link(&program, link);
-            first_error = first_error.and(detached);
-        }
+        let Self { bpf, attached, .. } = self;
+        // What is refused stays known, and is tried again when this is dropped.
+        attached.retain_mut(|attached| {
+            in_eqs |= attached.may_be_in_eqs;
+            let detached = attached.detach(bpf);
+            let is_left = detached.is_err();
+            first_error = std::mem::replace(&mut first_error, Ok(())).and(detached);
+            is_left
+        });
         self.grace.detached(Instant::now(), in_eqs);
         first_error
     }
@@ -238,18 +244,53 @@ impl OwnPrograms {
     pub(crate) fn settle(&self) {
         std::thread::sleep(self.grace.until_settled(Instant::now()));
     }
+}
 
-    fn detach_link(&mut self, name: &str, link: Link) -> Result<(), BpfError> {
-        let bpf = &mut self.bpf;
-        let detached = match link {
-            Link::Fentry(link) => program::<FEntry>(bpf, name)?.detach(link),
-            Link::Fexit(link) => program::<FExit>(bpf, name)?.detach(link),
-            Link::Kprobe(link) => program::<KProbe>(bpf, name)?.detach(link),
-            Link::RawTracepoint(Some(link)) => program::<RawTracePoint>(bpf, name)?.detach(link),
+impl AttachedProgram {
+    /// Takes it off its function. The link is forgotten only when aya has taken it: until then it holds the program there.
+    fn detach(&mut self, bpf: &mut Ebpf) -> Result<(), BpfError> {
+        let name = &self.program;
+        let unlinked = match std::mem::replace(&mut self.link, Link::None) {
+            Link::Fentry(id) => unlink(bpf, name, id, Link::Fentry, FEntry::detach),
+            Link::Fexit(id) => unlink(bpf, name, id, Link::Fexit, FExit::detach),
+            Link::Kprobe(id) => unlink(bpf, name, id, Link::Kprobe, KProbe::detach),
+            Link::RawTracepoint(Some(id)) => {
+                unlink(bpf, name, id, |id| Link::RawTracepoint(Some(id)), RawTracePoint::detach)
+            }
             Link::RawTracepoint(None) | Link::Watchpoint | Link::None => Ok(()),
         };
-        detached.map_err(failed(name))
+        unlinked.map_err(|Kept { error, link }| {
+            self.link = link;
+            *error
+        })
     }
+}
+
+/// Why a link was not given up, and what is left of it.
+struct Kept {
+    error: Box<BpfError>,
+    link: Link,
+}
+
+/// Has a program give up its link.
+fn unlink<P, Id>(
+    bpf: &mut Ebpf,
+    name: &str,
+    id: Id,
+    keep: fn(Id) -> Link,
+    detach: fn(&mut P, Id) -> Result<(), ProgramError>,
+) -> Result<(), Kept>
+where
+    for<'a> &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    let (error, link) = match program::<P>(bpf, name) {
+        Ok(program) => match detach(program, id) {
+            Ok(()) => return Ok(()),
+            Err(refusal) => (failed(name)(refusal), Link::None),
+        },
+        Err(error) => (error, keep(id)),
+    };
+    Err(Kept { error: Box::new(error), link })
 }
 
 /// The program of that name, as the kind that it is.

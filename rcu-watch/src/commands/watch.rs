@@ -7,7 +7,7 @@ use crate::cli::args::WatchArgs;
 use crate::kernel::{self, Request, select};
 use crate::session::refusal::refuse;
 use crate::session::start::header_of;
-use crate::session::{self, RunningCommand, Terms, WatchOptions, start};
+use crate::session::{self, RunningCommand, Signals, Terms, WatchOptions, start};
 use crate::sink;
 use crate::sink::Stream;
 
@@ -35,11 +35,16 @@ pub(super) fn run_into(request: &Request, options: &WatchOptions, mut stream: St
         .build()
         .context("cannot start the event loop")?;
     let terms = Terms { fail_on: options.fail_on, require: request.require.clone() };
+    let mut signals = {
+        let _entered = runtime.enter();
+        Signals::catch()?
+    };
     let mut session = start(&facts, request, &plan, stream, options)?;
     drop(facts);
     runtime.block_on(async {
         let mut command = RunningCommand::start(&options.child, options.output.takes_stdout())?;
-        let ended_by = session::run(&mut session, options.duration, options.limit, &mut command).await?;
+        let WatchOptions { duration, limit, .. } = options;
+        let ended_by = session::run(&mut session, *duration, *limit, &mut command, &mut signals).await?;
         let child = match command {
             Some(command) => Some(command.finish().await?),
             None => None,

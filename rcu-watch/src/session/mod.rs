@@ -15,6 +15,7 @@ mod overhead;
 mod proof;
 pub(crate) mod refusal;
 mod run;
+pub(crate) mod signals;
 pub(crate) mod start;
 mod summary;
 mod symbols;
@@ -23,6 +24,7 @@ mod watch;
 pub use child::RunningCommand;
 pub use options::WatchOptions;
 pub use run::run;
+pub use signals::Signals;
 pub use start::start;
 pub use summary::Terms;
 

@@ -10,11 +10,11 @@ use anyhow::{Context as _, Result};
 use rcu_watch_core::report::summary::EndedBy;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until};
 
 use super::Session;
 use super::child::RunningCommand;
+use super::signals::Signals;
 
 /// Between two looks at the ring.
 const LOOK: Duration = Duration::from_millis(100);
@@ -34,9 +34,8 @@ pub async fn run(
     duration: Option<Duration>,
     limit: Option<u64>,
     command: &mut Option<RunningCommand>,
+    signals: &mut Signals,
 ) -> Result<EndedBy> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
     let ring = session.reader.ring_fd()?.map(|ring| {
         // SAFETY: an owned descriptor, which stays open and the same for as long as it is registered.
         unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
@@ -52,8 +51,7 @@ pub async fn run(
     loop {
         tokio::select! {
             biased;
-            _ = interrupt.recv() => return Ok(EndedBy::Signal),
-            _ = terminate.recv() => return Ok(EndedBy::Signal),
+            () = signals.any() => return Ok(EndedBy::Signal),
             () = until(end) => return Ok(EndedBy::Duration),
             ended = ended(command) => {
                 ended?;

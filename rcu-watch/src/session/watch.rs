@@ -42,7 +42,34 @@ pub(crate) struct Watch {
     pub causes: Causes,
 }
 
+/// What became of a CPU that is to have a watchpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// It went offline, and its watchpoint with it.
+    Gone,
+    /// It is there, and has none.
+    Bare,
+}
+
 impl Watch {
+    /// The CPUs whose watchpoints are to be closed or set, where these are online.
+    fn changes(&self, online: &[CpuId]) -> Vec<(CpuId, Seen)> {
+        if self.given_up {
+            return Vec::new();
+        }
+        let change = |&cpu: &CpuId| match (self.open.contains(&cpu), online.contains(&cpu)) {
+            (true, false) => Some((cpu, Seen::Gone)),
+            (false, true) => Some((cpu, Seen::Bare)),
+            (true, true) | (false, false) => None,
+        };
+        self.cpus.iter().filter_map(change).collect()
+    }
+
+    /// The CPU has none any more: it is asked again every second.
+    fn lost(&mut self, cpu: CpuId) {
+        self.open.retain(|&other| other != cpu);
+    }
+
     pub(super) const fn mode(&self) -> WatchpointMode {
         match self.duty {
             Some(_) => WatchpointMode::Sample,
@@ -108,6 +135,8 @@ impl Session {
             }
         }
         if self.watch.open.is_empty() {
+            // None is set later either: the run was told that there are none.
+            self.watch.cpus.clear();
             let mut reasons: Vec<String> = unseen.into_iter().map(|spot| spot.reason).collect();
             reasons.dedup();
             return Err(reasons.join("; "));
@@ -168,49 +197,45 @@ impl Session {
             self.watch.windows += u64::from(on);
             if let Err(error) = self.programs.switch_watchpoint(cpu, on) {
                 self.programs.close_watchpoint(cpu);
-                let error = ProbeError {
-                    probe: Some(ProbeId(slot::WATCH_STATE)),
-                    symbol: format!("S of cpu {cpu}"),
-                    error: format!("{:#}", anyhow::Error::new(error)),
-                };
-                self.tell(clock::now(), Some(cpu), Message::ProbeError(error))?;
+                self.watch.lost(cpu);
+                let error = anyhow::Error::new(error);
+                self.tell_bare(cpu, format!("{error:#}; it is set again when that is over"))?;
             }
         }
         Ok(())
     }
 
-    /// Opens the watchpoint of a CPU that came back, and closes that of one that went.
+    /// Opens the watchpoint of a CPU that came back or lost its own, and closes that of one that went.
     pub(super) fn follow_hotplug(&mut self) -> Result<()> {
-        if self.watch.open.is_empty() {
+        if self.watch.cpus.is_empty() {
             return Ok(());
         }
         let online = cpu::of_line(&first_line(Path::new(ONLINE)).unwrap_or_default());
-        for cpu in self.watch.cpus.clone() {
-            let was = self.watch.open.contains(&cpu);
-            let is = online.contains(&cpu);
-            let said = if was && !is {
-                self.programs.close_watchpoint(cpu);
-                self.watch.open.retain(|&other| other != cpu);
-                "the cpu went offline, and its watchpoint with it; it is set again when the cpu is back"
-                    .to_owned()
-            } else if is && !was {
-                match self.programs.open_watchpoint(cpu, self.watch.duty.is_none()) {
-                    Ok(()) => {
+        for (cpu, seen) in self.watch.changes(&online) {
+            match seen {
+                Seen::Gone => {
+                    self.programs.close_watchpoint(cpu);
+                    self.watch.lost(cpu);
+                    let said = "the cpu went offline, and its watchpoint with it; it is set again when the cpu is back";
+                    self.tell_bare(cpu, said.to_owned())?;
+                }
+                // An error: it is not fully up yet, or taken. It is asked again in a second.
+                Seen::Bare => {
+                    if self.programs.open_watchpoint(cpu, self.watch.duty.is_none()).is_ok() {
                         self.watch.open.push(cpu);
                         self.watch.windows += 1;
-                        continue;
                     }
-                    // Not fully up yet, or taken: asked again in a second.
-                    Err(_) => continue,
                 }
-            } else {
-                continue;
-            };
-            let probe = Some(ProbeId(slot::WATCH_STATE));
-            let error = ProbeError { probe, symbol: format!("S of cpu {cpu}"), error: said };
-            self.tell(clock::now(), Some(cpu), Message::ProbeError(error))?;
+            }
         }
         Ok(())
+    }
+
+    /// Tells that a CPU has no watchpoint any more.
+    fn tell_bare(&mut self, cpu: CpuId, error: String) -> Result<()> {
+        let probe = Some(ProbeId(slot::WATCH_STATE));
+        let error = ProbeError { probe, symbol: format!("S of cpu {cpu}"), error };
+        self.tell(clock::now(), Some(cpu), Message::ProbeError(error))
     }
 
     /// The balance of all transitions that were seen; `None` without watchpoints.
@@ -234,5 +259,39 @@ impl Session {
             momentary: causes.of(Cause::Momentary),
             unknown: causes.of(Cause::Unknown),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CPUS: [CpuId; 2] = [CpuId(0), CpuId(3)];
+
+    fn watch() -> Watch {
+        Watch { cpus: CPUS.to_vec(), open: CPUS.to_vec(), ..Watch::default() }
+    }
+
+    #[test]
+    fn the_last_cpu_that_comes_back_gets_its_watchpoint_again() {
+        let mut watch = watch();
+        assert_eq!(watch.changes(&[CpuId(0), CpuId(1), CpuId(3)]), []);
+        assert_eq!(watch.changes(&[CpuId(1)]), CPUS.map(|cpu| (cpu, Seen::Gone)));
+        CPUS.iter().for_each(|&cpu| watch.lost(cpu));
+        assert_eq!(watch.changes(&[CpuId(1)]), []);
+        assert_eq!(watch.changes(&[CpuId(1), CpuId(3)]), [(CpuId(3), Seen::Bare)]);
+    }
+
+    #[test]
+    fn a_cpu_whose_switch_failed_is_asked_again() {
+        let mut watch = watch();
+        watch.lost(CpuId(3));
+        assert_eq!(watch.changes(&CPUS), [(CpuId(3), Seen::Bare)]);
+    }
+
+    #[test]
+    fn what_was_given_up_to_save_time_is_not_set_by_hotplug() {
+        let watch = Watch { open: Vec::new(), given_up: true, ..watch() };
+        assert_eq!(watch.changes(&CPUS), []);
     }
 }

@@ -16,8 +16,9 @@ use std::path::Path;
 use rcu_watch_core::probe::Handler;
 
 use crate::kernel::facts::ask::Ask;
-use crate::kernel::facts::attribution::{Handled, Sightings, Site, merge};
+use crate::kernel::facts::attribution::{Handled, Site, merge};
 use crate::kernel::facts::own_kprobe::OwnKprobes;
+use crate::kernel::facts::sightings::Sightings;
 use crate::kernel::facts::{Facts, FtraceValidation};
 use crate::kernel::plan::Request;
 use crate::kernel::plan::points;

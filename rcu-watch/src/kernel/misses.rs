@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use rcu_watch_core::condition::Condition;
 use rcu_watch_core::condition::missed::{Counted, Counter, missed};
-use rcu_watch_core::probe::{Handler, HandlerKind, Owner, Reliance};
+use rcu_watch_core::probe::{Handler, HandlerKind, Reliance};
 
 use crate::kernel::facts::ask::Ask;
-use crate::kernel::read::event::{self, EventKind, ProbeEvent};
+use crate::kernel::read::event::{self, ProbeEvent};
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::program::{OUR_PREFIX, ProgramSites};
 use crate::kernel::read::support::Reason;
@@ -86,8 +86,7 @@ impl Counters {
     }
 
     fn add_events(&mut self, events: &[ProbeEvent], before: Option<&Self>) {
-        let is_kprobe = |event: &&ProbeEvent| matches!(event.kind, EventKind::Kprobe | EventKind::Kretprobe);
-        for event in events.iter().filter(is_kprobe) {
+        for event in events.iter().filter(|event| !event.is_fprobe()) {
             let id = format!("event {}", event.label());
             let earlier = before.and_then(|before| before.counters.iter().find(|counter| counter.id == id));
             // Where the counters could not be told apart, because an event came or went, they stand as before.
@@ -95,7 +94,6 @@ impl Counters {
             let Some(missed) = missed else { continue };
             // perf names no function, but where in the kernel's text it is.
             let is_named = !event.symbol.is_empty() && event.symbol != "_text";
-            let on = event.on_in.first();
             self.counters.push(Counter {
                 id,
                 counted: if event.is_return() { Counted::KretprobeEvent } else { Counted::KprobeEvent },
@@ -106,7 +104,7 @@ impl Counters {
                     program: None,
                     reliance: Reliance::Relies,
                     ours: false,
-                    owner: on.map(|instance| Owner::Instance { name: instance.clone() }),
+                    owner: event.owner(),
                 },
                 missed,
             });
@@ -140,8 +138,11 @@ impl Counters {
             let trampolines = on_function
                 .flat_map(|(function, all)| all.iter().map(move |named| (function.as_str(), named)));
             let kprobes = programs.on_kprobe.iter().map(|on| (on.function.as_str(), &on.program));
-            let places: Vec<_> =
-                trampolines.chain(kprobes).filter(|(_, named)| named.id == program).collect();
+            let fprobes = programs.on_fprobe.iter();
+            let fprobes =
+                fprobes.flat_map(|(function, all)| all.iter().map(move |named| (function.as_str(), named)));
+            let all = trampolines.chain(kprobes).chain(fprobes);
+            let places: Vec<_> = all.filter(|(_, named)| named.id == program).collect();
             if let [(function, _)] = places[..]
                 && !function.is_empty()
             {
@@ -154,7 +155,10 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
+    use rcu_watch_core::probe::Owner;
+
     use super::*;
+    use crate::kernel::read::event::EventKind;
     use crate::kernel::read::program::{KprobeProgram, NamedProgram};
 
     fn program(id: u32, name: &str, missed: Option<u64>) -> Misses {

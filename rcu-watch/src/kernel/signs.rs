@@ -16,17 +16,18 @@ use rcu_watch_core::probe::{Handler, HandlerKind, Owner, Reliance};
 use rcu_watch_core::units::Address;
 
 use crate::kernel::facts::ask::Ask;
-use crate::kernel::facts::attribution::{self, Handled, Sightings, bpf, merge};
+use crate::kernel::facts::attribution::{self, Handled, bpf, merge};
+use crate::kernel::facts::sightings::Sightings;
 use crate::kernel::read::event::{self, EventKind, ProbeEvent};
 use crate::kernel::read::kprobe::Kprobe;
 use crate::kernel::read::line::{each_line_of, first_line};
 use crate::kernel::read::livepatch::{self, Livepatch, PatchedFunction};
 use crate::kernel::read::mount::Tree;
-use crate::kernel::read::program::{KprobeProgram, ProgramSites};
+use crate::kernel::read::program::ProgramSites;
 use crate::kernel::read::site;
 use crate::kernel::read::support::Reason;
 use crate::kernel::read::switch::Switches;
-use crate::kernel::read::symbol::{FoundSymbols, SymbolTable};
+use crate::kernel::read::symbol::FoundSymbols;
 use crate::kernel::read::tracer::{self, SetUpBy};
 
 /// What a tracer that is restricted to no function is on.
@@ -70,11 +71,6 @@ pub(crate) fn read(tree: &Tree, kernel: &impl Ask) -> Read {
         lists.symbols = found.unwrap_or_default();
         let records = tree.tracefs().ok().and_then(|tracefs| site::records(&tracefs, &wanted).ok().flatten());
         lists.records = records.unwrap_or_default();
-        let is_carried = |program: &KprobeProgram| program.function.is_empty() && program.address != 0;
-        let programs = sightings.programs.iter().flat_map(|programs| &programs.on_kprobe);
-        if sightings.switches.ftrace_is_off().is_some() && programs.into_iter().any(is_carried) {
-            lists.table = SymbolTable::load(&kallsyms).ok();
-        }
     }
     let objects = livepatches.iter().flat_map(|patch| &patch.functions).map(|function| &function.object);
     let is_loaded = |object: &&String| tree.path(&format!("/sys/module/{object}")).exists();
@@ -128,8 +124,6 @@ pub(in crate::kernel) struct Lists {
     pub(in crate::kernel) events: Vec<ProbeEvent>,
     /// Instances of tracefs that are off; `None` is the top one.
     pub(in crate::kernel) silent: BTreeSet<Option<String>>,
-    /// All functions, where addresses have to be named.
-    pub(in crate::kernel) table: Option<SymbolTable>,
 }
 
 /// Functions whose place has to be known.
@@ -151,7 +145,7 @@ pub(in crate::kernel) fn of(sightings: &Sightings, lists: &Lists) -> Signs {
     let sites = sites(&handlers, lists);
     let ftrace_is_off = switches.ftrace_is_off().is_some();
     if ftrace_is_off {
-        handlers.extend(fprobes(sightings, programs, lists));
+        handlers.extend(fprobes(programs));
     }
     handlers.extend(tracers(sightings, ftrace_is_off));
     let livepatches = sightings.livepatches.iter().flatten().filter(|patch| patch.enabled);
@@ -251,8 +245,7 @@ fn is_at(event: &ProbeEvent, kprobe: &Kprobe, start: Option<u64>) -> bool {
 }
 
 fn of_event(event: &ProbeEvent) -> Handler {
-    let owner = event.on_in.first().map(|instance| Owner::Instance { name: instance.clone() });
-    Handler { owner, ..of_nobody(HandlerKind::Kprobe, &event.label()) }
+    Handler { owner: event.owner(), ..of_nobody(HandlerKind::Kprobe, &event.label()) }
 }
 
 fn of_nobody(kind: HandlerKind, name: &str) -> Handler {
@@ -261,15 +254,10 @@ fn of_nobody(kind: HandlerKind, name: &str) -> Handler {
 }
 
 /// What `enabled_functions` does not list while ftrace is off and links do: kprobe.multi.
-fn fprobes(sightings: &Sightings, programs: &ProgramSites, lists: &Lists) -> Vec<Listed> {
-    let by_address = programs.on_kprobe.iter().filter(|on| on.function.is_empty() && on.address != 0);
-    let is_kprobe = |on: &&KprobeProgram| sightings.kprobes.iter().flatten().any(|kprobe| on.is_at(kprobe));
-    let fprobes = by_address.filter(|on| !is_kprobe(on)).map(|on| {
-        let resolved = lists.table.as_ref().and_then(|table| table.resolve(on.address));
-        let function = resolved.map_or_else(|| format!("{:#x}", on.address), |found| found.name.to_owned());
-        carried(&function, bpf(&on.program, Reliance::Relies))
-    });
-    fprobes.collect()
+fn fprobes(programs: &ProgramSites) -> impl Iterator<Item = Listed> {
+    programs.on_fprobe.iter().flat_map(|(function, programs)| {
+        programs.iter().map(|program| carried(function, bpf(program, Reliance::Relies)))
+    })
 }
 
 /// Tracers that are on and do not run: their instance is off, or ftrace is, and then its list does not have them.

@@ -5,54 +5,23 @@
 //! and leaves what nobody names as one handler called `unnamed` that is taken to rely on RCU. A source that
 //! could not be read is in [`Handled::unseen`]: without it nobody can say that there is no handler.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rcu_watch_core::probe::{Handler, HandlerKind, Reliance};
 
-use crate::kernel::facts::ask::Ask;
 use crate::kernel::facts::own_kprobe::{self, OwnKprobe, OwnKprobes};
+use crate::kernel::facts::sightings::Sightings;
+use crate::kernel::read::event::ProbeEvent;
 use crate::kernel::read::fprobe;
-use crate::kernel::read::ftrace::{Callback, EnabledFunction, callback, each_enabled};
-use crate::kernel::read::kprobe::{self, Kprobe};
-use crate::kernel::read::livepatch::{self, Livepatch};
-use crate::kernel::read::mount::Tree;
+use crate::kernel::read::ftrace::{Callback, EnabledFunction, callback};
+use crate::kernel::read::kprobe::Kprobe;
+use crate::kernel::read::livepatch::Livepatch;
 use crate::kernel::read::program::{KprobeProgram, NamedProgram, OUR_PREFIX, ProgramSites};
 use crate::kernel::read::support::Reason;
 use crate::kernel::read::switch::Switches;
-use crate::kernel::read::tracer::{self, Tracer};
 
 /// Name of a handler that is counted by the kernel and named by nobody.
 pub(crate) const UNNAMED: &str = "unnamed";
-
-/// Sites that are kept with their names; a tracer on every function of a kernel has 40,000.
-const SITES_MAX: usize = 1024;
-
-/// What each source said.
-#[derive(Clone, Debug)]
-pub(crate) struct Sightings {
-    pub livepatches: Result<Vec<Livepatch>, Reason>,
-    pub enabled: Result<Enabled, Reason>,
-    pub kprobes: Result<Vec<Kprobe>, Reason>,
-    pub programs: Result<ProgramSites, Reason>,
-    pub tracers: Vec<Tracer>,
-    /// What is switched off for everybody.
-    pub switches: Switches,
-    /// What kprobes this process has.
-    pub own_kprobes: OwnKprobes,
-    /// The kernel skips fprobes while RCU is not watching.
-    pub fprobe_looks_first: bool,
-    /// It skips whatever ftrace carries.
-    pub ftrace_validates: bool,
-}
-
-/// `enabled_functions`, cut down to what can matter.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Enabled {
-    pub functions: Vec<EnabledFunction>,
-    /// Functions left out, because there were more than are kept by name.
-    pub more: u64,
-}
 
 /// A function with handlers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,75 +97,6 @@ impl Handled {
     }
 }
 
-impl Sightings {
-    /// Reads every source. `matters` names functions that are kept whoever sits on them.
-    #[must_use]
-    pub(crate) fn read(tree: &Tree, kernel: &impl Ask, matters: impl Fn(&str) -> bool) -> Self {
-        let tracefs = tree.tracefs();
-        let read_kprobes = || {
-            let path = tree.debugfs()?.join("kprobes/list");
-            let file = File::open(&path).map_err(|e| Reason::unreadable(&path, &e))?;
-            kprobe::read(file).map_err(|e| Reason::unreadable(&path, &e))
-        };
-        let enabled = tracefs.clone().and_then(|tracefs| {
-            let path = tracefs.join("enabled_functions");
-            match File::open(&path) {
-                Ok(file) => Enabled::read(file, matters).map_err(|e| Reason::unreadable(&path, &e)),
-                // tracefs without the file: nothing of this kernel can be hooked by ftrace.
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Enabled::default()),
-                Err(e) => Err(Reason::unreadable(&path, &e)),
-            }
-        });
-        let fprobe = enabled.as_ref().ok().and_then(Enabled::fprobe);
-        Self {
-            fprobe_looks_first: fprobe.is_some_and(|callback| fprobe::looks_first(tree, callback)),
-            livepatches: livepatch::read(&tree.path("/sys/kernel/livepatch")),
-            enabled,
-            kprobes: read_kprobes(),
-            programs: kernel.programs(tree),
-            switches: Switches::read(tree),
-            tracers: tracefs.map(|tracefs| tracer::read(tree, &tracefs)).unwrap_or_default(),
-            own_kprobes: OwnKprobes::default(),
-            ftrace_validates: false,
-        }
-    }
-
-    /// Says that ftrace refuses handlers where RCU is off: that is told by more than who has handlers.
-    #[must_use]
-    pub(crate) fn with_validation(self, ftrace_validates: bool) -> Self {
-        Self { ftrace_validates, ..self }
-    }
-
-    /// Says what kprobes this process has: between 5.15 and 6.6 no interface tells.
-    #[must_use]
-    pub(crate) fn with_own_kprobes(mut self, own: &OwnKprobes) -> Self {
-        self.own_kprobes.clone_from(own);
-        self
-    }
-}
-
-impl Enabled {
-    /// The function by which ftrace calls fprobes, where there are any.
-    fn fprobe(&self) -> Option<&str> {
-        let callbacks = self.functions.iter().flat_map(|function| &function.callbacks);
-        callbacks.map(String::as_str).find(|name| name.starts_with(fprobe::PREFIX))
-    }
-
-    /// # Errors
-    /// That of the read.
-    pub(crate) fn read(source: impl std::io::Read, matters: impl Fn(&str) -> bool) -> std::io::Result<Self> {
-        let mut enabled = Self::default();
-        each_enabled(source, |function| {
-            if matters(&function.function) || enabled.functions.len() < SITES_MAX {
-                enabled.functions.push(function);
-            } else {
-                enabled.more += 1;
-            }
-        })?;
-        Ok(enabled)
-    }
-}
-
 /// Merges what the sources said into sites.
 #[must_use]
 pub(crate) fn merge(sightings: &Sightings) -> Handled {
@@ -215,7 +115,7 @@ pub(crate) fn merge(sightings: &Sightings) -> Handled {
     merger.trampolines(programs);
     if let Ok(enabled) = &sightings.enabled {
         for function in &enabled.functions {
-            merger.enabled(function, programs, &sightings.tracers);
+            merger.enabled(function, programs, sightings);
         }
         merger.handled.more = enabled.more;
     }
@@ -238,6 +138,8 @@ struct Merger {
     sites: BTreeMap<String, Site>,
     /// Functions with a live kprobe that ftrace carries: one handler of theirs, however many probes.
     kprobed_on_ftrace: BTreeSet<String>,
+    /// Lines of `enabled_functions` so far, by function.
+    lines: HashMap<String, usize>,
     fprobe_looks_first: bool,
     ftrace_validates: bool,
 }
@@ -252,6 +154,17 @@ pub(in crate::kernel) fn bpf(program: &NamedProgram, reliance: Reliance) -> Hand
         program,
         reliance,
         owner: owner.clone(),
+    }
+}
+
+fn of_fprobe(event: &ProbeEvent, reliance: Reliance) -> Handler {
+    Handler {
+        kind: HandlerKind::FtraceOps,
+        name: event.label(),
+        program: None,
+        reliance,
+        ours: false,
+        owner: event.owner(),
     }
 }
 
@@ -361,9 +274,43 @@ impl Merger {
         }
     }
 
-    fn enabled(&mut self, function: &EnabledFunction, programs: &ProgramSites, tracers: &[Tracer]) {
+    /// What is called by the fprobes of a function: programs of kprobe.multi links, and probe events.
+    fn fprobes(
+        &mut self,
+        function: &EnabledFunction,
+        programs: &ProgramSites,
+        events: &[ProbeEvent],
+    ) -> Vec<Handler> {
+        let reliance = if self.fprobe_looks_first { Reliance::SkippedByKernel } else { Reliance::Relies };
+        let name = function.function.as_str();
+        // Functions of one name have a line each, and a program on both is listed twice.
+        let before = self.lines.entry(name.to_owned()).or_default();
+        let line = std::mem::replace(before, *before + 1);
+        let all = programs.on_fprobe.get(name).map(Vec::as_slice).unwrap_or_default();
+        let is_of_line = |&(index, program): &(usize, &NamedProgram)| {
+            all[..index].iter().filter(|other| other.id == program.id).count() == line
+        };
+        let of_line = all.iter().enumerate().filter(is_of_line);
+        let mut handlers: Vec<_> = of_line.map(|(_, program)| bpf(program, reliance)).collect();
+        let on_it = events.iter().filter(|event| line == 0 && event.is_fprobe() && event.symbol == name);
+        let (on, off): (Vec<_>, Vec<_>) = on_it.partition(|event| !event.on_in.is_empty());
+        handlers.extend(on.into_iter().map(|event| of_fprobe(event, reliance)));
+        if handlers.is_empty() && function.callbacks.iter().any(|name| name.starts_with(fprobe::PREFIX)) {
+            match (off.as_slice(), programs.unplaced_fprobes.as_slice()) {
+                // It is on, and not in tracefs: by perf.
+                ([event], _) => handlers.push(of_fprobe(event, reliance)),
+                // The kernel does not tell where it is, and there is only this one.
+                ([], [only]) => handlers.push(bpf(only, reliance)),
+                _ => {}
+            }
+        }
+        handlers
+    }
+
+    fn enabled(&mut self, function: &EnabledFunction, programs: &ProgramSites, sightings: &Sightings) {
         let looks_first = self.fprobe_looks_first;
         let is_skipped = |name: &str| looks_first && name.starts_with(fprobe::PREFIX);
+        let fprobes = self.fprobes(function, programs, &sightings.events);
         let has_kprobe = self.kprobed_on_ftrace.contains(&function.function);
         let site = self.site(&function.function, function.module.as_deref());
         let mut counted = function.handlers;
@@ -408,13 +355,21 @@ impl Merger {
         for (name, known) in &callbacks {
             if let Callback::Handler(reliance) = *known {
                 counted = counted.saturating_sub(1);
-                // With function-graph subops, they are the handlers.
-                if !(has_subops && name.as_str() == "ftrace_graph_func") {
+                // With function-graph subops, they are the handlers, and what an fprobe calls is one itself.
+                let passes_on = (has_subops && name.as_str() == "ftrace_graph_func")
+                    || (name.starts_with(fprobe::PREFIX) && !fprobes.is_empty());
+                if !passes_on {
                     site.add(named(HandlerKind::FtraceOps, name, reliance));
                 }
             }
         }
-        for tracer in tracers {
+        if !callbacks.iter().any(|(name, _)| name.starts_with(fprobe::PREFIX)) {
+            counted = counted.saturating_sub(u32::try_from(fprobes.len()).unwrap_or(u32::MAX));
+        }
+        for handler in fprobes {
+            site.add(handler);
+        }
+        for tracer in &sightings.tracers {
             let is_on = tracer.is_on(&function.function);
             let is_new = !callbacks.iter().any(|(name, _)| name.as_str() == tracer.callback);
             if counted > 0 && is_on && is_new {

@@ -12,6 +12,8 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use rcu_watch_core::probe::Owner;
+
 use crate::kernel::read::line::{each_line_of, first_line};
 use crate::kernel::read::tracer::instances;
 
@@ -95,6 +97,17 @@ impl ProbeEvent {
     }
 
     #[must_use]
+    pub(crate) const fn is_fprobe(&self) -> bool {
+        matches!(self.kind, EventKind::Fprobe | EventKind::FprobeReturn)
+    }
+
+    /// The first instance that it is on in.
+    #[must_use]
+    pub(crate) fn owner(&self) -> Option<Owner> {
+        self.on_in.first().map(|instance| Owner::Instance { name: instance.clone() })
+    }
+
+    #[must_use]
     pub(crate) const fn is_return(&self) -> bool {
         matches!(self.kind, EventKind::Kretprobe | EventKind::FprobeReturn)
     }
@@ -110,9 +123,7 @@ pub(crate) fn read(tracefs: &Path) -> io::Result<Vec<ProbeEvent>> {
     counts(&tracefs.join("kprobe_profile"), &mut events);
     // kprobe_events lists kprobes alone.
     lines(&tracefs.join("dynamic_events"), |line| {
-        let is_fprobe =
-            |event: &ProbeEvent| matches!(event.kind, EventKind::Fprobe | EventKind::FprobeReturn);
-        events.extend(ProbeEvent::parse(line).filter(is_fprobe));
+        events.extend(ProbeEvent::parse(line).filter(ProbeEvent::is_fprobe));
     })?;
     for (instance, place) in instances(tracefs) {
         for event in &mut events {

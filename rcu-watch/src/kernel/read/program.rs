@@ -14,6 +14,7 @@ use crate::kernel::read::holder::{Holders, processes};
 use crate::kernel::read::kprobe::Kprobe;
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::support::Reason;
+use crate::kernel::read::symbol::SymbolTable;
 use crate::sys::bpf::bpf_prog_type;
 use crate::sys::bpf::link::{self, Link, LinkedTo};
 use crate::sys::bpf::program::{self, LoadedProgram};
@@ -33,10 +34,15 @@ pub struct ProgramSites {
     pub on_function: BTreeMap<String, Vec<NamedProgram>>,
     /// Kprobes: the programs, each with its function and offset.
     pub on_kprobe: Vec<KprobeProgram>,
+    /// kprobe.multi: the programs on each function, once for each link. An fprobe calls them, which no list shows by name.
+    pub on_fprobe: BTreeMap<String, Vec<NamedProgram>>,
     /// Tracing programs whose function is not told.
     pub unplaced_tracing: Vec<NamedProgram>,
     /// Kprobe programs whose place is not told.
     pub unplaced_kprobes: Vec<NamedProgram>,
+    /// Programs of kprobe.multi links that do not tell their functions (before 6.6, which has
+    /// `bpf_kprobe_multi_link_fill_link_info`).
+    pub unplaced_fprobes: Vec<NamedProgram>,
 }
 
 /// A program as `bpftool prog` names it.
@@ -137,11 +143,17 @@ impl ProgramSites {
     pub fn read(tree: &Tree) -> Result<Self, Reason> {
         let objects = BpfObjects::read(tree)?;
         // To look through the descriptors of all processes is dear.
-        Ok(Self::of(&objects, &LazyCell::new(|| Holders::read(tree))))
+        let holders = LazyCell::new(|| Holders::read(tree));
+        let symbols = LazyCell::new(|| SymbolTable::load(&tree.path("/proc/kallsyms")).unwrap_or_default());
+        Ok(Self::of(&objects, &holders, &symbols))
     }
 
     /// Sorts `objects` by what they sit on. Where a kprobe's place is not told, whoever holds it may; ours need no owner.
-    fn of<F: FnOnce() -> Holders>(objects: &BpfObjects, holders: &LazyCell<Holders, F>) -> Self {
+    fn of<F: FnOnce() -> Holders, G: FnOnce() -> SymbolTable>(
+        objects: &BpfObjects,
+        holders: &LazyCell<Holders, F>,
+        symbols: &LazyCell<SymbolTable, G>,
+    ) -> Self {
         let program = |link: u32, id: u32| {
             let mut program = NamedProgram { id, name: objects.name(id), owner: None };
             if !program.is_ours() {
@@ -165,8 +177,14 @@ impl ProgramSites {
                     placed.insert(id);
                 }
                 LinkedTo::Kprobes { addresses, .. } => {
+                    let program = program(link.id, id);
                     for &address in addresses {
-                        found.add_kprobe(program(link.id, id), "", 0, address);
+                        let function = symbols.resolve(address).map(|found| found.name.to_owned());
+                        let function = function.unwrap_or_else(|| format!("{address:#x}"));
+                        found.on_fprobe.entry(function).or_default().push(program.clone());
+                    }
+                    if addresses.is_empty() {
+                        found.unplaced_fprobes.push(program);
                     }
                     placed.insert(id);
                 }

@@ -4,6 +4,7 @@ use rcu_watch_core::probe::{HandlerKind, Reliance};
 
 use super::{Seen, tracer};
 use crate::kernel::facts::attribution::{Handled, Site, UNNAMED, merge};
+use crate::kernel::read::event::{EventKind, ProbeEvent};
 use crate::kernel::read::program::{KprobeProgram, NamedProgram, ProgramSites};
 use crate::kernel::read::switch::Switches;
 
@@ -223,6 +224,110 @@ fn an_fprobe_is_skipped_where_the_kernel_looks_first_and_relies_where_it_does_no
             [(HandlerKind::FtraceOps, "fprobe_ftrace_entry", reliance)]
         );
     }
+}
+
+fn on_fprobe(function: &str, ids: &[u32]) -> ProgramSites {
+    let all = ids.iter().map(|&id| program(id, "trace_many")).collect();
+    ProgramSites { on_fprobe: [(function.to_owned(), all)].into(), ..ProgramSites::default() }
+}
+
+fn fprobe(name: &str, symbol: &str) -> ProbeEvent {
+    ProbeEvent {
+        kind: EventKind::Fprobe,
+        group: "lab".to_owned(),
+        name: name.to_owned(),
+        symbol: symbol.to_owned(),
+        module: None,
+        offset: 0,
+        on_in: vec![None],
+        counts: None,
+    }
+}
+
+const ONE_FPROBE: &str =
+    "vfs_mkdir (1)    \ttramp: 0xffffffffc0247000 (fprobe_handler+0x0/0x60) ->fprobe_handler+0x0/0x60\n";
+
+#[test]
+fn a_program_of_a_kprobe_multi_link_is_the_handler_and_the_fprobe_that_calls_it_is_none() {
+    let by_program = (HandlerKind::Bpf, "trace_many", Reliance::Relies);
+    for line in [
+        ONE_FPROBE,
+        "vfs_mkdir (1)    \ttramp: 0xffffffffc0601000 (ftrace_graph_func+0x0/0x70) ->ftrace_graph_func+0x0/0x70\tsubops: {ent:fprobe_entry+0x0/0x10 ret:fprobe_return+0x0/0x140}\n",
+    ] {
+        let handled =
+            Seen { enabled: line, programs: on_fprobe("vfs_mkdir", &[7]), ..Seen::default() }.handled();
+        assert_eq!(summary(site(&handled, "vfs_mkdir")), [by_program]);
+        assert_eq!(site(&handled, "vfs_mkdir").handlers[0].program, Some(7));
+    }
+    // Behind the list function nobody is named, and each link has a handler of its own.
+    let counted =
+        |enabled| Seen { enabled, programs: on_fprobe("vfs_mkdir", &[7, 8]), ..Seen::default() }.handled();
+    let handled = counted("vfs_mkdir (2)       ->ftrace_ops_list_func+0x0/0x180\n");
+    assert_eq!(summary(site(&handled, "vfs_mkdir")), [by_program, by_program]);
+    let handled = counted("vfs_mkdir (3)       ->ftrace_ops_list_func+0x0/0x180\n");
+    assert_eq!(summary(site(&handled, "vfs_mkdir"))[2], (HandlerKind::FtraceOps, UNNAMED, Reliance::Relies));
+}
+
+#[test]
+fn a_program_on_one_of_two_functions_of_a_name_explains_one_line_only() {
+    let handled = Seen {
+        enabled: &format!("{ONE_FPROBE}{ONE_FPROBE}"),
+        programs: on_fprobe("vfs_mkdir", &[7]),
+        ..Seen::default()
+    }
+    .handled();
+    let names: Vec<_> = site(&handled, "vfs_mkdir").handlers.iter().map(|h| h.name.as_str()).collect();
+    assert_eq!(names, ["trace_many", "fprobe_handler"]);
+    let handled = Seen {
+        enabled: &format!("{ONE_FPROBE}{ONE_FPROBE}"),
+        programs: on_fprobe("vfs_mkdir", &[7, 7]),
+        ..Seen::default()
+    }
+    .handled();
+    assert_eq!(site(&handled, "vfs_mkdir").handlers.len(), 1);
+}
+
+#[test]
+fn an_fprobe_of_an_event_is_told_by_the_event_and_beside_a_program() {
+    let event = (HandlerKind::FtraceOps, "lab/made", Reliance::Relies);
+    let events = || vec![fprobe("made", "vfs_mkdir"), fprobe("elsewhere", "vfs_rmdir")];
+    let handled = Seen { enabled: ONE_FPROBE, events: events(), ..Seen::default() }.handled();
+    assert_eq!(summary(site(&handled, "vfs_mkdir")), [event]);
+    let owner = site(&handled, "vfs_mkdir").handlers[0].owner.as_ref();
+    assert_eq!(owner.map(ToString::to_string).as_deref(), Some("tracefs"));
+    let handled = Seen {
+        enabled: "vfs_mkdir (2)       ->ftrace_ops_list_func+0x0/0x180\n",
+        events: events(),
+        programs: on_fprobe("vfs_mkdir", &[7]),
+        ..Seen::default()
+    }
+    .handled();
+    let by_program = (HandlerKind::Bpf, "trace_many", Reliance::Relies);
+    assert_eq!(summary(site(&handled, "vfs_mkdir")), [by_program, event]);
+}
+
+#[test]
+fn an_event_that_is_off_is_a_handler_only_where_the_kernel_shows_an_fprobe_of_nobody_else() {
+    let off = || vec![ProbeEvent { on_in: Vec::new(), ..fprobe("made", "vfs_mkdir") }];
+    // perf has it on, which tracefs does not tell.
+    let handled = Seen { enabled: ONE_FPROBE, events: off(), ..Seen::default() }.handled();
+    assert_eq!(site(&handled, "vfs_mkdir").handlers[0].name, "lab/made");
+    let programs = on_fprobe("vfs_mkdir", &[7]);
+    let handled = Seen { enabled: ONE_FPROBE, events: off(), programs, ..Seen::default() }.handled();
+    let names: Vec<_> = site(&handled, "vfs_mkdir").handlers.iter().map(|h| h.name.as_str()).collect();
+    assert_eq!(names, ["trace_many"]);
+}
+
+#[test]
+fn the_only_program_whose_functions_are_not_told_is_the_one_behind_an_fprobe() {
+    let unplaced = |ids: &[u32]| {
+        let unplaced_fprobes = ids.iter().map(|&id| program(id, "trace_many")).collect();
+        let programs = ProgramSites { unplaced_fprobes, ..ProgramSites::default() };
+        let handled = Seen { enabled: ONE_FPROBE, programs, ..Seen::default() }.handled();
+        site(&handled, "vfs_mkdir").handlers[0].name.clone()
+    };
+    assert_eq!(unplaced(&[7]), "trace_many");
+    assert_eq!(unplaced(&[7, 8]), "fprobe_handler");
 }
 
 /// A kprobe at an entry by ftrace, one in a body by a jump, and a trampoline.

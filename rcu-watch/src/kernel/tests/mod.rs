@@ -19,10 +19,12 @@ use std::path::Path;
 
 use crate::kernel::facts::Facts;
 use crate::kernel::facts::ask::Ask;
-use crate::kernel::facts::attribution::{Enabled, Handled, Sightings, merge};
+use crate::kernel::facts::attribution::{Handled, merge};
 use crate::kernel::facts::feature::Features;
+use crate::kernel::facts::sightings::{Enabled, Sightings};
 use crate::kernel::facts_of;
 use crate::kernel::read::btf::FoundTypes;
+use crate::kernel::read::event::ProbeEvent;
 use crate::kernel::read::kprobe;
 use crate::kernel::read::livepatch::{Livepatch, PatchedFunction};
 use crate::kernel::read::mount::Tree;
@@ -81,6 +83,7 @@ struct Seen<'a> {
     enabled: &'a str,
     kprobes: &'a str,
     programs: ProgramSites,
+    events: Vec<ProbeEvent>,
     tracers: Vec<Tracer>,
     switches: Switches,
 }
@@ -106,6 +109,7 @@ impl Seen<'_> {
             enabled: Ok(Enabled::read(self.enabled.as_bytes(), |_| true).unwrap()),
             kprobes: Ok(kprobe::read(self.kprobes.as_bytes()).unwrap()),
             programs: Ok(self.programs),
+            events: self.events,
             tracers: self.tracers,
             switches: self.switches,
             fprobe_looks_first: false,

@@ -319,7 +319,7 @@ fn tracers_on_everything_do_not_use_up_the_programs() {
         .map(|n| format!("function_{n} (1)      \ttramp: 0xffffffffc0601000 (function_trace_call+0x0/0x120) ->function_trace_call+0x0/0x120\n"))
         .collect();
     let mut sightings = Seen::default().sightings();
-    sightings.enabled = Ok(crate::kernel::facts::attribution::Enabled::read(
+    sightings.enabled = Ok(crate::kernel::facts::sightings::Enabled::read(
         enabled.as_bytes(),
         crate::kernel::plan::points::runs_in_eqs,
     )

@@ -11,7 +11,7 @@ use crate::kernel::read::event::{EventKind, ProbeEvent};
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::program::{KprobeProgram, NamedProgram, ProgramSites};
 use crate::kernel::read::switch::Switches;
-use crate::kernel::read::symbol::{FoundSymbols, SymbolTable};
+use crate::kernel::read::symbol::FoundSymbols;
 use crate::kernel::read::tracer::{SetUpBy, Tracer};
 use crate::kernel::signs::{Lists, fingerprint, of};
 
@@ -36,7 +36,6 @@ fn lists(records: &[(&str, u64)]) -> Lists {
     Lists {
         symbols: FoundSymbols::read(KALLSYMS.as_bytes(), |_| true).unwrap(),
         records: found,
-        table: SymbolTable::read(KALLSYMS.as_bytes()).ok(),
         ..Lists::default()
     }
 }
@@ -98,13 +97,9 @@ fn handlers_that_are_switched_off_are_listed_all_the_same() {
             NamedProgram { id: 4, name: "rcuw_fentry_00".to_owned(), owner: None },
         ],
     );
-    // A kprobe.multi link tells addresses alone.
-    programs.on_kprobe.push(KprobeProgram {
-        program: NamedProgram { id: 5, name: "trace_many".to_owned(), owner: None },
-        function: String::new(),
-        offset: 0,
-        address: 0xffff_ffff_9689_0000,
-    });
+    programs
+        .on_fprobe
+        .insert("last".to_owned(), vec![NamedProgram { id: 5, name: "trace_many".to_owned(), owner: None }]);
     let signs = signs(Seen {
         kprobes: "ffffffff968356d5  k  arch_cpu_idle+0x5    [OPTIMIZED]\n",
         programs,

@@ -366,7 +366,7 @@ const fn broken(rule: RuleId, function: &'static str) -> Finding {
 const DROPPED_FPROBE: Finding = Finding {
     rule: RuleId::HandlerDropped,
     severity: Severity::Warning,
-    handler: Some((HandlerKind::FtraceOps, "fprobe_*")),
+    handler: Some((HandlerKind::FtraceOps, "lab/dropped")),
     at_eqs: true,
     ..broken(RuleId::HandlerDropped, "lab_eqs_target")
 };

@@ -30,6 +30,7 @@ const GRAPH: &[&str] = &[
 ];
 
 pub(super) fn count(sources: &Sources, functions: &Functions<'_>, handlers: &mut Vec<HandlerReport>) {
+    put_untold(sources, functions, handlers);
     let known = Known::of(sources, handlers);
     let first = handlers.len();
     for tracer in &sources.tracers {
@@ -51,6 +52,31 @@ fn reliance_of(name: &str, looks_first: bool) -> Reliance {
         _ if looks_first && name.starts_with(fprobe::PREFIX) => Reliance::SkippedByKernel,
         Callback::Handler(reliance) => reliance,
         _ => Reliance::Relies,
+    }
+}
+
+fn is_on_trampoline(handler: &HandlerReport) -> bool {
+    matches!(handler.kind, HookKind::Fentry | HookKind::Fexit | HookKind::FmodRet | HookKind::Lsm)
+}
+
+fn has_trampoline(function: &EnabledFunction) -> bool {
+    function.has_direct || function.callbacks.iter().any(|name| callback(name) == Callback::Trampoline)
+}
+
+/// Before 5.13 no link tells the function of its trampoline: where there is one such program and one function whose
+/// trampoline nobody else explains, they belong together.
+fn put_untold<'a>(sources: &'a Sources, functions: &Functions<'a>, handlers: &mut [HandlerReport]) {
+    let told: HashSet<String> =
+        handlers.iter().filter(|it| is_on_trampoline(it)).filter_map(|it| it.function.clone()).collect();
+    let mut untold = handlers.iter_mut().filter(|it| is_on_trampoline(it) && it.function.is_none());
+    let enabled = sources.enabled.iter().flatten();
+    let mut free = enabled.filter(|it| has_trampoline(it) && !told.contains(&it.function));
+    if let (Some(handler), None, Some(function), None) =
+        (untold.next(), untold.next(), free.next(), free.next())
+    {
+        functions.only(&function.function, function.module.as_deref()).put(handler);
+        handler.place = Place::Entry;
+        handler.because = None;
     }
 }
 
@@ -129,9 +155,7 @@ impl<'a> Known<'a> {
                 *fprobes.entry(function.clone()).or_default() += 1;
             }
         }
-        let trampolines = handlers.iter().filter(|handler| {
-            matches!(handler.kind, HookKind::Fentry | HookKind::Fexit | HookKind::FmodRet | HookKind::Lsm)
-        });
+        let trampolines = handlers.iter().filter(|handler| is_on_trampoline(handler));
         let is_livepatch = |handler: &&HandlerReport| handler.kind == HookKind::Livepatch;
         Self {
             livepatched: handlers.iter().filter(is_livepatch).filter_map(|h| h.function.clone()).collect(),
@@ -175,7 +199,7 @@ impl<'a> Known<'a> {
         for what in [Callback::Livepatch, Callback::Kprobe] {
             counted -= u32::from(says(what)).min(counted);
         }
-        let has_trampoline = function.has_direct || says(Callback::Trampoline);
+        let has_trampoline = has_trampoline(function);
         counted -= u32::from(has_trampoline).min(counted);
         if has_trampoline && !self.trampolined.contains(name) && !self.has_untold_trampolines {
             let trampoline = function.direct.as_deref().unwrap_or(UNNAMED).to_owned();

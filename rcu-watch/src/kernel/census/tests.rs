@@ -307,6 +307,27 @@ demo_entry [demo] (1)     D \ttramp: 0xffffffffc0a00000 (call_direct_funcs+0x0/0
 }
 
 #[test]
+fn one_program_on_a_trampoline_that_nobody_explains_is_there_and_two_could_be_anywhere() {
+    // 5.10: a link tells no function, and a trampoline is named after an id of types that are not read.
+    let untold = |links: &[u32]| {
+        let at = |&id| link(id, 9, LinkedTo::Function { target: 0, object: 0, at: Trampoline::Entry });
+        let census = Lists {
+            enabled: "uptime_proc_show (1)     D \n\tdirect-->bpf_trampoline_36567_0+0x0/0x58\n",
+            programs: BpfObjects {
+                programs: vec![LoadedProgram::new(9, bpf_prog_type::BPF_PROG_TYPE_TRACING, "entry")],
+                links: links.iter().map(at).collect(),
+                ..BpfObjects::default()
+            },
+            holders: holders(),
+            ..Lists::default()
+        };
+        told(&census.census())
+    };
+    assert_eq!(untold(&[1]), ["fentry entry uptime_proc_show bpftrace[4711]"]);
+    assert_eq!(untold(&[1, 2]), ["fentry entry * bpftrace[4711]", "fentry entry * bpftrace[4711]"]);
+}
+
+#[test]
 fn where_not_all_processes_are_seen_nobody_is_said_to_be_missing() {
     let hidden = Holders { incomplete: Some(Reason::new("hidepid")), ..Holders::default() };
     let census = Lists {

@@ -13,6 +13,7 @@ use rcu_watch_common::peek::{PeekWords, WORDS_MAX};
 
 use super::maps::{self, MapValue};
 use super::{BpfError, failed, types};
+use crate::sys::limit;
 use crate::sys::memory::KernelMemory;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rcu-watch-bpf-peek"));
@@ -38,6 +39,7 @@ impl Peek {
     /// Where the kernel refuses: no rights, or one that cannot run raw tracepoint programs by hand (before 5.10:
     /// 1b4d60ec162f, "bpf: Enable BPF_PROG_TEST_RUN for raw_tracepoint").
     pub(crate) fn load() -> Result<Self, BpfError> {
+        limit::lift_memory_limit();
         let mut bpf = types::loader().load(OBJECT)?;
         let map = bpf.take_map(maps::PEEK).ok_or_else(|| BpfError::Missing(maps::PEEK.to_owned()))?;
         let words = map.try_into().map_err(maps::at(maps::PEEK))?;

@@ -8,6 +8,7 @@ use rcu_watch_core::report::{HandlerTotals, Header, Message};
 use rcu_watch_core::verdict::{Exit, FailOn};
 
 use super::host::host_header;
+use crate::bpf::peek::Peek;
 use crate::cli::args::HandlersArgs;
 use crate::clock;
 use crate::kernel::census::{self, Census};
@@ -21,7 +22,7 @@ pub(crate) fn run(args: &HandlersArgs) -> Result<Exit> {
     }
     let mut stream = sink::stream(&(&args.output).into(), FailOn::Error)?;
     let tree = Tree::live();
-    let mut census = census::take(&tree);
+    let mut census = census::take(&tree, Peek::load);
     if !args.function.is_empty() {
         let is_meant = |function: &str| args.function.iter().any(|glob| glob.matches(function));
         // A handler on every function is on these too.

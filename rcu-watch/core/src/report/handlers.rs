@@ -59,7 +59,8 @@ pub struct HandlerReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runs: Option<u64>,
     /// Runs that the kernel skipped, where it counts them: a BPF program over all of its places, by its recursion
-    /// guard, and what the kprobe or fprobe of its link skipped besides; a probe event by its own.
+    /// guard, and what the kprobe or fprobe of its link skipped besides; a probe event by its own; any other kprobe by
+    /// what the kernel's memory has of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub misses: Option<u64>,
     /// Whether it can run.

@@ -9,6 +9,7 @@ use rcu_watch_core::report::handlers::{HandlerState, HookKind, Place};
 
 use super::place::{Function, Functions};
 use super::source::{SWITCHED_OFF, Sources};
+use super::table::Table;
 use crate::kernel::read::event::{EventKind, ProbeEvent};
 use crate::kernel::read::kprobe::Kprobe;
 
@@ -134,11 +135,13 @@ pub(super) fn rest<'a>(
     functions: &Functions<'a>,
     handlers: &mut Vec<HandlerReport>,
 ) {
+    let mut table = Table::new(sources.registered.as_deref().unwrap_or_default(), functions);
     for line in lines.rest() {
         let kind = if line.is_return { HookKind::Kretprobe } else { HookKind::Kprobe };
         let name = format!("{}+{:#x}", line.function, line.offset);
         let mut handler = HandlerReport::new(kind, name, Reliance::Relies);
         at(line, sources, functions, &mut handler);
+        table.tell(line, functions, &mut handler);
         handlers.push(handler);
     }
 }

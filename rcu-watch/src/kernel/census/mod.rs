@@ -12,14 +12,18 @@ mod place;
 mod program;
 mod replaced;
 mod source;
+mod table;
 #[cfg(test)]
 mod tests;
 
+use std::error::Error;
+
 use rcu_watch_core::report::HandlerReport;
-use rcu_watch_core::report::handlers::HandlerList;
+use rcu_watch_core::report::handlers::{HandlerList, HookKind};
 
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::support::Reason;
+use crate::sys::memory::KernelMemory;
 
 use kprobe::Lines;
 use place::Functions;
@@ -47,10 +51,15 @@ pub(crate) struct Unread {
     pub(crate) exists: bool,
 }
 
-/// Counts the handlers of the kernel whose files `tree` has.
+/// Counts the handlers of the kernel whose files `tree` has. `memory` is opened only where a kprobe is there, whose owner
+/// no list tells.
 #[must_use]
-pub(crate) fn take(tree: &Tree) -> Census {
-    of(&Sources::read(tree))
+pub(crate) fn take<M: KernelMemory, E: Error>(tree: &Tree, memory: impl FnOnce() -> Result<M, E>) -> Census {
+    let mut sources = Sources::read(tree);
+    if sources.kprobes.as_ref().is_ok_and(|kprobes| !kprobes.is_empty()) {
+        sources.registered = table::read(tree, memory);
+    }
+    of(&sources)
 }
 
 fn of(sources: &Sources) -> Census {
@@ -82,5 +91,16 @@ fn of(sources: &Sources) -> Census {
         Some(Unread { list, reason: why?.clone(), exists: exists(list) })
     };
     census.unread = lists.into_iter().filter_map(unread).collect();
+    let is_untold = |handler: &HandlerReport| {
+        matches!(handler.kind, HookKind::Kprobe | HookKind::Kretprobe) && handler.owner.is_none()
+    };
+    if let Err(reason) = &sources.registered
+        && census.handlers.iter().any(is_untold)
+    {
+        let why = format!("whose a kprobe is that no list names: {}", reason.why);
+        // The kernel has no such list; that is its memory.
+        let reason = Reason { why, ..reason.clone() };
+        census.unread.push(Unread { list: HandlerList::Owners, reason, exists: false });
+    }
     census
 }

@@ -11,6 +11,7 @@ use crate::kernel::read::fprobe;
 use crate::kernel::read::ftrace::{EnabledFunction, each_enabled};
 use crate::kernel::read::holder::Holders;
 use crate::kernel::read::kprobe::{self, Kprobe};
+use crate::kernel::read::kprobe_table::Registered;
 use crate::kernel::read::livepatch::{self, Livepatch};
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::pin::Pins;
@@ -29,6 +30,8 @@ pub(super) const SWITCHED_OFF: &str = "ftrace is switched off: kernel.ftrace_ena
 pub(super) struct Sources {
     pub livepatches: Result<Vec<Livepatch>, Reason>,
     pub kprobes: Result<Vec<Kprobe>, Reason>,
+    /// The same kprobes, as the kernel itself has them.
+    pub registered: Result<Vec<Registered>, Reason>,
     pub events: Result<Vec<ProbeEvent>, Reason>,
     pub enabled: Result<Vec<EnabledFunction>, Reason>,
     pub symbols: Result<SymbolTable, Reason>,
@@ -114,6 +117,7 @@ impl Sources {
             has_debugfs: tree.offers("debugfs"),
             read_any,
             kprobes,
+            registered: Ok(Vec::new()),
             enabled,
             tracers,
         }

@@ -10,6 +10,7 @@ use crate::kernel::read::event::{EventKind, ProbeEvent};
 use crate::kernel::read::ftrace::each_enabled;
 use crate::kernel::read::holder::{Holders, Process};
 use crate::kernel::read::kprobe;
+use crate::kernel::read::kprobe_table::Registered;
 use crate::kernel::read::livepatch::{Livepatch, PatchedFunction};
 use crate::kernel::read::pin::Pins;
 use crate::kernel::read::program::BpfObjects;
@@ -28,6 +29,7 @@ ffffffff8101dbe0 T uptime_proc_show
 ffffffff8101ddd0 T version_proc_show
 ffffffff81870000 t show
 ffffffff81880000 t show
+ffffffff81890000 t kprobe_dispatcher
 ffffffff818356d0 T arch_cpu_idle
 ffffffffc02a4000 t demo_entry\t[demo]
 ffffffffc02a5000 t demo_callback\t[demo]
@@ -37,6 +39,7 @@ ffffffffc02a5000 t demo_callback\t[demo]
 #[derive(Default)]
 struct Lists<'a> {
     kprobes: &'a str,
+    registered: Vec<Registered>,
     enabled: &'a str,
     events: Vec<ProbeEvent>,
     tracers: Vec<Tracer>,
@@ -66,6 +69,7 @@ impl Lists<'_> {
         Sources {
             livepatches: Ok(vec![patch]),
             kprobes: Ok(kprobe::read(self.kprobes.as_bytes()).unwrap()),
+            registered: Ok(self.registered),
             events: Ok(self.events),
             enabled: Ok(enabled),
             symbols: Ok(SymbolTable::read(KALLSYMS.as_bytes()).unwrap()),
@@ -159,6 +163,57 @@ ffffffff8101dbe4  r  uptime_proc_show+0x4    [FTRACE]
     assert_eq!((off.state, live.state), (HandlerState::Off, HandlerState::Alive));
     assert_eq!((live.place, ret.place, inside.place), (Place::Entry, Place::Return, Place::Offset));
     assert_eq!(live.address.unwrap().0, 0xffff_ffff_8183_56d0);
+}
+
+fn registered(address: u64, handler: u64) -> Registered {
+    Registered { address, is_return: false, handlers: vec![handler], missed: 3 }
+}
+
+#[test]
+fn a_kprobe_that_no_list_names_is_of_the_module_that_it_calls() {
+    let census = Lists {
+        kprobes: "\
+ffffffff818356d4  k  arch_cpu_idle+0x4    [FTRACE]
+ffffffff818356d4  k  arch_cpu_idle+0x4    [FTRACE]
+ffffffff8101ddd9  k  version_proc_show+0x9    [OPTIMIZED]
+ffffffff8101dbe4  k  uptime_proc_show+0x4    [FTRACE]
+",
+        events: vec![event(EventKind::Kprobe, "probe/arch_cpu_idle", "arch_cpu_idle", 0)],
+        registered: vec![
+            registered(0xffff_ffff_8183_56d4, 0xffff_ffff_c02a_5000),
+            registered(0xffff_ffff_8183_56d4, 0xffff_ffff_8189_0000),
+            // Another kprobe than the list had, at another place.
+            registered(0xffff_ffff_8101_dddd, 0xffff_ffff_c02a_5000),
+            registered(0xffff_ffff_8101_dbe4, 0xffff_ffff_8189_0000),
+        ],
+        ..Lists::default()
+    }
+    .census();
+    assert_eq!(
+        told(&census),
+        [
+            "kprobe arch_cpu_idle+0x4 arch_cpu_idle module demo",
+            "kprobe probe/arch_cpu_idle arch_cpu_idle tracefs",
+            "kprobe uptime_proc_show+0x4 uptime_proc_show -",
+            "kprobe version_proc_show+0x9 version_proc_show+0x9 -",
+        ]
+    );
+    let because = |index: usize| census.handlers[index].because.as_deref();
+    assert_eq!(because(0), Some("calls demo_callback [demo]"));
+    assert_eq!(because(2), Some("of perf or of a BPF program"));
+    assert_eq!((census.handlers[0].misses, census.handlers[3].misses), (Some(3), None));
+}
+
+#[test]
+fn a_table_that_cannot_be_read_is_told_where_a_kprobe_has_no_owner() {
+    let unread = |kprobes| {
+        let mut sources = Lists { kprobes, ..Lists::default() }.sources();
+        sources.registered = Err(Reason::new("no rights"));
+        of(&sources).unread
+    };
+    assert_eq!(unread(""), []);
+    let [told] = &unread("ffffffff8101ddd9  k  version_proc_show+0x9    \n")[..] else { panic!() };
+    assert_eq!((told.list, told.exists), (HandlerList::Owners, false));
 }
 
 #[test]

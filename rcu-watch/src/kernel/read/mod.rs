@@ -13,6 +13,7 @@ pub(crate) mod grace_period;
 pub(crate) mod holder;
 pub(crate) mod kmsg;
 pub(crate) mod kprobe;
+pub(crate) mod kprobe_table;
 pub(crate) mod line;
 pub(crate) mod livepatch;
 pub(crate) mod module;

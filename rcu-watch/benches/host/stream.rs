@@ -87,6 +87,7 @@ fn patched() -> Probe {
         handlers: vec![Handler {
             kind: HandlerKind::Livepatch,
             name: "livepatch_idle".to_owned(),
+            event: None,
             program: None,
             reliance: Reliance::Relies,
             ours: false,

@@ -138,6 +138,9 @@ pub struct Handler {
     pub kind: HandlerKind,
     /// The livepatch's module, the ftrace ops' callback, the BPF program's name, or the kprobe's address.
     pub name: String,
+    /// The probe event that a kprobe is of, as `group/event`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
     /// Id of the BPF program, as `bpftool prog` has it; absent for other kinds, and where no kernel interface tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<u32>,

@@ -74,6 +74,7 @@ impl Counters {
                     handler: Handler {
                         kind: HandlerKind::Bpf,
                         name: name.to_owned(),
+                        event: None,
                         program: Some(misses.program),
                         reliance: Reliance::Relies,
                         ours: false,
@@ -93,7 +94,7 @@ impl Counters {
             let missed = event.counts.map(|(_, missed)| missed).or_else(|| Some(earlier?.missed));
             let Some(missed) = missed else { continue };
             // perf names no function, but where in the kernel's text it is.
-            let is_named = !event.symbol.is_empty() && event.symbol != "_text";
+            let is_named = !event.symbol.is_empty() && !event.is_by_text();
             self.counters.push(Counter {
                 id,
                 counted: if event.is_return() { Counted::KretprobeEvent } else { Counted::KprobeEvent },
@@ -101,6 +102,7 @@ impl Counters {
                 handler: Handler {
                     kind: HandlerKind::Kprobe,
                     name: event.label(),
+                    event: None,
                     program: None,
                     reliance: Reliance::Relies,
                     ours: false,
@@ -226,6 +228,7 @@ mod tests {
             module: None,
             offset: 0,
             on_in: vec![Some("mine".to_owned())],
+            by_perf: None,
             counts,
         }
     }

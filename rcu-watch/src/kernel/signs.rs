@@ -18,7 +18,7 @@ use rcu_watch_core::units::Address;
 use crate::kernel::facts::ask::Ask;
 use crate::kernel::facts::attribution::{self, Handled, bpf, merge};
 use crate::kernel::facts::sightings::Sightings;
-use crate::kernel::read::event::{self, EventKind, ProbeEvent};
+use crate::kernel::read::event::{self, ProbeEvent};
 use crate::kernel::read::kprobe::Kprobe;
 use crate::kernel::read::line::{each_line_of, first_line};
 use crate::kernel::read::livepatch::{self, Livepatch, PatchedFunction};
@@ -36,9 +36,6 @@ const EVERY_FUNCTION: &str = "every function";
 /// Between the start of a function and the code that a livepatch replaces: on x86 nothing that a kprobe could be on but
 /// the ftrace site itself, on arm64 `bti c` and the two instructions of the site.
 const ENTRY_BYTES: u64 = if cfg!(target_arch = "x86_64") { 1 } else { 12 };
-
-/// A kprobe at the start of a function is moved behind endbr64 (arch/x86/kernel/kprobes/core.c:arch_adjust_kprobe_addr).
-const ENDBR_BYTES: u64 = 4;
 
 /// What was read, and what could not be.
 #[derive(Clone, Debug)]
@@ -200,7 +197,7 @@ fn kprobes(kprobes: &[Kprobe], programs: &ProgramSites, all: &Handled, lists: &L
         // Several kprobes at one place have a line each, so an owner accounts for one line only.
         let owner = owners.iter_mut().find(|owner| owner.is_some_and(|owner| owner.is_at(kprobe)));
         let owner = owner.and_then(Option::take);
-        let event = events.iter_mut().find(|event| event.is_some_and(|event| is_at(event, kprobe, start)));
+        let event = events.iter_mut().find(|event| event.is_some_and(|event| event.is_at(kprobe, start)));
         let event = event.filter(|_| owner.is_none()).and_then(Option::take);
         let handler = match (owner, event) {
             (Some(owner), _) => bpf(&owner.program, Reliance::Relies),
@@ -234,23 +231,13 @@ fn kprobes(kprobes: &[Kprobe], programs: &ProgramSites, all: &Handled, lists: &L
     listed.collect()
 }
 
-/// Whether the kprobe can be that of the event; `start` is that of the kernel's text, from which perf counts.
-fn is_at(event: &ProbeEvent, kprobe: &Kprobe, start: Option<u64>) -> bool {
-    let kind = if kprobe.is_return { EventKind::Kretprobe } else { EventKind::Kprobe };
-    let is_entry = event.offset == 0 && kprobe.is_on_ftrace;
-    let is_named = event.symbol == kprobe.function && (event.offset == kprobe.offset || is_entry);
-    let at =
-        start.filter(|_| event.symbol == "_text" && kprobe.address != 0).map(|start| start + event.offset);
-    event.kind == kind && (is_named || at.is_some_and(|at| kprobe.address.wrapping_sub(at) <= ENDBR_BYTES))
-}
-
 fn of_event(event: &ProbeEvent) -> Handler {
     Handler { owner: event.owner(), ..of_nobody(HandlerKind::Kprobe, &event.label()) }
 }
 
 fn of_nobody(kind: HandlerKind, name: &str) -> Handler {
     let name = name.to_owned();
-    Handler { kind, name, program: None, reliance: Reliance::Relies, ours: false, owner: None }
+    Handler { kind, name, event: None, program: None, reliance: Reliance::Relies, ours: false, owner: None }
 }
 
 /// What `enabled_functions` does not list while ftrace is off and links do: kprobe.multi.

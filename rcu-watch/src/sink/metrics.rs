@@ -304,6 +304,7 @@ mod tests {
         let handler = Handler {
             kind: HandlerKind::Kprobe,
             name: "lab/ret".to_owned(),
+            event: None,
             program: None,
             reliance: Reliance::Relies,
             ours: false,

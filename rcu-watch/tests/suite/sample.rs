@@ -29,6 +29,7 @@ pub(crate) fn livepatch() -> Handler {
     Handler {
         kind: HandlerKind::Livepatch,
         name: "lp_idle".into(),
+        event: None,
         program: None,
         reliance: Reliance::Relies,
         ours: false,
@@ -40,6 +41,7 @@ fn stack_tracer() -> Handler {
     Handler {
         kind: HandlerKind::FtraceOps,
         name: "stack_trace_call".into(),
+        event: None,
         program: None,
         reliance: Reliance::GuardsItself,
         ours: false,
@@ -386,6 +388,7 @@ pub(crate) fn patch() -> Handler {
     Handler {
         kind: HandlerKind::Livepatch,
         name: "fix".to_owned(),
+        event: None,
         program: None,
         reliance: Reliance::Relies,
         ours: false,

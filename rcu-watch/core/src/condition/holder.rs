@@ -177,6 +177,7 @@ fn handler(symbol: &str) -> Option<Handler> {
     let of = |kind, name: &str| Handler {
         kind,
         name: name.to_string(),
+        event: None,
         program: None,
         owner: None,
         reliance: Reliance::Relies,

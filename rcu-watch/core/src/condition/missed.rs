@@ -100,6 +100,7 @@ mod tests {
             handler: Handler {
                 kind: HandlerKind::Bpf,
                 name,
+                event: None,
                 program: Some(7),
                 reliance: Reliance::Relies,
                 ours,

@@ -116,7 +116,15 @@ pub(super) fn handlers(stack: &[String]) -> Vec<Handler> {
         {
             // `bpf_prog_<tag>_<name>` (kernel/bpf/core.c:bpf_get_prog_name).
             let ours = bpf.is_some() && name.contains("_rcuw_");
-            found.push(Handler { kind, name: name.to_owned(), program: None, reliance, ours, owner: None });
+            found.push(Handler {
+                kind,
+                name: name.to_owned(),
+                event: None,
+                program: None,
+                reliance,
+                ours,
+                owner: None,
+            });
         }
     }
     found

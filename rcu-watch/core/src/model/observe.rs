@@ -84,6 +84,7 @@ impl Observers {
             handlers: vec![Handler {
                 kind,
                 name: "theirs".to_owned(),
+                event: None,
                 program: None,
                 reliance: Reliance::Relies,
                 ours: false,

@@ -336,6 +336,7 @@ mod tests {
         let handler = |name: &str, ours| Handler {
             kind: HandlerKind::Livepatch,
             name: name.to_owned(),
+            event: None,
             program: None,
             reliance: Reliance::Relies,
             ours,

@@ -174,7 +174,15 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn handler(kind: HandlerKind, reliance: Reliance) -> Handler {
-        Handler { kind, name: "theirs".to_owned(), program: None, reliance, ours: false, owner: None }
+        Handler {
+            kind,
+            name: "theirs".to_owned(),
+            event: None,
+            program: None,
+            reliance,
+            ours: false,
+            owner: None,
+        }
     }
 
     pub(crate) fn in_task(state: u32, nesting: i64, nmi_nesting: i64, preempt: u64) -> Snapshot<'static> {

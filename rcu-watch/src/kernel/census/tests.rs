@@ -102,6 +102,7 @@ fn event(kind: EventKind, label: &str, symbol: &str, offset: u64) -> ProbeEvent 
         module: None,
         offset,
         on_in: Vec::new(),
+        by_perf: None,
         counts: None,
     }
 }

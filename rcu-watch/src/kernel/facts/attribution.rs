@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rcu_watch_core::probe::{Handler, HandlerKind, Reliance};
 
-use crate::kernel::facts::own_kprobe::{self, OwnKprobe, OwnKprobes};
+use crate::kernel::facts::own_kprobe::{self, OwnKprobe};
 use crate::kernel::facts::sightings::Sightings;
 use crate::kernel::read::event::ProbeEvent;
 use crate::kernel::read::fprobe;
@@ -109,7 +109,7 @@ pub(crate) fn merge(sightings: &Sightings) -> Handled {
         merger.livepatches(livepatches);
     }
     match &sightings.kprobes {
-        Ok(kprobes) => merger.kprobes(kprobes, programs, &sightings.own_kprobes),
+        Ok(kprobes) => merger.kprobes(kprobes, programs, sightings),
         Err(_) => merger.listed_kprobe_programs(programs),
     }
     merger.trampolines(programs);
@@ -151,9 +151,32 @@ pub(in crate::kernel) fn bpf(program: &NamedProgram, reliance: Reliance) -> Hand
         kind: HandlerKind::Bpf,
         ours: name.starts_with(OUR_PREFIX),
         name,
+        event: None,
         program,
         reliance,
         owner: owner.clone(),
+    }
+}
+
+/// The events that are on, by tracefs or by perf. One that is off has a kprobe that is off, which is no handler.
+fn events_that_are_on<'a>(kprobes: &[Kprobe], sightings: &'a Sightings) -> Vec<&'a ProbeEvent> {
+    let has_its_own = |event: &ProbeEvent| {
+        let mut off = kprobes.iter().filter(|kprobe| !kprobe.is_live());
+        off.any(|kprobe| event.is_at(kprobe, sightings.text_start))
+    };
+    let is_on = |event: &&ProbeEvent| event.owner().is_some() || !has_its_own(event);
+    sightings.events.iter().filter(is_on).collect()
+}
+
+fn of_kprobe(kprobe: &Kprobe, event: Option<&ProbeEvent>, reliance: Reliance, ours: bool) -> Handler {
+    Handler {
+        kind: HandlerKind::Kprobe,
+        name: format!("{}+{:#x}", kprobe.function, kprobe.offset),
+        event: event.map(ProbeEvent::label),
+        program: None,
+        reliance,
+        ours,
+        owner: event.and_then(ProbeEvent::owner),
     }
 }
 
@@ -161,6 +184,7 @@ fn of_fprobe(event: &ProbeEvent, reliance: Reliance) -> Handler {
     Handler {
         kind: HandlerKind::FtraceOps,
         name: event.label(),
+        event: None,
         program: None,
         reliance,
         ours: false,
@@ -188,6 +212,7 @@ impl Merger {
                 self.site(&function.function, module).add(Handler {
                     kind: HandlerKind::Livepatch,
                     name: patch.name.clone(),
+                    event: None,
                     program: None,
                     // Its handler runs anywhere since 842c08846420 ("livepatch: Fix stacking of patches with
                     // respect to RCU"); the replacement that it calls is ordinary code.
@@ -199,7 +224,8 @@ impl Merger {
         }
     }
 
-    fn kprobes(&mut self, kprobes: &[Kprobe], programs: &ProgramSites, own: &OwnKprobes) {
+    fn kprobes(&mut self, kprobes: &[Kprobe], programs: &ProgramSites, sightings: &Sightings) {
+        let own = &sightings.own_kprobes;
         // What is not armed does not run, whatever runs on its function.
         let switches = self.handled.switches;
         let is_armed = |kprobe: &&Kprobe| {
@@ -227,6 +253,7 @@ impl Merger {
         let is_listed = |owner: &&KprobeProgram| kprobes.iter().any(|kprobe| owner.is_at(kprobe));
         let of_nobody = armed.len().saturating_sub(programs.on_kprobe.iter().filter(is_listed).count());
         let all_ours = of_nobody.saturating_sub(unplaced.len()) <= of_others;
+        let mut events = events_that_are_on(kprobes, sightings);
         for ((kprobe, owner), is_own) in armed.into_iter().zip(owners).zip(is_own) {
             if kprobe.is_on_ftrace {
                 self.kprobed_on_ftrace.insert(kprobe.function.clone());
@@ -240,14 +267,12 @@ impl Merger {
             };
             let handler = match owner {
                 Some(owner) => bpf(&owner.program, reliance),
-                None => Handler {
-                    kind: HandlerKind::Kprobe,
-                    name: format!("{}+{:#x}", kprobe.function, kprobe.offset),
-                    program: None,
-                    reliance,
-                    ours: all_ours || is_own,
-                    owner: None,
-                },
+                None if is_own => of_kprobe(kprobe, None, reliance, true),
+                None => {
+                    let is_it = |event: &&ProbeEvent| event.is_at(kprobe, sightings.text_start);
+                    let event = events.iter().position(is_it).map(|index| events.remove(index));
+                    of_kprobe(kprobe, event, reliance, all_ours && event.is_none())
+                }
             };
             self.site(&kprobe.function, kprobe.module.as_deref()).add(handler);
         }
@@ -316,7 +341,7 @@ impl Merger {
         let mut counted = function.handlers;
         let named = |kind, name: &str, reliance| {
             let name = name.to_owned();
-            Handler { kind, name, program: None, reliance, ours: false, owner: None }
+            Handler { kind, name, event: None, program: None, reliance, ours: false, owner: None }
         };
         let has_kind = |site: &Site, kind| site.handlers.iter().chain(&site.ours).any(|h| h.kind == kind);
         let known = |name: &String| match callback(name) {

@@ -1,6 +1,7 @@
 //! What each of the kernel's lists says of handlers, read once: `enabled_functions`, sysfs, the kprobes list, probe
 //! events, tracers and BPF links. Plain values, so that a captured kernel is a test; `attribution` merges them.
 
+use std::cell::LazyCell;
 use std::fs::File;
 
 use crate::kernel::facts::ask::Ask;
@@ -8,12 +9,14 @@ use crate::kernel::facts::own_kprobe::OwnKprobes;
 use crate::kernel::read::event::{self, ProbeEvent};
 use crate::kernel::read::fprobe;
 use crate::kernel::read::ftrace::{EnabledFunction, each_enabled};
+use crate::kernel::read::holder::Holders;
 use crate::kernel::read::kprobe::{self, Kprobe};
 use crate::kernel::read::livepatch::{self, Livepatch};
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::program::ProgramSites;
 use crate::kernel::read::support::Reason;
 use crate::kernel::read::switch::Switches;
+use crate::kernel::read::symbol::FoundSymbols;
 use crate::kernel::read::tracer::{self, Tracer};
 
 /// Sites that are kept with their names; a tracer on every function of a kernel has 40,000.
@@ -28,6 +31,8 @@ pub(crate) struct Sightings {
     pub programs: Result<ProgramSites, Reason>,
     /// Probe events; none where they could not be read.
     pub events: Vec<ProbeEvent>,
+    /// Where the kernel's text starts, if an event counts from there.
+    pub text_start: Option<u64>,
     pub tracers: Vec<Tracer>,
     /// What is switched off for everybody.
     pub switches: Switches,
@@ -67,14 +72,27 @@ impl Sightings {
             }
         });
         let fprobe = enabled.as_ref().ok().and_then(Enabled::fprobe);
+        let kprobes = read_kprobes();
+        let mut events =
+            tracefs.as_ref().ok().and_then(|tracefs| event::read(tracefs).ok()).unwrap_or_default();
+        let text_start = events.iter().any(ProbeEvent::is_by_text).then(|| text_start(tree)).flatten();
+        let live = || kprobes.iter().flatten().filter(|kprobe| kprobe.is_live());
+        let is_by_perf = |event: &&mut ProbeEvent| {
+            event.on_in.is_empty() && live().any(|kprobe| event.is_at(kprobe, text_start))
+        };
+        let holders = LazyCell::new(|| Holders::read(tree));
+        for event in events.iter_mut().filter(is_by_perf) {
+            event.by_perf = holders.of_perf_event(&event.group, &event.name);
+        }
         Self {
             fprobe_looks_first: fprobe.is_some_and(|callback| fprobe::looks_first(tree, callback)),
             livepatches: livepatch::read(&tree.path("/sys/kernel/livepatch")),
             enabled,
-            kprobes: read_kprobes(),
+            kprobes,
             programs: kernel.programs(tree),
             switches: Switches::read(tree),
-            events: tracefs.as_ref().ok().and_then(|tracefs| event::read(tracefs).ok()).unwrap_or_default(),
+            events,
+            text_start,
             tracers: tracefs.map(|tracefs| tracer::read(tree, &tracefs)).unwrap_or_default(),
             own_kprobes: OwnKprobes::default(),
             ftrace_validates: false,
@@ -93,6 +111,11 @@ impl Sightings {
         self.own_kprobes.clone_from(own);
         self
     }
+}
+
+fn text_start(tree: &Tree) -> Option<u64> {
+    let file = File::open(tree.path("/proc/kallsyms")).ok()?;
+    FoundSymbols::read(file, |name| name == "_text").ok()?.address("_text")
 }
 
 impl Enabled {

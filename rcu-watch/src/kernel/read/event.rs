@@ -14,8 +14,12 @@ use std::path::Path;
 
 use rcu_watch_core::probe::Owner;
 
+use crate::kernel::read::kprobe::Kprobe;
 use crate::kernel::read::line::{each_line_of, first_line};
 use crate::kernel::read::tracer::instances;
+
+/// A kprobe at the start of a function is moved behind endbr64 (arch/x86/kernel/kprobes/core.c:arch_adjust_kprobe_addr).
+const ENDBR_BYTES: u64 = 4;
 
 /// By what mechanism an event gets to its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub(crate) struct ProbeEvent {
     pub offset: u64,
     /// The instances of tracefs that it is on in; `None` is the top one. perf leaves no trace here.
     pub on_in: Vec<Option<String>>,
+    /// Who has it on by perf, where that was asked.
+    pub by_perf: Option<Owner>,
     /// Runs and misses, where `kprobe_profile` has them.
     pub counts: Option<(u64, u64)>,
 }
@@ -86,6 +92,7 @@ impl ProbeEvent {
             module,
             offset,
             on_in: Vec::new(),
+            by_perf: None,
             counts: None,
         })
     }
@@ -96,15 +103,33 @@ impl ProbeEvent {
         format!("{}/{}", self.group, self.name)
     }
 
+    /// Whether the kprobe can be its own; `text` is where the kernel's text starts, from which perf counts.
+    #[must_use]
+    pub(crate) fn is_at(&self, kprobe: &Kprobe, text: Option<u64>) -> bool {
+        let kind = if kprobe.is_return { EventKind::Kretprobe } else { EventKind::Kprobe };
+        let is_entry = self.offset == 0 && kprobe.is_on_ftrace;
+        let is_named = self.symbol == kprobe.function && (self.offset == kprobe.offset || is_entry);
+        let at = text.filter(|_| self.is_by_text() && kprobe.address != 0).map(|text| text + self.offset);
+        let is_by_address = at.is_some_and(|at| kprobe.address.wrapping_sub(at) <= ENDBR_BYTES);
+        self.kind == kind && (is_named || is_by_address)
+    }
+
+    /// perf names no function, but how far behind `_text` it is.
+    #[must_use]
+    pub(crate) fn is_by_text(&self) -> bool {
+        self.symbol == "_text"
+    }
+
     #[must_use]
     pub(crate) const fn is_fprobe(&self) -> bool {
         matches!(self.kind, EventKind::Fprobe | EventKind::FprobeReturn)
     }
 
-    /// The first instance that it is on in.
+    /// The first instance that it is on in, else perf's process.
     #[must_use]
     pub(crate) fn owner(&self) -> Option<Owner> {
-        self.on_in.first().map(|instance| Owner::Instance { name: instance.clone() })
+        let instance = self.on_in.first().map(|instance| Owner::Instance { name: instance.clone() });
+        instance.or_else(|| self.by_perf.clone())
     }
 
     #[must_use]

@@ -1,6 +1,6 @@
 //! Handlers get their names, and what nobody names is not lost. The lines are those of 5.10 and 6.1.
 
-use rcu_watch_core::probe::{HandlerKind, Reliance};
+use rcu_watch_core::probe::{HandlerKind, Owner, Reliance};
 
 use super::{Seen, tracer};
 use crate::kernel::facts::attribution::{Handled, Site, UNNAMED, merge};
@@ -240,6 +240,7 @@ fn fprobe(name: &str, symbol: &str) -> ProbeEvent {
         module: None,
         offset: 0,
         on_in: vec![None],
+        by_perf: None,
         counts: None,
     }
 }
@@ -328,6 +329,53 @@ fn the_only_program_whose_functions_are_not_told_is_the_one_behind_an_fprobe() {
     };
     assert_eq!(unplaced(&[7]), "trace_many");
     assert_eq!(unplaced(&[7, 8]), "fprobe_handler");
+}
+
+#[test]
+fn a_kprobe_of_an_event_is_told_with_the_event_and_who_has_it_on() {
+    let kprobe = |name: &str, symbol: &str, offset| ProbeEvent {
+        kind: EventKind::Kprobe,
+        offset,
+        ..fprobe(name, symbol)
+    };
+    let perf =
+        Owner::Process { pid: 4711, comm: "perf".to_owned(), cgroup: None, container: None, others: 0 };
+    let by_perf = ProbeEvent {
+        on_in: Vec::new(),
+        by_perf: Some(perf.clone()),
+        // As perf probe writes it, 4 bytes before the site that endbr64 moves it to.
+        ..kprobe("arch_cpu_idle", "_text", 0x83_56d0)
+    };
+    let off = ProbeEvent { on_in: Vec::new(), ..kprobe("off", "uptime_proc_show", 0) };
+    let handled = Seen {
+        kprobes: "\
+ffffffff818356d4  k  arch_cpu_idle+0x4    [FTRACE]
+ffffffff8101ddd9  k  version_proc_show+0x9    [OPTIMIZED]
+ffffffff8101dbe4  k  uptime_proc_show+0x4    [DISABLED][FTRACE]
+ffffffff8101dbe4  k  uptime_proc_show+0x4    [FTRACE]
+",
+        events: vec![off, by_perf, kprobe("version", "version_proc_show", 9)],
+        ..Seen::default()
+    }
+    .handled();
+    let told = |function: &str| {
+        let [handler] = &site(&handled, function).handlers[..] else { panic!("{function}") };
+        (handler.name.clone(), handler.event.clone(), handler.owner.clone())
+    };
+    let place = |text: &str| text.to_owned();
+    assert_eq!(
+        told("arch_cpu_idle"),
+        (place("arch_cpu_idle+0x4"), Some("lab/arch_cpu_idle".to_owned()), Some(perf))
+    );
+    assert_eq!(
+        told("version_proc_show"),
+        (
+            place("version_proc_show+0x9"),
+            Some("lab/version".to_owned()),
+            Some(Owner::Instance { name: None })
+        )
+    );
+    assert_eq!(told("uptime_proc_show"), (place("uptime_proc_show+0x4"), None, None));
 }
 
 /// A kprobe at an entry by ftrace, one in a body by a jump, and a trampoline.

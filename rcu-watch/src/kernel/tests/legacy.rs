@@ -165,6 +165,7 @@ fn a_way_in_with_somebody_elses_handler_is_watched_as_such() {
         handlers: vec![Handler {
             kind: HandlerKind::Kprobe,
             name: "ist_enter+0x0".to_owned(),
+            event: None,
             program: None,
             reliance: Reliance::Relies,
             ours: false,

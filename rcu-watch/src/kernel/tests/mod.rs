@@ -110,6 +110,7 @@ impl Seen<'_> {
             kprobes: Ok(kprobe::read(self.kprobes.as_bytes()).unwrap()),
             programs: Ok(self.programs),
             events: self.events,
+            text_start: Some(0xffff_ffff_8100_0000),
             tracers: self.tracers,
             switches: self.switches,
             fprobe_looks_first: false,

@@ -256,7 +256,15 @@ fn validating(kernel: &str, handlers: &[(HandlerKind, Reliance)], site: Option<u
 }
 
 fn handler(kind: HandlerKind, reliance: Reliance) -> Handler {
-    Handler { kind, name: "theirs".to_owned(), program: None, reliance, ours: false, owner: None }
+    Handler {
+        kind,
+        name: "theirs".to_owned(),
+        event: None,
+        program: None,
+        reliance,
+        ours: false,
+        owner: None,
+    }
 }
 
 #[test]

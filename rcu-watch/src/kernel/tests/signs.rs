@@ -175,6 +175,7 @@ fn an_event_and_a_tracer_whose_instance_is_off_are_only_worth_knowing() {
         module: None,
         offset,
         on_in: on_in.to_vec(),
+        by_perf: None,
         counts: None,
     };
     let lists = Lists {

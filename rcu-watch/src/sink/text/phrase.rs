@@ -79,10 +79,11 @@ pub(super) fn handler(handler: &Handler) -> String {
         Reliance::EntryCounted => " (entry counted)",
         Reliance::SkippedByKernel => " (skipped while RCU is off)",
     };
+    let event = handler.event.as_ref().map(|event| format!(" ({event})")).unwrap_or_default();
     let program = handler.program.map(|id| format!("[{id}]")).unwrap_or_default();
     let owner = handler.owner.as_ref().map(|owner| format!(" of {owner}")).unwrap_or_default();
     let ours = if handler.ours { " (rcu-watch's own)" } else { "" };
-    format!("{} {}{program}{owner}{ours}{note}", kind(handler.kind), handler.name)
+    format!("{} {}{event}{program}{owner}{ours}{note}", kind(handler.kind), handler.name)
 }
 
 /// ` <- livepatch lp_idle`. That no handler is there is only said of an exposed function, where it matters.
@@ -126,6 +127,7 @@ mod tests {
         let ours = Handler {
             kind: HandlerKind::Bpf,
             name: "bpf_prog_5fbb2b4b9d3c71e2_rcuw_fentry_00".to_owned(),
+            event: None,
             program: None,
             reliance: Reliance::Relies,
             ours: true,
@@ -146,6 +148,7 @@ mod tests {
         let handler = Handler {
             kind: HandlerKind::Bpf,
             name: "trace_idle".to_owned(),
+            event: None,
             program: Some(42),
             reliance: Reliance::EntryCounted,
             ours: false,

@@ -5,7 +5,15 @@ const ENTRY: u64 = 0xffff_ffff_8100_1000;
 
 fn handler(kind: HandlerKind, name: &str) -> Handler {
     let ours = name.starts_with("rcuw_");
-    Handler { kind, name: name.to_owned(), program: None, reliance: Reliance::Relies, ours, owner: None }
+    Handler {
+        kind,
+        name: name.to_owned(),
+        event: None,
+        program: None,
+        reliance: Reliance::Relies,
+        ours,
+        owner: None,
+    }
 }
 
 fn kprobe(function: &str, offset: u64, by_ftrace: bool) -> Listed {

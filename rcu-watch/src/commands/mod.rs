@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod dmesg;
 mod doctor;
+mod earlier;
 mod explain;
 mod handlers;
 mod host;

@@ -160,6 +160,69 @@ fn the_census_ends_in_a_summary_and_says_what_it_could_not_read() {
     assert_eq!(rcu_watch(&["handlers", "-f", "ktap"]).status.code(), Some(1));
 }
 
+/// Writes what this machine lists, and with it a livepatch that it does not have.
+fn old_list(name: &str) -> String {
+    let path = format!("{}/{name}.ndjson", env!("CARGO_TARGET_TMPDIR"));
+    let text = String::from_utf8(rcu_watch(&["handlers", "-f", "json"]).stdout).expect("the stream is text");
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.insert(
+        1,
+        r#"{"seq":1,"ts_ns":"1","type":"handler","data":{"kind":"livepatch","name":"lp_gone","function":"arch_cpu_idle","place":"entry","reliance":"relies","state":"alive","ours":false}}"#,
+    );
+    std::fs::write(&path, lines.join("\n") + "\n").expect("the target directory can be written");
+    path
+}
+
+#[test]
+fn what_is_gone_since_an_earlier_census_is_told_and_exits_2_where_that_was_asked_for() {
+    let schema = format!("{}/../docs/schema.json", env!("CARGO_MANIFEST_DIR"));
+    let schema = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let old = old_list("census-gone");
+    let output = rcu_watch(&["handlers", "-f", "json", "--diff", &old, "--exit-on-change"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| validator.is_valid(line)), "{text}");
+    let change = lines.iter().find(|line| line["type"] == "handler_change").unwrap();
+    assert_eq!(
+        (&change["data"]["change"], &change["data"]["handler"]["name"]),
+        (&"gone".into(), &"lp_gone".into())
+    );
+    let summary = &lines[lines.len() - 1]["data"];
+    // 4 where the tests may read none of this machine's lists.
+    let code = output.status.code();
+    assert!([Some(2), Some(4)].contains(&code) && summary["exit_code"] == code.unwrap(), "{summary}");
+    let text = rcu_watch(&["handlers", "--diff", &old]);
+    assert!(![Some(1), Some(2)].contains(&text.status.code()), "{}", stderr(&text));
+    let screen = String::from_utf8(text.stdout).unwrap();
+    assert!(screen.lines().any(|line| line.starts_with("gone") && line.contains("lp_gone")), "{screen}");
+    let elsewhere = rcu_watch(&["handlers", "--diff", &old, "--function", "nosuch_*"]);
+    assert!(!String::from_utf8(elsewhere.stdout).unwrap().contains("lp_gone"));
+}
+
+#[test]
+fn a_file_that_is_no_earlier_census_is_an_error_with_a_remedy_and_is_left_alone() {
+    let old = old_list("census-kept");
+    let before = std::fs::read(&old).unwrap();
+    let log = report("arm64-5.14-clang-cfi.log");
+    let cases = [
+        (vec!["--diff", &old, "-o", &old], "name another file"),
+        (vec!["--diff", "/dev/zero"], "a line has more than 1 MiB"),
+        (vec!["--diff", "/dev/null"], "does not begin with a header"),
+        (vec!["--diff", &log], "give what `rcu-watch handlers -f json` wrote"),
+        (vec!["--diff", "/nosuch"], "; give what `rcu-watch handlers -f json` wrote"),
+        (vec!["--exit-on-change"], "--diff"),
+    ];
+    for (mut args, expected) in cases {
+        args.insert(0, "handlers");
+        let output = rcu_watch(&args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(stderr(&output).contains(expected), "{args:?}: {}", stderr(&output));
+    }
+    assert_eq!(std::fs::read(&old).unwrap(), before);
+}
+
 #[test]
 fn a_full_disk_is_an_error_with_a_remedy() {
     let output = rcu_watch(&["dmesg", "-o", "/dev/full", &report("arm64-5.14-clang-cfi.log")]);

@@ -11,9 +11,13 @@ use rcu_watch::sink::ktap::Ktap;
 use rcu_watch::sink::names::{Comments, Names};
 use rcu_watch::sink::text::{Look, Text};
 use rcu_watch_core::Severity;
-use rcu_watch_core::probe::Mechanism;
+use rcu_watch_core::probe::{Mechanism, Owner, Reliance};
 use rcu_watch_core::report::audit::{AuditVerdict, AuditedFunction, Observed};
-use rcu_watch_core::report::{Baseline, Message};
+use rcu_watch_core::report::handler_change::{Basis, Census, ChangeKind, ListedOn, StateBefore, Uncompared};
+use rcu_watch_core::report::handlers::{HandlerState, HookKind};
+use rcu_watch_core::report::{
+    Baseline, HandlerChange, HandlerChangeTotals, HandlerReport, HandlerTotals, Message,
+};
 use rcu_watch_core::units::{CpuId, Nanos};
 use rcu_watch_core::verdict::{Exit, FailOn};
 
@@ -72,6 +76,58 @@ fn a_printed_plan_has_no_verdict() {
     let (out, err) = screen(Look::default(), said);
     assert_golden("probes.out.txt", &out);
     assert!(!err.contains("no break"), "{err}");
+}
+
+#[test]
+fn what_changed_between_two_censuses_is_a_table_of_the_changes_alone() {
+    let handler = |kind, name: &str, function: &str| HandlerReport {
+        function: Some(function.to_owned()),
+        ..HandlerReport::new(kind, name.to_owned(), Reliance::Relies)
+    };
+    let module = Some(Owner::Module { name: "demo".to_owned() });
+    let gone = HandlerReport {
+        program: Some(17),
+        owner: Some(Owner::Process {
+            pid: 4711,
+            comm: "bpftrace".to_owned(),
+            cgroup: Some("session-3.scope".to_owned()),
+            container: None,
+            others: 0,
+        }),
+        ..handler(HookKind::Fentry, "trace_truncate", "vfs_truncate")
+    };
+    let mut silent =
+        HandlerReport { owner: module, ..handler(HookKind::Kprobe, "do_nanosleep+0x0", "do_nanosleep") };
+    silent.stop(HandlerState::Dead, "kprobes are switched off: kprobes/enabled is 0");
+    let alive = StateBefore { state: HandlerState::Alive, because: None };
+    let off = StateBefore { state: HandlerState::Off, because: Some("no instance has it on".to_owned()) };
+    let back = handler(HookKind::Kprobe, "lab/site", "vfs_fsync_range");
+    let totals = HandlerChangeTotals {
+        new: 0,
+        gone: 1,
+        silent: 1,
+        back: 1,
+        unchanged: 12,
+        untold: 2,
+        basis: Basis::Names,
+        old: ListedOn { host: "lab".into(), boot_id: "b".into(), release: "6.12.0".into() },
+        uncompared: vec![Uncompared { list: "BPF programs".into(), unread: Census::Old }],
+    };
+    let change =
+        |change, handler, before| Message::HandlerChange(Box::new(HandlerChange { change, handler, before }));
+    let not_listed = handler(HookKind::Livepatch, "lp", "arch_cpu_idle");
+    let said = vec![
+        (0, None, Message::Header(Box::new(sample::header("handlers")))),
+        (1, None, change(ChangeKind::Gone, gone, None)),
+        (1, None, change(ChangeKind::Silent, silent, Some(alive))),
+        (1, None, change(ChangeKind::Back, back, Some(off))),
+        (1, None, Message::HandlerChangeTotals(Box::new(totals))),
+        (1, None, Message::Handler(Box::new(not_listed.clone()))),
+        (1, None, Message::HandlerTotals(HandlerTotals::of(&[not_listed], 0))),
+    ];
+    let (out, err) = screen(Look::default(), said);
+    assert_golden("handlers-diff.out.txt", &out);
+    assert_golden("handlers-diff.err.txt", &err);
 }
 
 fn audited(function: &str, verdict: AuditVerdict, traced: u64, seen: Option<(u64, u64)>) -> AuditedFunction {

@@ -6,9 +6,12 @@ use std::process::{Command, Stdio};
 
 use rcu_watch::sink::Stream;
 use rcu_watch::sink::json::Json;
+use rcu_watch_core::probe::Reliance;
 use rcu_watch_core::report::audit::{AuditVerdict, AuditedFunction};
 use rcu_watch_core::report::check::{Check, CheckGroup, CheckState};
-use rcu_watch_core::report::{Baseline, Message};
+use rcu_watch_core::report::handler_change::ChangeKind;
+use rcu_watch_core::report::handlers::HookKind;
+use rcu_watch_core::report::{Baseline, HandlerChange, HandlerReport, Message};
 use rcu_watch_core::units::{CpuId, Nanos};
 
 use crate::paper::Paper;
@@ -51,6 +54,9 @@ fn stream() -> Vec<u8> {
     let ts_ns = said[end].0;
     said.insert(end, (ts_ns, None, Message::Audited(Box::new(audited))));
     said.insert(end, (ts_ns, None, Message::Check(check)));
+    let handler = HandlerReport::new(HookKind::Livepatch, "lp_idle".to_owned(), Reliance::Relies);
+    let change = HandlerChange { change: ChangeKind::Gone, handler, before: None };
+    said.insert(end, (ts_ns, None, Message::HandlerChange(Box::new(change))));
     for (ts_ns, cpu, message) in said {
         stream.send(Nanos(ts_ns), cpu.map(CpuId), message).expect("paper is patient");
     }

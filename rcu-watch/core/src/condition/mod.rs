@@ -6,6 +6,7 @@
 
 pub mod dead;
 pub mod grace_period;
+pub mod handler_change;
 pub mod holder;
 pub mod missed;
 pub mod transition;

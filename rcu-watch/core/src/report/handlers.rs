@@ -1,7 +1,7 @@
 //! What `handlers` says: every handler of a kernel, and what became of them since an earlier list.
 //!
-//! A `handler` for each handler and function, `handler_change` for each difference from an older list, and one
-//! `handler_totals` before the summary. A list that could not be read is a blind spot of the header, by the name that
+//! A `handler` for each handler and function, one `handler_totals` after them, and with `--diff` a `handler_change` for
+//! each difference from an older list ([`super::handler_change`]). A list that could not be read is a blind spot of the header, by the name that
 //! [`HandlerList`] has.
 
 use alloc::string::String;
@@ -153,25 +153,20 @@ impl HookKind {
         self.into()
     }
 
-    /// The lists without which nobody can say that a handler of this kind is not there.
+    /// The lists without which nobody can say that a handler of this kind is not there, or which it is. What ftrace has
+    /// on a function is named by all the others.
     #[must_use]
     pub const fn told_by(self) -> &'static [HandlerList] {
+        use HandlerList::{Addresses, Functions, Kprobes, Livepatches, ProbeEvents, Programs};
         match self {
-            Self::Livepatch => &[HandlerList::Livepatches],
-            Self::Kprobe | Self::Kretprobe => {
-                &[HandlerList::Kprobes, HandlerList::ProbeEvents, HandlerList::Programs]
+            Self::Livepatch => &[Livepatches],
+            Self::Kprobe | Self::Kretprobe => &[Kprobes, ProbeEvents, Programs, Addresses],
+            Self::FtraceOps | Self::Fprobe => {
+                &[Functions, ProbeEvents, Programs, Kprobes, Livepatches, Addresses]
             }
-            Self::FtraceOps | Self::Fprobe => &[HandlerList::Functions, HandlerList::ProbeEvents],
-            Self::KprobeMulti
-            | Self::KretprobeMulti
-            | Self::Fentry
-            | Self::Fexit
-            | Self::FmodRet
-            | Self::Lsm
-            | Self::StructOps
-            | Self::Extension
-            | Self::RawTracepoint
-            | Self::Tracepoint => &[HandlerList::Programs],
+            Self::Fentry | Self::Fexit | Self::FmodRet | Self::Lsm => &[Programs, Functions, Addresses],
+            Self::KprobeMulti | Self::KretprobeMulti => &[Programs, Addresses],
+            Self::StructOps | Self::Extension | Self::RawTracepoint | Self::Tracepoint => &[Programs],
         }
     }
 }
@@ -260,6 +255,9 @@ pub struct HandlerTotals {
     pub kinds: Vec<KindTotal>,
     /// Probes on user space, which are counted only: events and BPF links.
     pub uprobes: u64,
+    /// The patterns of `--function`; absent where all handlers are listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub functions: Vec<String>,
 }
 
 /// Handlers of one mechanism.

@@ -12,6 +12,8 @@ pub mod baseline;
 pub mod check;
 pub mod finding;
 pub mod grace_period;
+pub mod handler_change;
+pub mod handler_list;
 pub mod handlers;
 pub mod header;
 pub mod patches;
@@ -33,6 +35,7 @@ pub use baseline::Baseline;
 pub use check::Check;
 pub use finding::{FindingReport, Repeat};
 pub use grace_period::GracePeriod;
+pub use handler_change::{HandlerChange, HandlerChangeTotals};
 pub use handlers::{HandlerReport, HandlerTotals};
 pub use header::Header;
 pub use patches::PatchReport;
@@ -139,6 +142,10 @@ messages! {
     Handler(Box<HandlerReport>),
     /// `handlers`: after the last handler.
     HandlerTotals(HandlerTotals),
+    /// `handlers --diff`: a handler that is not as it was.
+    HandlerChange(Box<HandlerChange>),
+    /// `handlers --diff`: after the last change.
+    HandlerChangeTotals(Box<HandlerChangeTotals>),
     /// Last: the verdict, and what it rests on.
     Summary(Box<Summary>),
 }

@@ -18,6 +18,7 @@ use crate::probe::{HandlerKind, Mechanism, Point};
 use crate::report::Envelope;
 use crate::report::audit::AuditVerdict;
 use crate::report::finding::VantageReport;
+use crate::report::handler_change::ChangeKind;
 use crate::report::handlers::HookKind;
 use crate::report::header::Transport;
 use crate::report::summary::EndedBy;
@@ -86,6 +87,7 @@ fn the_name_of_a_word_is_what_the_stream_writes() {
     check(|word: Transport| word.name().to_owned());
     check(|word: AuditVerdict| word.name().to_owned());
     check(|word: HookKind| word.name().to_owned());
+    check(|word: ChangeKind| word.name().to_owned());
     check(|word: EndedBy| word.name().to_owned());
     check(|word: BalanceKind| word.name().to_owned());
 }

@@ -143,7 +143,8 @@ impl Followed {
 pub enum RunVerdict {
     /// No finding counts, and nothing was in the way of one.
     Clean,
-    /// At least one finding is as bad as `--fail-on` asks for, and not in the baseline.
+    /// At least one finding is as bad as `--fail-on` asks for, and not in the baseline; of `handlers --exit-on-change`, a
+    /// handler is not as it was.
     Findings,
     /// No finding counts, but one may have been missed: the reasons say how.
     Inconclusive,

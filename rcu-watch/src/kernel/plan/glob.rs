@@ -8,6 +8,12 @@ use std::str::FromStr;
 pub struct Glob(String);
 
 impl Glob {
+    /// As it was typed.
+    #[must_use]
+    pub fn pattern(&self) -> &str {
+        &self.0
+    }
+
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         let (pattern, name) = (self.0.as_bytes(), name.as_bytes());

@@ -23,35 +23,41 @@ pub(super) fn head(header: &Header, verbose: bool) -> Vec<String> {
 }
 
 /// One row, and the handlers that it stands for.
-struct Row<'a> {
-    first: &'a HandlerReport,
+pub(super) struct Row<'a> {
+    pub(super) first: &'a HandlerReport,
     functions: usize,
 }
 
 pub(super) fn table(handlers: &[HandlerReport], verbose: bool, style: Style) -> Vec<String> {
-    let rows = rows(handlers, verbose);
-    let cells: Vec<[String; 5]> = rows.iter().map(cells).collect();
-    let widths = widths(&cells);
+    let handlers: Vec<_> = handlers.iter().collect();
+    let rows = rows(&handlers, verbose);
+    let rows = rows.iter().map(|row| (cells(row), below(row.first, verbose, style)));
+    grid(HEADS, &rows.collect::<Vec<_>>(), style)
+}
+
+/// Rows below their heads, each with the lines that the table has no room for.
+pub(super) fn grid(heads: [&str; 5], rows: &[([String; 5], Vec<String>)], style: Style) -> Vec<String> {
+    let widths = widths(heads, rows);
     let line = |cells: [&str; 5]| {
         let parts = cells.iter().zip(widths).map(|(cell, width)| format!("{:width$}", fit(cell, width)));
         parts.collect::<Vec<_>>().join(&" ".repeat(GAP)).trim_end().to_owned()
     };
     let mut lines = Vec::new();
     if !rows.is_empty() {
-        lines.push(style.faint(&line(HEADS)));
+        lines.push(style.faint(&line(heads)));
     }
-    for (row, cells) in rows.iter().zip(&cells) {
+    for (cells, below) in rows {
         lines.push(line(cells.each_ref().map(String::as_str)));
-        lines.extend(below(row.first, verbose, style));
+        lines.extend_from_slice(below);
     }
     lines
 }
 
 /// Handlers that differ in nothing but the function share a row.
-fn rows(handlers: &[HandlerReport], verbose: bool) -> Vec<Row<'_>> {
+pub(super) fn rows<'a>(handlers: &[&'a HandlerReport], verbose: bool) -> Vec<Row<'a>> {
     let mut rows: Vec<Row<'_>> = Vec::new();
     let mut by_handler = std::collections::HashMap::new();
-    for handler in handlers {
+    for &handler in handlers {
         let HandlerReport { kind, name, program, link, owner, state, because, place, .. } = handler;
         // What nothing names is not known to be one handler.
         let is_one = !verbose && (program.is_some() || owner.is_some());
@@ -70,7 +76,7 @@ fn rows(handlers: &[HandlerReport], verbose: bool) -> Vec<Row<'_>> {
     rows
 }
 
-fn cells(row: &Row<'_>) -> [String; 5] {
+pub(super) fn cells(row: &Row<'_>) -> [String; 5] {
     let handler = row.first;
     let more = match row.functions {
         1 => String::new(),
@@ -109,7 +115,7 @@ fn place(handler: &HandlerReport) -> String {
 }
 
 /// What the table has no room for: why it does not run, and with `-v` all the rest.
-fn below(handler: &HandlerReport, verbose: bool, style: Style) -> Vec<String> {
+pub(super) fn below(handler: &HandlerReport, verbose: bool, style: Style) -> Vec<String> {
     let mut lines = Vec::new();
     let because = handler.because.as_deref().unwrap_or("nothing tells why");
     match handler.state {
@@ -144,10 +150,10 @@ const fn relies(handler: &HandlerReport) -> &'static str {
 }
 
 /// As wide as what is in them; where that is too much, the widest give way.
-fn widths(cells: &[[String; 5]]) -> [usize; 5] {
-    let mut widths = HEADS.map(str::len);
-    for row in cells {
-        for (width, cell) in widths.iter_mut().zip(row) {
+fn widths(heads: [&str; 5], rows: &[([String; 5], Vec<String>)]) -> [usize; 5] {
+    let mut widths = heads.map(str::len);
+    for (cells, _) in rows {
+        for (width, cell) in widths.iter_mut().zip(cells) {
             *width = (*width).max(cell.chars().count());
         }
     }

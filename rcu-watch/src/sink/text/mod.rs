@@ -9,6 +9,7 @@ mod block;
 mod check;
 mod finding;
 mod grace_period;
+mod handler_change;
 mod handlers;
 mod patches;
 mod phrase;
@@ -20,7 +21,7 @@ mod summary;
 use std::io::{self, Write};
 
 use rcu_watch_core::report::check::CheckGroup;
-use rcu_watch_core::report::{Envelope, HandlerReport, Heartbeat, Message, SnapshotReport};
+use rcu_watch_core::report::{Envelope, HandlerChange, HandlerReport, Heartbeat, Message, SnapshotReport};
 use rcu_watch_core::rules::Hit;
 
 use crate::sink::Sink;
@@ -69,6 +70,10 @@ pub struct Text<Out, Err> {
     group: Option<CheckGroup>,
     /// Handlers of a census, which are printed when all are known.
     census: Vec<HandlerReport>,
+    /// Changes since an earlier census, which are printed instead of it.
+    changes: Vec<HandlerChange>,
+    /// They were printed.
+    is_compared: bool,
     /// Livepatches that were printed.
     patches: u64,
     /// Lines of snapshots that were not written out yet.
@@ -92,6 +97,8 @@ impl<Out: Write, Err: Write> Text<Out, Err> {
             last_lines: Vec::new(),
             group: None,
             census: Vec::new(),
+            changes: Vec::new(),
+            is_compared: false,
             patches: 0,
             kept: Vec::new(),
         }
@@ -201,6 +208,17 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
                 Ok(())
             }
             Message::Checked(checked) => self.say(&audit::checked(checked, style)),
+            Message::HandlerChange(change) => {
+                self.changes.push((**change).clone());
+                Ok(())
+            }
+            Message::HandlerChangeTotals(totals) => {
+                self.is_compared = true;
+                let changes = std::mem::take(&mut self.changes);
+                self.say(&handler_change::table(&changes, totals, verbose, style))?;
+                self.about(&handler_change::totals(totals))
+            }
+            Message::Handler(_) | Message::HandlerTotals(_) if self.is_compared => Ok(()),
             Message::Handler(handler) => {
                 self.census.push((**handler).clone());
                 Ok(())

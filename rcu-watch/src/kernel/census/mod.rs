@@ -91,6 +91,12 @@ fn of(sources: &Sources) -> Census {
         Some(Unread { list, reason: why?.clone(), exists: exists(list) })
     };
     census.unread = lists.into_iter().filter_map(unread).collect();
+    if let Some(holder) = sources.holders.owner(Some(&sources.untold_events)) {
+        let why = format!(
+            "what perf events without a BPF program are on, which may be tracepoints or functions: of {holder}"
+        );
+        census.unread.push(Unread { list: HandlerList::Owners, reason: Reason::new(why), exists: false });
+    }
     let is_untold = |handler: &HandlerReport| {
         matches!(handler.kind, HookKind::Kprobe | HookKind::Kretprobe) && handler.owner.is_none()
     };

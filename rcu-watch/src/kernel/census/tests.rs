@@ -80,6 +80,7 @@ impl Lists<'_> {
             modules: std::iter::once("demo".to_owned()).collect(),
             programs: Ok(self.programs),
             held: Vec::new(),
+            untold_events: std::collections::BTreeSet::new(),
             holders: self.holders,
             pins: Pins::default(),
             has_debugfs: true,
@@ -203,6 +204,15 @@ ffffffff8101dbe4  k  uptime_proc_show+0x4    [FTRACE]
     assert_eq!(because(0), Some("calls demo_callback [demo]"));
     assert_eq!(because(2), Some("of perf or of a BPF program"));
     assert_eq!((census.handlers[0].misses, census.handlers[3].misses), (Some(3), None));
+}
+
+#[test]
+fn perf_events_of_which_the_kernel_tells_nothing_are_said_to_be_unseen() {
+    let mut sources = Lists { holders: holders(), ..Lists::default() }.sources();
+    assert_eq!(of(&sources).unread, []);
+    sources.untold_events.insert(4712);
+    let [told] = &of(&sources).unread[..] else { panic!() };
+    assert!(told.reason.why.ends_with("of perf[4712]") && !told.exists, "{told:?}");
 }
 
 #[test]

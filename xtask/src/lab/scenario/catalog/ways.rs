@@ -193,8 +193,9 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         about: "a module enters an EQS with interrupts on: a watchpoint sees it",
         kernels: ALL,
         modules: &["lab_eqs"],
-        // An emulated processor can be stopped within the module's EQS until a tick is due there.
-        provokes: Some("rcu_is_cpu_rrupt_from_idle"),
+        // An emulated processor can be stopped within the module's EQS until a tick is due there. What warns is
+        // rcu_is_cpu_rrupt_from_idle(), which compilers put into its callers.
+        provokes: Some("kernel/rcu/tree.c:"),
         steps: || {
             vec![
                 load("lab_eqs"),

@@ -8,6 +8,7 @@ use rcu_watch_core::probe::{Mechanism, Point, Probe};
 use rcu_watch_core::report::header::PassedOver;
 
 use crate::kernel::facts::attribution::Site;
+use crate::kernel::facts::own_kprobe::is_kprobe;
 use crate::kernel::facts::{Facts, FtraceValidation};
 use crate::kernel::plan::attach_plan::{AttachPlan, PlannedProbe};
 use crate::kernel::plan::candidate::{self, Function};
@@ -95,7 +96,6 @@ impl<'a> Planner<'a> {
         let in_use = |what: &str, count| {
             format!("all {count} {what} programs are in use; name fewer functions with --function")
         };
-        let is_kprobe = |m| matches!(m, Mechanism::KprobeFtrace | Mechanism::KprobeInt3);
         let kprobe = function.kprobe(self.facts);
         let is_livepatched = function.site.is_some_and(Site::is_livepatched);
         let has_kprobe_left = self.count(is_kprobe) < slot::KPROBE_COUNT;

@@ -1,5 +1,6 @@
 //! Kprobes in the body of a function that a livepatch replaced: nothing enters that body any more.
 
+use rcu_watch_core::condition::dead::because_replaced;
 use rcu_watch_core::report::HandlerReport;
 use rcu_watch_core::report::handlers::{HandlerState, HookKind, Place};
 
@@ -22,10 +23,7 @@ pub(super) fn stop(livepatches: &[Livepatch], handlers: &mut [HandlerReport]) {
     for handler in handlers.iter_mut().filter(|it| it.kind == HookKind::Kprobe && it.place == Place::Offset) {
         let patch = replaced.iter().find(|(address, _)| Some(*address) == handler.address);
         if let Some((_, patch)) = patch {
-            handler.stop(
-                HandlerState::Dead,
-                format!("livepatch {patch} replaced the body that it sits in, which nothing enters any more"),
-            );
+            handler.stop(HandlerState::Dead, because_replaced(patch));
         }
     }
 }

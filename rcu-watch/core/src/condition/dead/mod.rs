@@ -171,11 +171,9 @@ impl Cause {
     }
 
     fn replaced(patch: &str) -> Self {
-        let because =
-            format!("livepatch {patch} replaced the body that it sits in, which nothing enters any more");
         Self::new(
             Severity::Error,
-            because,
+            because_replaced(patch),
             "place it on the replacement, or at the function's entry, where both are seen",
         )
     }
@@ -191,6 +189,12 @@ impl Cause {
             format!("livepatch {patch} is enabled, and ftrace has no handler here: the old body runs");
         Self::new(Severity::Error, because, "disable the livepatch and load it again")
     }
+}
+
+/// Why a handler in a body that `patch` replaced is dead.
+#[must_use]
+pub fn because_replaced(patch: &str) -> String {
+    format!("livepatch {patch} replaced the body that it sits in, which nothing enters any more")
 }
 
 /// What is dead on one function for one reason.

@@ -91,7 +91,7 @@ fn of(sources: &Sources) -> Census {
         Some(Unread { list, reason: why?.clone(), exists: exists(list) })
     };
     census.unread = lists.into_iter().filter_map(unread).collect();
-    if let Some(holder) = sources.holders.owner(Some(&sources.untold_events)) {
+    if let Some(holder) = sources.holders.owner(Some(&sources.holders.plain_events)) {
         let why = format!(
             "what perf events without a BPF program are on, which may be tracepoints or functions: of {holder}"
         );

@@ -1,6 +1,6 @@
 //! BPF programs by their links, and by the perf events that processes hold them on; and who holds them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rcu_watch_core::probe::{Owner, Reliance};
 use rcu_watch_core::report::HandlerReport;
@@ -78,14 +78,15 @@ impl<'a> Programs<'a, '_> {
     /// Perf events with a program that no link tells the place of: a link of the same program does not say where it is,
     /// or there is none. An event on each CPU is one handler.
     fn held_only(&self) -> impl Iterator<Item = &'a Link> {
-        let mut told: Vec<u32> =
+        let told: HashSet<u32> =
             self.objects.links.iter().filter(|link| is_told(link)).map(|link| link.program).collect();
-        told.sort_unstable();
-        let mut seen: Vec<&LinkedTo> = Vec::new();
-        self.sources.held.iter().filter(move |held| {
-            let is_another_cpus = matches!(held.on, LinkedTo::Tracepoint(_)) && seen.contains(&&held.on);
-            seen.push(&held.on);
-            told.binary_search(&held.program).is_err() && !is_another_cpus
+        let mut seen = HashSet::new();
+        self.sources.holders.on_events.iter().filter(move |held| {
+            let is_another_cpus = match &held.on {
+                LinkedTo::Tracepoint(name) => !seen.insert((held.program, name)),
+                _ => false,
+            };
+            !told.contains(&held.program) && !is_another_cpus
         })
     }
 
@@ -134,7 +135,7 @@ impl<'a> Programs<'a, '_> {
                 if symbol.is_empty() && *address == 0 {
                     // Told by the event that its process holds, where it may be asked.
                     let is_held = |held: &Link| held.program == link.program;
-                    if !self.sources.held.iter().any(is_held) {
+                    if !self.sources.holders.on_events.iter().any(is_held) {
                         let mut handler = new(HookKind::Kprobe);
                         handler.place = Place::Elsewhere;
                         handler.because = Some("this kernel does not tell where it is".to_owned());

@@ -20,7 +20,6 @@ use crate::kernel::read::support::Reason;
 use crate::kernel::read::switch::Switches;
 use crate::kernel::read::symbol::SymbolTable;
 use crate::kernel::read::tracer::{self, Tracer};
-use crate::sys::bpf::link::{self, Link};
 
 /// Why nothing that hangs on ftrace runs.
 pub(super) const SWITCHED_OFF: &str = "ftrace is switched off: kernel.ftrace_enabled is 0";
@@ -44,10 +43,6 @@ pub(super) struct Sources {
     /// The modules that are loaded.
     pub modules: BTreeSet<String>,
     pub programs: Result<BpfObjects, Reason>,
-    /// Perf events with a BPF program on them.
-    pub held: Vec<Link>,
-    /// Processes that hold perf events without one: the kernel does not tell what these are on.
-    pub untold_events: BTreeSet<u32>,
     pub holders: Holders,
     pub pins: Pins,
     pub has_debugfs: bool,
@@ -93,19 +88,6 @@ impl Sources {
             let callbacks = functions.iter().flat_map(|function| &function.callbacks);
             callbacks.map(String::as_str).find(|name| name.starts_with(fprobe::PREFIX))
         });
-        let (mut held, mut untold_events) = (Vec::new(), BTreeSet::new());
-        if programs.is_ok() {
-            for &(pid, fd) in &holders.perf_events {
-                match link::held(pid, fd) {
-                    Ok(link) => held.push(link),
-                    // kernel/trace/bpf_trace.c:bpf_get_perf_event_info answers so where no program is on it.
-                    Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                        untold_events.insert(pid);
-                    }
-                    Err(_) => {}
-                }
-            }
-        }
         Self {
             livepatches: livepatch::read(&tree.path("/sys/kernel/livepatch")),
             events: match &tracefs {
@@ -120,8 +102,6 @@ impl Sources {
             switches: Switches::read(tree),
             fprobe_looks_first: fprobe.is_some_and(|callback| fprobe::looks_first(tree, callback)),
             modules: modules(tree),
-            held,
-            untold_events,
             pins: if programs.is_ok() { Pins::read(tree) } else { Pins::default() },
             programs,
             holders,

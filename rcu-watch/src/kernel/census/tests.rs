@@ -79,8 +79,6 @@ impl Lists<'_> {
             fprobe_looks_first: false,
             modules: std::iter::once("demo".to_owned()).collect(),
             programs: Ok(self.programs),
-            held: Vec::new(),
-            untold_events: std::collections::BTreeSet::new(),
             holders: self.holders,
             pins: Pins::default(),
             has_debugfs: true,
@@ -210,9 +208,19 @@ ffffffff8101dbe4  k  uptime_proc_show+0x4    [FTRACE]
 fn perf_events_of_which_the_kernel_tells_nothing_are_said_to_be_unseen() {
     let mut sources = Lists { holders: holders(), ..Lists::default() }.sources();
     assert_eq!(of(&sources).unread, []);
-    sources.untold_events.insert(4712);
+    sources.holders.plain_events.insert(4712);
     let [told] = &of(&sources).unread[..] else { panic!() };
     assert!(told.reason.why.ends_with("of perf[4712]") && !told.exists, "{told:?}");
+}
+
+#[test]
+fn two_programs_on_one_tracepoint_by_perf_events_are_two_handlers_however_many_cpus_each_is_on() {
+    let mut sources = Lists { holders: holders(), ..Lists::default() }.sources();
+    for program in [30, 31, 30, 31] {
+        sources.holders.on_events.push(link(0, program, LinkedTo::Tracepoint("sched_switch".to_owned())));
+    }
+    let programs: Vec<_> = of(&sources).handlers.iter().filter_map(|handler| handler.program).collect();
+    assert_eq!(programs, [30, 31]);
 }
 
 #[test]

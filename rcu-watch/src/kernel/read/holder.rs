@@ -14,6 +14,7 @@ use rcu_watch_core::probe::Owner;
 use crate::kernel::read::line::{each_line_of, first_line};
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::support::Reason;
+use crate::sys::bpf::link::{self, Link};
 
 /// Long ids of containers are told by their first digits.
 const ID_DIGITS: usize = 12;
@@ -27,6 +28,10 @@ pub(crate) struct Holders {
     pub links: BTreeMap<u32, BTreeSet<u32>>,
     /// Perf events: process and descriptor.
     pub perf_events: Vec<(u32, u32)>,
+    /// The BPF programs on perf events.
+    pub on_events: Vec<Link>,
+    /// Processes that hold perf events without one: the kernel does not tell what these are on.
+    pub plain_events: BTreeSet<u32>,
     /// Instances of tracefs by name; `None` is the top one.
     pub instances: BTreeMap<Option<String>, BTreeSet<u32>>,
     /// Those that hold any of it.
@@ -72,7 +77,28 @@ impl Holders {
                 Err(_) | Ok(()) => {}
             }
         }
+        holders.ask_events(own, link::held);
         holders
+    }
+
+    /// Asks what is on each perf event. A program that hangs on an event alone, without a link or a descriptor of its
+    /// own, is held by whoever has the event.
+    fn ask_events(&mut self, own: u32, ask: impl Fn(u32, u32) -> io::Result<Link>) {
+        for &(pid, fd) in &self.perf_events {
+            match ask(pid, fd) {
+                Ok(link) => {
+                    if pid != own {
+                        self.programs.entry(link.program).or_default().insert(pid);
+                    }
+                    self.on_events.push(link);
+                }
+                // kernel/trace/bpf_trace.c:bpf_get_perf_event_info answers so where no program is on it.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    self.plain_events.insert(pid);
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     fn read_process(&mut self, tree: &Tree, pid: u32, tracefs: Option<&Path>) -> io::Result<()> {
@@ -223,6 +249,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::sys::bpf::link::LinkedTo;
 
     #[test]
     fn a_cgroup_is_told_by_its_last_part_and_a_container_by_its_id() {
@@ -242,6 +269,26 @@ mod tests {
         ] {
             assert_eq!(cgroup(&path.replace("ID", id)), (unit, container), "{path}");
         }
+    }
+
+    #[test]
+    fn whoever_has_a_perf_event_holds_the_program_on_it() {
+        let on = LinkedTo::Tracepoint("sched_switch".to_owned());
+        let mut holders =
+            Holders { perf_events: vec![(1, 3), (4711, 7), (4711, 8), (9, 1)], ..Holders::default() };
+        holders.processes.insert(4711, Process { comm: "bpftrace".to_owned(), ..Process::default() });
+        holders.ask_events(1, |pid, fd| match (pid, fd) {
+            (9, _) => Err(io::Error::from_raw_os_error(libc::ENOENT)),
+            (4711, 8) => Err(io::Error::from_raw_os_error(libc::EPERM)),
+            _ => Ok(Link { id: 0, program: pid + 1, on: on.clone(), missed: None }),
+        });
+        assert_eq!(
+            holders.of_program(0, 4712).map(|owner| owner.to_string()),
+            Some("bpftrace[4711]".to_owned())
+        );
+        assert_eq!(holders.of_program(0, 2), None, "ours needs no owner");
+        assert_eq!(holders.on_events.len(), 2);
+        assert_eq!(holders.plain_events, BTreeSet::from([9]));
     }
 
     #[test]

@@ -193,10 +193,10 @@ impl ProgramSites {
         }
         let programs = &objects.programs;
         if programs.iter().any(|program| program.is(KPROBE) && !placed.contains(&program.id)) {
-            for held in held_kprobes(holders) {
-                if let LinkedTo::Kprobe { symbol, offset, address, .. } = held.on {
+            for held in &holders.on_events {
+                if let LinkedTo::Kprobe { symbol, offset, address, .. } = &held.on {
                     placed.insert(held.program);
-                    found.add_kprobe(program(0, held.program), &symbol, offset, address);
+                    found.add_kprobe(program(0, held.program), symbol, *offset, *address);
                 }
             }
         }
@@ -217,11 +217,6 @@ impl ProgramSites {
 
 fn label(name: &str) -> String {
     if name.is_empty() { "without a name".to_owned() } else { name.to_owned() }
-}
-
-/// What processes hold as a perf event with a BPF program on it.
-fn held_kprobes(holders: &Holders) -> impl Iterator<Item = Link> {
-    holders.perf_events.iter().filter_map(|&(pid, fd)| link::held(pid, fd).ok())
 }
 
 /// Pids of other instances of rcu-watch that hold BPF programs.

@@ -11,9 +11,8 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 
-use super::apt::{Apt, Package, unpack};
 use super::image::{Image, Unavailable};
-use super::matrix;
+use super::{matrix, source};
 use crate::cache;
 use crate::process::{output, run, say};
 use crate::setup::{self, For};
@@ -44,15 +43,7 @@ pub(super) fn build() -> Result<Image> {
     setup::ensure(&[For::Kernel])?;
     let dir = cache::dir("kernels")?.join(NAME);
     let scratch = cache::scratch(&dir)?;
-    say(&format!("fetching {SOURCE} from {}", matrix::BULLSEYE.name));
-    let apt = Apt::open(&matrix::BULLSEYE)?;
-    let package = Package { name: SOURCE.to_owned(), version: None };
-    for file in apt.download(&[package], scratch.path())? {
-        unpack(&file, scratch.path())?;
-    }
-    let archive = scratch.path().join("usr/src").join(format!("{SOURCE}.tar.xz"));
-    run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(scratch.path()))?;
-    let source = scratch.path().join(SOURCE);
+    let source = source::of(&matrix::BULLSEYE, SOURCE)?.unpack(None, scratch.path())?;
     run(Command::new("patch").arg("-p1").arg("-d").arg(&source).arg("-i").arg(part("legacy.patch")))?;
     say("configuring and building it: about twenty minutes on two cores");
     let jobs = thread::available_parallelism().map_or(1, usize::from);

@@ -44,12 +44,13 @@ fn head(patch: &PatchReport, style: Style) -> String {
         None if patch.enabled => style.good("enabled"),
         None => "disabled".to_owned(),
         Some(PatchTransition { to_patched, age_ns, since, stalled, .. }) => {
-            let least = if *since == Since::Log { "" } else { "at least " };
-            let moving = format!(
-                "in transition to the {} functions for {least}{}",
-                target(*to_patched),
-                seconds(*age_ns)
-            );
+            // Where a transition was met, and not seen to begin, it may be older than what is known of it.
+            let age = match since {
+                Since::Log => seconds(*age_ns),
+                _ if phrase::seconds(*age_ns) == 0 => "an unknown time".to_owned(),
+                _ => format!("at least {}", seconds(*age_ns)),
+            };
+            let moving = format!("in transition to the {} functions for {age}", target(*to_patched));
             if *stalled { style.bad(&format!("{moving}: STALLED")) } else { style.doubtful(&moving) }
         }
     };

@@ -19,6 +19,7 @@ use crate::audit::prober::{BATCH, Probed, Prober, Way};
 use crate::audit::progress::Progress;
 use crate::audit::run::{conclude, header, plan_of};
 use crate::audit::stop::Stop;
+use crate::bpf::peek::Peek;
 use crate::clock;
 use crate::kernel;
 use crate::kernel::mount::Tree;
@@ -118,7 +119,7 @@ pub(crate) fn run(options: &CheckOptions) -> Result<Exit> {
     facts.learn(&tree, &names);
     let plan = plan_of(&facts, Vec::new());
     let wanted: Vec<_> = asked.iter().map(|asked| (asked.wanted.clone(), asked.way)).collect();
-    let mut outlook = outlook::read(&tree, &facts, &wanted);
+    let mut outlook = outlook::read(&tree, &facts, &wanted, Peek::load);
     let known: Vec<Known> = asked
         .iter()
         .zip(&outlook.places)

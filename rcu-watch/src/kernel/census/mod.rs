@@ -21,6 +21,7 @@ use std::error::Error;
 use rcu_watch_core::report::HandlerReport;
 use rcu_watch_core::report::handlers::{HandlerList, HookKind};
 
+use crate::kernel::read::kprobe_table;
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::support::Reason;
 use crate::sys::memory::KernelMemory;
@@ -57,7 +58,7 @@ pub(crate) struct Unread {
 pub(crate) fn take<M: KernelMemory, E: Error>(tree: &Tree, memory: impl FnOnce() -> Result<M, E>) -> Census {
     let mut sources = Sources::read(tree);
     if sources.kprobes.as_ref().is_ok_and(|kprobes| !kprobes.is_empty()) {
-        sources.registered = table::read(tree, memory);
+        sources.registered = kprobe_table::read(tree, memory);
     }
     of(&sources)
 }

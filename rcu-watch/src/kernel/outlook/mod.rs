@@ -7,6 +7,9 @@
 pub(crate) mod entry;
 pub(crate) mod sitter;
 
+use std::cell::LazyCell;
+use std::collections::HashMap;
+use std::error::Error;
 use std::fs::File;
 
 use rcu_watch_core::forecast::{Kernel, Other, Target, Way};
@@ -17,11 +20,14 @@ use crate::kernel::outlook::entry::{Place, Wanted, places};
 use crate::kernel::outlook::sitter::{Sat, Sought};
 use crate::kernel::read::ftrace::EnabledFunction;
 use crate::kernel::read::kprobe::{self, Kprobe};
+use crate::kernel::read::kprobe_table::{self, Registered};
 use crate::kernel::read::livepatch::{self, Livepatch};
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::refusal;
 use crate::kernel::read::support::Reason;
 use crate::kernel::read::switch::Switches;
+use crate::kernel::read::symbol::SymbolTable;
+use crate::sys::memory::KernelMemory;
 
 /// All that was read.
 #[derive(Debug)]
@@ -32,9 +38,15 @@ pub(crate) struct Outlook {
     pub places: Vec<Place>,
 }
 
-/// Reads it for all functions at once.
+/// Reads it for all functions at once. Kernel memory is asked for only where a kprobe stands in the way, to say whose it
+/// is.
 #[must_use]
-pub(crate) fn read(tree: &Tree, facts: &Facts, asked: &[(Wanted, Way)]) -> Outlook {
+pub(crate) fn read<M: KernelMemory, E: Error>(
+    tree: &Tree,
+    facts: &Facts,
+    asked: &[(Wanted, Way)],
+    memory: impl FnOnce() -> Result<M, E>,
+) -> Outlook {
     let livepatches = livepatch::read(&tree.path("/sys/kernel/livepatch")).unwrap_or_default();
     let has_livepatching = facts.symbols.as_ref().map_or(true, |symbols| symbols.has("klp_enable_patch"));
     let moving = livepatches.iter().find(|patch| patch.in_transition);
@@ -45,7 +57,10 @@ pub(crate) fn read(tree: &Tree, facts: &Facts, asked: &[(Wanted, Way)]) -> Outlo
         in_transition: moving.map(|patch| patch.name.clone()),
     };
     let kprobes = tree.debugfs().ok().and_then(|debugfs| File::open(debugfs.join("kprobes/list")).ok());
+    let modules = LazyCell::new(|| modules_of_kprobes(tree, memory).unwrap_or_default());
+    let module_of = |kprobe: &Kprobe| modules.get(&kprobe.address).cloned();
     let lists = Lists {
+        module_of: &module_of,
         tree,
         facts,
         livepatches,
@@ -57,6 +72,21 @@ pub(crate) fn read(tree: &Tree, facts: &Facts, asked: &[(Wanted, Way)]) -> Outlo
     let places = places(tree, &wanted);
     let targets = asked.iter().zip(&places).map(|((wanted, way), place)| lists.target(wanted, *way, place));
     Outlook { kernel, targets: targets.collect(), places }
+}
+
+/// The modules whose handlers the kprobes at each address call.
+fn modules_of_kprobes<M: KernelMemory, E: Error>(
+    tree: &Tree,
+    memory: impl FnOnce() -> Result<M, E>,
+) -> Result<HashMap<u64, String>, Reason> {
+    let kprobes = kprobe_table::read(tree, memory)?;
+    let path = tree.path("/proc/kallsyms");
+    let symbols = SymbolTable::load(&path).map_err(|e| Reason::unreadable(&path, &e))?;
+    let module = |kprobe: &Registered| {
+        let mut modules = kprobe.handlers.iter().filter_map(|&at| symbols.resolve(at)?.module);
+        Some((kprobe.address, modules.next()?.to_owned()))
+    };
+    Ok(kprobes.iter().filter_map(module).collect())
 }
 
 impl Outlook {
@@ -101,6 +131,8 @@ struct Lists<'a> {
     livepatches: Vec<Livepatch>,
     enabled: Vec<EnabledFunction>,
     kprobes: Vec<Kprobe>,
+    /// The module that a kprobe is of, where it is a module's own.
+    module_of: &'a dyn Fn(&Kprobe) -> Option<String>,
     direct_excludes_livepatch: bool,
 }
 
@@ -130,7 +162,8 @@ impl Lists<'_> {
             is_loaded: module.is_none() || place.namesakes.is_some_and(|count| count > 0) || is_loaded(),
             namesakes: place.namesakes,
             diverts: on.filter(may_divert).map(|on| Other {
-                what: refusal::holder(&self.kprobes, on).unwrap_or_else(|| "some handler".to_owned()),
+                what: refusal::holder(&self.kprobes, on, self.module_of)
+                    .unwrap_or_else(|| "some handler".to_owned()),
                 handlers: self.handlers(place, |handler| handler.kind == HandlerKind::Kprobe),
             }),
             direct: direct.map(|on| Other {

@@ -6,9 +6,12 @@
 //! read: a walk is bounded, and callers take only what the kernel's list has at the same address.
 
 use std::collections::BTreeSet;
+use std::error::Error;
+use std::fs::File;
 use std::io;
 
-use crate::kernel::read::btf::{FoundTypes, Query};
+use crate::kernel::read::btf::{self, FoundTypes, Query};
+use crate::kernel::read::mount::Tree;
 use crate::kernel::read::support::Reason;
 use crate::kernel::read::symbol::FoundSymbols;
 use crate::sys::memory::KernelMemory;
@@ -28,11 +31,10 @@ const KPROBES_MAX: usize = 4096;
 const WORD: usize = 8;
 
 /// Symbols that the walk starts from.
-pub(crate) const SYMBOLS: &[&str] = &[TABLE, OF_SEVERAL, OF_RETURN];
+const SYMBOLS: &[&str] = &[TABLE, OF_SEVERAL, OF_RETURN];
 
 /// What the walk needs of the BTF.
-#[must_use]
-pub(crate) fn query() -> Query {
+fn query() -> Query {
     let members: [(&str, &[&str]); 2] = [
         (KPROBE, &["hlist", "list", "nmissed", "addr", "pre_handler", "post_handler"]),
         (KRETPROBE, &["kp", "handler", "entry_handler", "nmissed"]),
@@ -55,7 +57,7 @@ pub(crate) struct Registered {
 
 /// Where this kernel keeps the words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Places {
+struct Places {
     table: u64,
     of_several: u64,
     of_return: Option<u64>,
@@ -132,11 +134,38 @@ struct Words {
     post_handler: u64,
 }
 
+/// Reads the kernel's own table of kprobes. Nothing is attached for it: `memory` is a program that user space runs by
+/// hand (`bpf/peek.rs`).
+///
+/// # Errors
+/// Why it cannot be read.
+pub(crate) fn read<M: KernelMemory, E: Error>(
+    tree: &Tree,
+    memory: impl FnOnce() -> Result<M, E>,
+) -> Result<Vec<Registered>, Reason> {
+    let kallsyms = tree.path("/proc/kallsyms");
+    let symbols = File::open(&kallsyms)
+        .and_then(|file| FoundSymbols::read(file, |name| SYMBOLS.contains(&name)))
+        .map_err(|e| Reason::unreadable(&kallsyms, &e))?;
+    let types = tree.path("/sys/kernel/btf/vmlinux");
+    let file = File::open(&types).map_err(|e| Reason::unreadable(&types, &e))?;
+    let types = btf::search(file, &query()).map_err(|error| Reason::new(error.to_string()))?;
+    let places = Places::find(&types, &symbols)?;
+    let memory = memory().map_err(|error| {
+        let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
+        Reason::with_remedy(
+            format!("no program can read kernel memory here: {error}{cause}"),
+            "run as root on a kernel since 5.10",
+        )
+    })?;
+    walk(&memory, &places).map_err(|error| Reason::new(format!("kernel memory cannot be read: {error}")))
+}
+
 /// Every kprobe of the table that somebody registered, as it was while it was read.
 ///
 /// # Errors
 /// Where nothing could be read at all.
-pub(crate) fn walk(memory: &impl KernelMemory, places: &Places) -> io::Result<Vec<Registered>> {
+fn walk(memory: &impl KernelMemory, places: &Places) -> io::Result<Vec<Registered>> {
     let heads: Vec<u64> = (0..BUCKETS).map(|bucket| places.table + bucket * WORD as u64).collect();
     let mut next: Vec<u64> = words(memory, &heads)?.into_iter().flatten().collect();
     // The table itself is always there. Where the kernel is locked down, its memory reads as nothing.

@@ -26,7 +26,7 @@ fn shown(tree: &Tree, patch: &Livepatch) -> Option<String> {
         let function = &other.function;
         let list = tree.debugfs().ok().and_then(|debugfs| File::open(debugfs.join("kprobes/list")).ok());
         let kprobes = list.and_then(|list| kprobe::read(list).ok()).unwrap_or_default();
-        return Some(match holder(&kprobes, &other) {
+        return Some(match holder(&kprobes, &other, |_| None) {
             Some(holder) => format!("{holder} is on {function}, and leaves no room for a livepatch"),
             None => format!("a handler on {function} leaves no room for a livepatch"),
         });
@@ -61,14 +61,20 @@ pub(crate) fn is_livepatch(on: &EnabledFunction) -> bool {
     on.callbacks.iter().any(|name| name == "klp_ftrace_handler")
 }
 
-/// Who may change where a function continues, where no livepatch does: the kprobe on its entry, or what ftrace names.
+/// Who may change where a function continues, where no livepatch does: the kprobe on its entry, with the module that it
+/// is of where `module_of` tells, or what ftrace names.
 #[must_use]
-pub(crate) fn holder(kprobes: &[Kprobe], on: &EnabledFunction) -> Option<String> {
+pub(crate) fn holder(
+    kprobes: &[Kprobe],
+    on: &EnabledFunction,
+    module_of: impl Fn(&Kprobe) -> Option<String>,
+) -> Option<String> {
     let is_there = |probe: &&Kprobe| {
         probe.is_live() && probe.is_on_ftrace && probe.function == on.function && probe.module == on.module
     };
     if let Some(probe) = kprobes.iter().find(is_there) {
-        return Some(format!("a kprobe with a post_handler at {}+{:#x}", probe.function, probe.offset));
+        let of = module_of(probe).map(|module| format!(" of module {module}")).unwrap_or_default();
+        return Some(format!("a kprobe{of} with a post_handler at {}+{:#x}", probe.function, probe.offset));
     }
     on.direct.clone().or_else(|| on.callbacks.first().cloned())
 }
@@ -125,6 +131,20 @@ mod tests {
         let kernel = Kernel::with(&[(FUNCTIONS, on), ("sys/kernel/debug/kprobes/list", list)]);
         let why = kernel.why().unwrap();
         assert!(why.starts_with("a kprobe with a post_handler at cmdline_proc_show+0x4"), "{why}");
+    }
+
+    #[test]
+    fn the_module_that_a_kprobe_is_of_is_named_where_it_is_known() {
+        let on = "cmdline_proc_show (1) R I  ->kprobe_ftrace_handler+0x0/0x1d0\n";
+        let mut functions = Vec::new();
+        each_enabled(on.as_bytes(), |function| functions.push(function)).unwrap();
+        let list = "ffffffff8551c2f4  k  cmdline_proc_show+0x4    [FTRACE]\n";
+        let kprobes = kprobe::read(list.as_bytes()).unwrap();
+        let module_of = |probe: &Kprobe| (probe.address == 0xffff_ffff_8551_c2f4).then(|| "agent".to_owned());
+        assert_eq!(
+            holder(&kprobes, &functions[0], module_of).unwrap(),
+            "a kprobe of module agent with a post_handler at cmdline_proc_show+0x4"
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a livepatch or a handler that somebody wants to place would meet on a captured kernel.
 
+use std::io;
+
 use rcu_watch_core::forecast::{Way, of_function};
 use rcu_watch_core::report::audit::ForecastKind;
 
@@ -9,6 +11,16 @@ use crate::kernel::outlook::entry::Wanted;
 use crate::kernel::outlook::{self, Outlook};
 use crate::kernel::read::mount::Tree;
 use crate::kernel::tests::Captured;
+use crate::sys::memory::KernelMemory;
+
+/// Kernel memory that cannot be read.
+enum Closed {}
+
+impl KernelMemory for Closed {
+    fn read(&self, _places: &[(u64, usize)]) -> io::Result<Vec<Option<Vec<u8>>>> {
+        match *self {}
+    }
+}
 
 fn outlook(kernel: &Copy, function: &str, way: Way) -> Outlook {
     let tree = Tree::under(kernel.path());
@@ -16,7 +28,7 @@ fn outlook(kernel: &Copy, function: &str, way: Way) -> Outlook {
     facts.learn(&tree, &[function.to_owned()].into());
     let object = matches!(way, Way::Livepatch { .. }).then(|| "vmlinux".to_owned());
     let wanted = Wanted { function: function.to_owned(), object, sympos: 0 };
-    outlook::read(&tree, &facts, &[(wanted, way)])
+    outlook::read(&tree, &facts, &[(wanted, way)], || Err::<Closed, _>(io::Error::other("closed")))
 }
 
 fn foretold(kernel: &Copy, way: Way) -> Vec<(ForecastKind, String)> {

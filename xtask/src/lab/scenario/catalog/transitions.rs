@@ -124,7 +124,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         expect: &[
             Expect::of("check", Check::Exit(2)),
             Expect::of("check", Check::Line(&["cmdline_proc_show"])),
-            Expect::of("check", Check::Line(&["post_handler"])),
+            Expect::of("check", Check::Line(&["post_handler", "of module lab_kprobe"])),
             Expect::of("insmod", Check::Exit(1)),
             Expect::of("insmod", Check::Line(&["busy"])),
             Expect::of("patches", Check::NoLine(&[CMDLINE])),

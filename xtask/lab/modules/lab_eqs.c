@@ -6,6 +6,9 @@
  *
  *   call     call lab_eqs_target(), a function that anybody can hook, with
  *            RCU off: whoever has a handler on it breaks, on every kernel
+ *   wide     the same with lab_eqs_wide(), whose body is long enough for a
+ *            kprobe in it to be optimised
+ *   sqrt     the same with int_sqrt(), which is the kernel's own
  *   spin     the same, and stay for 50 ms in a function that can be hooked,
  *            for NMIs to find
  *   irqs_on  enter and leave the EQS with interrupts on
@@ -32,11 +35,18 @@
 #define SPIN_US 50000
 
 noinline void lab_eqs_target(int round);
+noinline void lab_eqs_wide(void);
 noinline void lab_eqs_spin(void);
 
 noinline void lab_eqs_target(int round)
 {
 	barrier();
+}
+
+/* Straight code: a jump takes the place of five bytes of it. */
+noinline void lab_eqs_wide(void)
+{
+	asm volatile(".rept 16\n\tnop\n\t.endr");
 }
 
 /* rdtsc and pause only: nothing that would use RCU by itself. */
@@ -48,7 +58,18 @@ noinline void lab_eqs_spin(void)
 		udelay(10);
 }
 
-static void call(void)
+static void sqrt_of(int round)
+{
+	(void)int_sqrt(round);
+}
+
+static void wide(int round)
+{
+	lab_eqs_wide();
+}
+
+/* There and back, again and again. */
+static void visit(void (*there)(int round))
 {
 	unsigned long flags;
 	int round;
@@ -56,7 +77,7 @@ static void call(void)
 	for (round = 0; round < TIMES; round++) {
 		local_irq_save(flags);
 		lab_enter();
-		lab_eqs_target(round);
+		there(round);
 		lab_exit();
 		local_irq_restore(flags);
 	}
@@ -93,7 +114,11 @@ static int act(const char *value, const struct kernel_param *param)
 
 	preempt_disable();
 	if (sysfs_streq(value, "call"))
-		call();
+		visit(lab_eqs_target);
+	else if (sysfs_streq(value, "wide"))
+		visit(wide);
+	else if (sysfs_streq(value, "sqrt"))
+		visit(sqrt_of);
 	else if (sysfs_streq(value, "spin"))
 		spin();
 	else if (sysfs_streq(value, "irqs_on"))
@@ -106,7 +131,7 @@ static int act(const char *value, const struct kernel_param *param)
 
 static const struct kernel_param_ops act_ops = { .set = act };
 module_param_cb(act, &act_ops, NULL, 0200);
-MODULE_PARM_DESC(act, "call, spin or irqs_on");
+MODULE_PARM_DESC(act, "call, wide, sqrt, spin or irqs_on");
 
 static int __init lab_eqs_init(void)
 {

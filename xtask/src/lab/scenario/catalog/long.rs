@@ -9,13 +9,12 @@ use xtask::plan::Step;
 use super::super::Scenario;
 use super::super::expect::{Check, Expect};
 use super::steps::{
-    ALL, ENABLED, KPROBE_ENABLE, KPROBE_EVENTS, KPROBES, SIGINT, SIGKILL, await_text, load, read, run,
-    signal, sleep, spawn, unload, wait, write,
+    ALL, ENABLED, EQS_ACT, KPROBE_ENABLE, KPROBE_EVENTS, KPROBES, SIGINT, SIGKILL, await_text, load, read,
+    run, signal, sleep, spawn, unload, wait, write,
 };
 
 const LONG: Duration = Duration::from_secs(3600);
 const EVERYTHING: &str = "rcu-watch --exposed --watchpoints always -f json";
-const EQS_ACT: &str = "/sys/module/lab_eqs/parameters/act";
 
 fn long(label: &str, line: &str) -> Step {
     Step::Run { label: label.into(), limit: LONG, argv: line.split(' ').map(str::to_owned).collect() }

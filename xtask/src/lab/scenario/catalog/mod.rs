@@ -15,6 +15,7 @@ mod recordings;
 mod steps;
 mod transitions;
 mod transport;
+mod unguarded;
 mod ways;
 
 use super::Scenario;
@@ -28,6 +29,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         functions::SCENARIOS,
         follow::SCENARIOS,
         ways::SCENARIOS,
+        unguarded::SCENARIOS,
         census::SCENARIOS,
         dead::SCENARIOS,
         transitions::SCENARIOS,

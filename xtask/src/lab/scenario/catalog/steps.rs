@@ -16,6 +16,9 @@ pub(super) const VICTIMS: &[&str] =
 pub(super) const ENABLED: &str = "/sys/kernel/tracing/enabled_functions";
 pub(super) const KPROBES: &str = "/sys/kernel/debug/kprobes/list";
 pub(super) const LIVEPATCH: &str = "/sys/kernel/livepatch/lab_livepatch_idle";
+pub(super) const TRACE: &str = "/sys/kernel/tracing/trace";
+/// Of the module lab_eqs.
+pub(super) const EQS_ACT: &str = "/sys/module/lab_eqs/parameters/act";
 pub(super) const KPTR: &str = "/proc/sys/kernel/kptr_restrict";
 pub(super) const KPROBE_EVENTS: &str = "/sys/kernel/tracing/kprobe_events";
 pub(super) const KPROBE_ENABLE: &str = "/sys/kernel/tracing/events/lab/site/enable";

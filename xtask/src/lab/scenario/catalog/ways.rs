@@ -13,11 +13,10 @@ use super::super::Scenario;
 use super::super::expect::{Check, Expect, Finding};
 use super::breaks::EXPOSED_IDLE;
 use super::steps::{
-    ALL, EXPOSED, IDLE_IS_NOINSTR, KPROBE_ENABLE, KPROBE_EVENTS, SIGINT, SIGKILL, await_text, load, read,
-    run, signal, spawn, unload, until, wait, write,
+    ALL, EQS_ACT, EXPOSED, IDLE_IS_NOINSTR, KPROBE_ENABLE, KPROBE_EVENTS, SIGINT, SIGKILL, await_text, load,
+    read, run, signal, spawn, unload, until, wait, write,
 };
 
-const EQS_ACT: &str = "/sys/module/lab_eqs/parameters/act";
 const STATE_ACT: &str = "/sys/module/lab_state/parameters/act";
 const TRACING: &str = "/sys/kernel/tracing";
 const DYNAMIC_EVENTS: &str = "/sys/kernel/tracing/dynamic_events";

@@ -67,6 +67,12 @@ fn table() -> anyhow::Result<()> {
         let name = format!("{cpus} CPUs");
         row(&name, best(|| judge(&corpus, Records::quiet(&corpus, cpus), ROUND, &mut Deaf)));
     }
+    println!("\n| books and budget, once a second | ms | ns a probe and CPU |\n| --- | --- | --- |");
+    for (cpus, probes) in [(8, 16), (64, 144), (512, 144), (8192, 144)] {
+        let seconds = best(|| worker::a_second(cpus, probes));
+        let each = seconds / f64::from(cpus * probes) * 1e9;
+        println!("| {cpus} CPUs, {probes} probes | {:.1} | {each:.0} |", seconds * 1e3);
+    }
     println!("\n| replay of a file | records | bytes | CPU s | records/s | peak memory |");
     println!("| --- | --- | --- | --- | --- | --- |");
     for records in [ROUND, LARGE] {

@@ -3,11 +3,14 @@
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{self, BufReader};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use rcu_watch::recording::play;
+use rcu_watch::session::books::{Books, ProbeCounters};
+use rcu_watch::session::budget::{Budget, Load, Worth};
 use rcu_watch::sink::Stream;
 use rcu_watch::sink::json::Json;
 use rcu_watch_core::decode::decode;
@@ -16,6 +19,7 @@ use rcu_watch_core::recording::Terms;
 use rcu_watch_core::report::Baseline;
 use rcu_watch_core::rules::Hit;
 use rcu_watch_core::stream::{Audience as _, Seen};
+use rcu_watch_core::units::{CpuId, ProbeId};
 
 use crate::stream::{Corpus, Records};
 
@@ -46,6 +50,33 @@ pub(crate) fn judge(corpus: &Corpus, mut records: Records, count: u64, listener:
     assert_eq!(pipeline.undecodable(), 0);
     black_box(pipeline.totals());
     seconds
+}
+
+/// Seconds that a run's turn takes once a second: every counter into the books, sums of each probe, and the budget.
+pub(crate) fn a_second(cpus: u32, probes: u32) -> f64 {
+    let mut books = Books::default();
+    let mut budget = Budget::new(0.01);
+    let counters = |hits| ProbeCounters { hits, at_rest: hits, ..ProbeCounters::default() };
+    let mut turn = |hits: u64| {
+        let mut loads = Vec::new();
+        for probe in (0..probes).map(ProbeId) {
+            books.take(probe, (0..cpus).map(|cpu| (CpuId(cpu), counters(hits))));
+            black_box(books.hits(probe));
+            loads.extend(books.of(probe).map(|(cpu, counters)| Load {
+                probe,
+                worth: Worth::Handler,
+                cpu,
+                hits_per_second: counters.hits as f64,
+                part: 1e-6,
+            }));
+        }
+        black_box(budget.judge(Duration::from_secs(hits), &loads));
+    };
+    // The first makes room.
+    turn(1);
+    let before = cpu_seconds(UsageWho::RUSAGE_SELF);
+    turn(2);
+    cpu_seconds(UsageWho::RUSAGE_SELF) - before
 }
 
 /// Hears nothing.

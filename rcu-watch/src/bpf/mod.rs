@@ -18,8 +18,8 @@ mod types;
 pub(crate) mod watchpoint;
 
 pub(crate) use object::StreamOptions;
-pub(crate) use reader::Reader;
-pub(crate) use stats::ProbeCounters;
+pub(crate) use reader::{Drained, Reader};
+pub use stats::ProbeCounters;
 
 use aya::Ebpf;
 use rcu_watch_common::config::StateLayout;

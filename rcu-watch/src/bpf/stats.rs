@@ -13,7 +13,7 @@ use crate::sys::bpf::program::{ProgramCounters, counters_of};
 
 /// The books of one probe on one CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ProbeCounters {
+pub struct ProbeCounters {
     /// Runs of the program.
     pub hits: u64,
     /// Runs that found the state the probe expects and sent nothing.

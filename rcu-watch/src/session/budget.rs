@@ -8,6 +8,7 @@
 //! a program takes a hundred times as long, a cost in time says little. So the cost must last, and the rate of hits
 //! must be one that would cost on any machine.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rcu_watch_core::units::{CpuId, ProbeId};
@@ -22,7 +23,7 @@ const HOLD_MAX: Duration = Duration::from_secs(600);
 
 /// What giving up a probe would mean; in the order in which they are given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Worth {
+pub enum Worth {
     /// No verdict needs it.
     Extra,
     /// A required site.
@@ -33,7 +34,7 @@ pub(crate) enum Worth {
 
 /// What a probe cost a CPU in the last second.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Load {
+pub struct Load {
     pub probe: ProbeId,
     pub worth: Worth,
     pub cpu: CpuId,
@@ -44,7 +45,7 @@ pub(crate) struct Load {
 
 /// What is to be done now.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Change {
+pub enum Change {
     /// Give it up: all programs together cost `cpu` this part of its time.
     Shed {
         probe: ProbeId,
@@ -64,7 +65,7 @@ struct Away {
 }
 
 /// The budget of a run.
-pub(crate) struct Budget {
+pub struct Budget {
     most: f64,
     over: u32,
     away: Vec<Away>,
@@ -73,12 +74,12 @@ pub(crate) struct Budget {
 impl Budget {
     /// `most` is the part of each CPU's time that the programs may take.
     #[must_use]
-    pub(crate) const fn new(most: f64) -> Self {
+    pub const fn new(most: f64) -> Self {
         Self { most, over: 0, away: Vec::new() }
     }
 
     /// Asked once a second, with the loads of the second that ended at `now`.
-    pub(crate) fn judge(&mut self, now: Duration, loads: &[Load]) -> Option<Change> {
+    pub fn judge(&mut self, now: Duration, loads: &[Load]) -> Option<Change> {
         let worst = self.worst(loads);
         self.over = if worst.is_some() { self.over + 1 } else { 0 };
         if let Some((cpu, part)) = worst.filter(|_| self.over >= PATIENCE) {
@@ -100,13 +101,15 @@ impl Budget {
 
     /// The CPU that is furthest over the budget, and what it pays.
     fn worst(&self, loads: &[Load]) -> Option<(CpuId, f64)> {
-        let sum = |cpu: CpuId, of: fn(&Load) -> f64| -> f64 {
-            loads.iter().filter(|load| load.cpu == cpu).map(of).sum()
-        };
-        loads
-            .iter()
-            .map(|load| (load.cpu, sum(load.cpu, |load| load.part)))
-            .filter(|&(cpu, part)| part > self.most && sum(cpu, |load| load.hits_per_second) >= BUSY)
+        let mut sums: BTreeMap<CpuId, (f64, f64)> = BTreeMap::new();
+        for load in loads {
+            let (part, hits) = sums.entry(load.cpu).or_default();
+            *part += load.part;
+            *hits += load.hits_per_second;
+        }
+        sums.into_iter()
+            .filter(|&(_, (part, hits))| part > self.most && hits >= BUSY)
+            .map(|(cpu, (part, _))| (cpu, part))
             .max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
@@ -152,6 +155,24 @@ mod tests {
 
     fn second(number: u64) -> Duration {
         Duration::from_secs(number)
+    }
+
+    #[test]
+    fn the_dearest_of_many_cpus_is_found() {
+        let mut budget = Budget::new(0.01);
+        let at = |cpu: u32, probe: u32| Load {
+            probe: ProbeId(probe),
+            worth: Worth::Handler,
+            cpu: CpuId(cpu),
+            hits_per_second: 1000.0,
+            part: if cpu == 4000 { 0.02 } else { 0.006 } + f64::from(probe) / 1e6,
+        };
+        let loads: Vec<Load> = (0..8192).flat_map(|cpu| (0..4).map(move |probe| at(cpu, probe))).collect();
+        let changes: Vec<_> = (1..4).filter_map(|now| budget.judge(second(now), &loads)).collect();
+        assert!(
+            matches!(changes[..], [Change::Shed { probe: ProbeId(3), cpu: CpuId(4000), .. }]),
+            "{changes:?}"
+        );
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! [`start()`] loads, calibrates, attaches and proves; [`run()`] drains until something ends it; `summary`
 //! detaches and closes the books. In between this module tells what the pipeline and the counters say.
 
-pub(crate) mod books;
-mod budget;
+#[doc(hidden)]
+pub mod books;
+#[doc(hidden)]
+pub mod budget;
 mod child;
 mod duty;
 mod follow;

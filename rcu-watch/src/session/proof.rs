@@ -7,14 +7,12 @@
 use std::io;
 use std::time::Duration;
 
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 use rcu_watch_core::units::CpuId;
+
+use crate::sys::affinity::CpuMask;
 
 /// Long enough to switch away and back; not a wait for anything.
 const NAP: Duration = Duration::from_millis(2);
-/// As the kernel's calls for affinity name it.
-const THIS_THREAD: Pid = Pid::from_raw(0);
 
 /// Sleeps once on each of `cpus`, then goes back to where this thread may run. CPUs that are closed to this
 /// process (a cpuset) are returned.
@@ -22,16 +20,15 @@ const THIS_THREAD: Pid = Pid::from_raw(0);
 /// # Errors
 /// Where the kernel does not tell where this thread may run.
 pub(crate) fn walk(cpus: &[CpuId]) -> io::Result<Vec<CpuId>> {
-    let allowed = sched_getaffinity(THIS_THREAD)?;
+    let allowed = CpuMask::of_this_thread()?;
     let mut closed = Vec::new();
     for &cpu in cpus {
-        let mut one = CpuSet::new();
-        match one.set(cpu.0 as usize).and_then(|()| sched_setaffinity(THIS_THREAD, &one)) {
-            Ok(()) => std::thread::sleep(NAP),
-            Err(_) => closed.push(cpu),
+        match CpuMask::of(cpu.0).map(|one| one.bind()) {
+            Some(Ok(())) => std::thread::sleep(NAP),
+            _ => closed.push(cpu),
         }
     }
-    sched_setaffinity(THIS_THREAD, &allowed)?;
+    allowed.bind()?;
     Ok(closed)
 }
 
@@ -41,9 +38,9 @@ mod tests {
 
     #[test]
     fn a_walk_ends_where_it_began_and_names_cpus_that_are_not_there() {
-        let before = sched_getaffinity(THIS_THREAD).unwrap();
+        let before = CpuMask::of_this_thread().unwrap();
         let closed = walk(&[CpuId(0), CpuId(1_000_000)]).unwrap();
         assert!(closed.contains(&CpuId(1_000_000)));
-        assert_eq!(before, sched_getaffinity(THIS_THREAD).unwrap());
+        assert_eq!(before, CpuMask::of_this_thread().unwrap());
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows what a call is made for.
 
+pub(crate) mod affinity;
 pub(crate) mod bpf;
 pub(crate) mod breakpoint;
 pub(crate) mod limit;

@@ -32,10 +32,11 @@ use crate::kernel::facts::FtraceValidation;
 use crate::kernel::feature::TransportChoice;
 use crate::kernel::layout::Layout;
 use crate::kernel::points;
-use crate::kernel::symbol::SymbolTable;
+use crate::outlet;
 use crate::session::RunningProbe;
 use crate::session::books::Books;
 use crate::session::start::{load_calibrated, model};
+use crate::session::symbols::Symbols;
 use crate::sink::Stream;
 
 /// Between two looks at the ring.
@@ -159,6 +160,7 @@ impl Prober {
             }
         }
         let start = Instant::now();
+        way.symbols.outdate();
         while start.elapsed() < time && !way.stop.wait(LOOK) {
             batch.drain(way)?;
             (way.progress)(start.elapsed().as_millis() as u64, time.as_millis() as u64, false);
@@ -180,7 +182,7 @@ impl Prober {
 /// Whom a batch talks to.
 pub(crate) struct Way<'a> {
     pub stream: &'a mut Stream,
-    pub symbols: &'a SymbolTable,
+    pub symbols: &'a mut Symbols,
     pub stop: &'a mut Stop,
     /// Whether what is found is told, or only looked for.
     pub tell: bool,
@@ -326,13 +328,13 @@ fn first_line(error: &str) -> String {
 
 /// Names addresses, and keeps the first state of each probe.
 struct SuspectHost<'a> {
-    symbols: &'a SymbolTable,
+    symbols: &'a mut Symbols,
     states: &'a mut Vec<(ProbeId, StateReport)>,
 }
 
 impl Host for SuspectHost<'_> {
     fn name(&mut self, address: Address) -> Option<String> {
-        self.symbols.resolve(address.0).map(|place| place.to_string())
+        self.symbols.name(address)
     }
 
     fn found(&mut self, finding: &Finding<'_>) {

@@ -1,7 +1,7 @@
 //! An audit from its cost to its last line.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -24,10 +24,10 @@ use crate::kernel::facts::FtraceValidation;
 use crate::kernel::mount::Tree;
 use crate::kernel::plan::glob::Glob;
 use crate::kernel::support::Reason;
-use crate::kernel::symbol::SymbolTable;
 use crate::kernel::{self, AttachPlan, Facts, Request, select};
 use crate::session::refusal::{refuse, refuse_if_unsupported};
 use crate::session::start::{header_of, layout_report};
+use crate::session::symbols::Symbols;
 use crate::sink;
 use crate::sink::Stream;
 use crate::sink::options::Format;
@@ -87,7 +87,9 @@ pub(crate) fn run(options: &AuditOptions) -> Result<Exit> {
         return Ok(declined.among(options.output.format.codes()));
     }
     let mut stream = sink::stream(&options.output, options.fail_on)?;
-    let symbols = SymbolTable::load(Path::new("/proc/kallsyms")).context("cannot read /proc/kallsyms")?;
+    let mut symbols = Symbols::default();
+    let known = symbols.table().map(|_| ());
+    known.context("cannot read /proc/kallsyms; run as root, with kernel.kptr_restrict at most 1")?;
     let mut stop = Stop::new().context("cannot catch SIGINT and SIGTERM")?;
     let mut progress = Progress::new("audit");
     let prober = Prober::start(&facts, &plan.cpus, options.output.logs()).map_err(|error| {
@@ -109,7 +111,7 @@ pub(crate) fn run(options: &AuditOptions) -> Result<Exit> {
                     &plan.cpus,
                     &options.functions,
                     options.duration,
-                    &symbols,
+                    symbols.table().context("cannot read /proc/kallsyms")?,
                     &mut stop,
                     &mut progress,
                 )?,
@@ -204,7 +206,7 @@ fn cost(
 struct Audit<'a> {
     options: &'a AuditOptions,
     facts: Facts,
-    symbols: SymbolTable,
+    symbols: Symbols,
     stream: Stream,
     stop: Stop,
     progress: Progress,

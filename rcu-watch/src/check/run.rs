@@ -25,9 +25,9 @@ use crate::kernel;
 use crate::kernel::mount::Tree;
 use crate::kernel::outlook::entry::Wanted;
 use crate::kernel::outlook::{self, Outlook};
-use crate::kernel::symbol::SymbolTable;
 use crate::session::refusal::refuse_if_unsupported;
 use crate::session::start::header_of;
+use crate::session::symbols::Symbols;
 use crate::sink;
 
 /// What to check, how long, and how to say it.
@@ -150,7 +150,7 @@ pub(crate) fn run(options: &CheckOptions) -> Result<Exit> {
         let header = header(&facts, &plan, &Err(kernel::support::Reason::new("")), &probing, "check");
         let header = rcu_watch_core::report::Header { blind_spots: Vec::new(), ..header };
         stream.send(clock::now(), None, Message::Header(Box::new(header)))?;
-        let table = SymbolTable::load(Path::new("/proc/kallsyms")).context("cannot read /proc/kallsyms")?;
+        let mut symbols = Symbols::default();
         let mut progress = Progress::new("check");
         for batch in open.chunks(BATCH) {
             if stream.is_left() {
@@ -162,7 +162,7 @@ pub(crate) fn run(options: &CheckOptions) -> Result<Exit> {
             let mut show = |done, all, _| progress.show(done, all, "");
             let mut way = Way {
                 stream: &mut stream,
-                symbols: &table,
+                symbols: &mut symbols,
                 stop: &mut stop,
                 tell: true,
                 progress: &mut show,

@@ -19,7 +19,7 @@ pub(super) struct LiveHost<'a> {
 
 impl Host for LiveHost<'_> {
     fn name(&mut self, address: Address) -> Option<String> {
-        self.symbols.table()?.resolve(address.0).map(|place| place.to_string())
+        self.symbols.name(address)
     }
 
     fn sight(&mut self, snapshot: &Snapshot<'_>) -> Sight {

@@ -20,7 +20,7 @@ mod run;
 pub(crate) mod signals;
 pub(crate) mod start;
 mod summary;
-mod symbols;
+pub(crate) mod symbols;
 mod watch;
 
 pub use child::RunningCommand;

@@ -241,6 +241,7 @@ impl Session {
                 Attachment { symbol: symbol.clone(), result }
             })
             .collect();
+        self.symbols.outdate();
         self.unattached = plan.unmet(|index| attached[index].result.is_ok());
         (attached, unseen)
     }

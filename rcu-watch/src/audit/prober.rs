@@ -253,11 +253,11 @@ impl Batch {
         let filter = Filter { silent: !*tell, ..Filter::default() };
         let host = SuspectHost { symbols, states };
         let mut listener = StreamListener::new(*stream, host, &filter).after(*first_id);
-        let count = reader.drain(usize::MAX, |record| pipeline.push(record, &mut listener));
+        let drained = reader.drain(reader.room(), |record| pipeline.push(record, &mut listener));
         let heard = listener.take_error();
         programs.flush_log();
         heard?;
-        Ok(count)
+        Ok(drained.records)
     }
 
     /// Detaches, takes what is on the way, and adds it all up.

@@ -13,7 +13,16 @@ pub(crate) struct Reader {
     source: Source,
     /// What comes when the source is empty.
     kept: Vec<SnapshotRecord>,
-    bytes: u64,
+    /// Memory of the buffers.
+    bytes: usize,
+}
+
+/// What came of taking records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Drained {
+    pub records: usize,
+    /// Not all buffers were seen empty.
+    pub more: bool,
 }
 
 enum Source {
@@ -31,16 +40,18 @@ struct Buffers {
 }
 
 impl Reader {
-    pub(super) fn ring(ring: RingBuf<MapData>) -> Self {
-        Self::new(Source::Ring(ring))
+    /// `bytes` is the memory of the ring.
+    pub(super) fn ring(ring: RingBuf<MapData>, bytes: usize) -> Self {
+        Self::new(Source::Ring(ring), bytes)
     }
 
-    pub(super) fn perf(events: MapData, buffers: Vec<Sampler>) -> Self {
-        Self::new(Source::Perf(Buffers { _events: events, buffers, refused: 0 }))
+    /// `bytes` is the memory of all buffers.
+    pub(super) fn perf(events: MapData, buffers: Vec<Sampler>, bytes: usize) -> Self {
+        Self::new(Source::Perf(Buffers { _events: events, buffers, refused: 0 }), bytes)
     }
 
-    const fn new(source: Source) -> Self {
-        Self { source, kept: Vec::new(), bytes: 0 }
+    const fn new(source: Source, bytes: usize) -> Self {
+        Self { source, kept: Vec::new(), bytes }
     }
 
     /// Takes what CPUs kept to themselves to the very end, for [`Self::drain`] to hand out last.
@@ -49,29 +60,32 @@ impl Reader {
     }
 
     /// Hands `most` records or some more to `take`: each CPU's records come in the order in which that CPU
-    /// wrote them. Returns how many there were.
-    pub(crate) fn drain(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> usize {
-        let bytes = &mut self.bytes;
-        let mut counted = |record: &[u8]| {
-            *bytes += record.len() as u64;
-            take(record);
-        };
-        let mut count = 0;
-        match &mut self.source {
+    /// wrote them.
+    pub(crate) fn drain(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> Drained {
+        let mut drained = match &mut self.source {
             Source::Ring(ring) => {
-                while count < most {
+                let mut records = 0;
+                while records < most {
                     let Some(record) = ring.next() else { break };
-                    counted(&record);
-                    count += 1;
+                    take(&record);
+                    records += 1;
                 }
+                Drained { records, more: records >= most }
             }
-            Source::Perf(buffers) => count = buffers.drain(most, &mut counted),
+            Source::Perf(buffers) => buffers.drain(most, &mut take),
+        };
+        if !drained.more {
+            drained.records += self.kept.len();
+            self.kept.drain(..).for_each(|record| take(record.as_bytes()));
         }
-        if count < most {
-            count += self.kept.len();
-            self.kept.drain(..).for_each(|record| counted(record.as_bytes()));
-        }
-        count
+        drained
+    }
+
+    /// As many records as the buffers can hold: who takes so many has all that was there when it began, whatever comes
+    /// meanwhile.
+    #[must_use]
+    pub(crate) const fn room(&self) -> usize {
+        self.bytes / size_of::<SnapshotRecord>() + 1
     }
 
     /// A descriptor that becomes readable when a program wakes the reader; `None` where there are many, and
@@ -86,10 +100,10 @@ impl Reader {
         }
     }
 
-    /// Bytes of records taken so far.
+    /// Memory of the buffers that records come through.
     #[must_use]
     pub(crate) const fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes as u64
     }
 
     /// Records that perf itself says found no room: a cross-check of the programs' own count, which has each of
@@ -104,25 +118,34 @@ impl Reader {
 }
 
 impl Buffers {
-    fn drain(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> usize {
-        let share = most.div_ceil(self.buffers.len().max(1));
-        let mut count = 0;
-        for buffer in &mut self.buffers {
-            for _ in 0..share {
-                let Some(event) = buffer.next_record() else { break };
-                let data = event.to_contiguous();
-                match event.ty() {
-                    SAMPLE => {
-                        count += 1;
-                        take(record(&data));
-                    }
-                    LOST => self.refused += lost(&data),
-                    _ => {}
+    fn drain(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> Drained {
+        let Self { buffers, refused, .. } = self;
+        let mut records = 0;
+        let more = by_shares(buffers, most, |buffer| {
+            let Some(event) = buffer.next_record() else { return false };
+            let data = event.to_contiguous();
+            match event.ty() {
+                SAMPLE => {
+                    records += 1;
+                    take(record(&data));
                 }
+                LOST => *refused += lost(&data),
+                _ => {}
             }
-        }
-        count
+            true
+        });
+        Drained { records, more }
     }
+}
+
+/// Takes from each buffer up to its share of `most`; whether one may have more. `take_one` says whether there was one.
+fn by_shares<B>(buffers: &mut [B], most: usize, mut take_one: impl FnMut(&mut B) -> bool) -> bool {
+    let share = most.div_ceil(buffers.len().max(1));
+    let mut more = false;
+    for buffer in buffers {
+        more |= (0..share).all(|_| take_one(buffer));
+    }
+    more
 }
 
 /// `PERF_RECORD_LOST` and `PERF_RECORD_SAMPLE` of include/uapi/linux/perf_event.h.
@@ -164,6 +187,17 @@ mod tests {
         assert_eq!(record(&sample), snapshot.as_bytes());
         assert_eq!(record(&sample[..50]), &sample[4..50]);
         assert!(record(&[]).is_empty());
+    }
+
+    #[test]
+    fn one_busy_buffer_among_many_is_not_taken_for_empty() {
+        let mut buffers = vec![0_u32; 64];
+        buffers[7] = 1000;
+        let mut take = |left: &mut u32| left.checked_sub(1).map(|rest| *left = rest).is_some();
+        let turns = (1..100).find(|_| !by_shares(&mut buffers, 4096, &mut take));
+        // 64 of them a turn.
+        assert_eq!((turns, buffers.iter().sum::<u32>()), (Some(16), 0));
+        assert!(!by_shares(&mut buffers, 4096, &mut take));
     }
 
     #[test]

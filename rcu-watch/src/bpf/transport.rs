@@ -38,7 +38,9 @@ pub(super) const fn object(transport: Transport, logs: bool) -> &'static [u8] {
 pub(super) fn open(transport: Transport, bpf: &mut Ebpf, bytes: u32) -> Result<Reader, BpfError> {
     let events = maps::take_events(bpf)?;
     match transport {
-        Transport::RingBuffer => Ok(Reader::ring(events.try_into().map_err(maps::at(maps::EVENTS))?)),
+        Transport::RingBuffer => {
+            Ok(Reader::ring(events.try_into().map_err(maps::at(maps::EVENTS))?, bytes as usize))
+        }
         Transport::PerfEventArray => open_buffers(events, bytes),
     }
 }
@@ -54,6 +56,7 @@ fn open_buffers(events: Map, bytes: u32) -> Result<Reader, BpfError> {
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
     let page = page.and_then(|page| usize::try_from(page).ok()).unwrap_or(4096);
     let size = page * pages_of(bytes as usize, page, cpus.len());
+    let total = size * cpus.len();
     let mut buffers = Vec::with_capacity(cpus.len());
     for cpu in cpus {
         let buffer = open_buffer(cpu, size).map_err(|source| BpfError::PerfBuffer { cpu, source })?;
@@ -64,7 +67,7 @@ fn open_buffers(events: Map, bytes: u32) -> Result<Reader, BpfError> {
             .map_err(|source| BpfError::Syscall { call: "bpf(BPF_MAP_UPDATE_ELEM)", source })?;
         buffers.push(buffer);
     }
-    Ok(Reader::perf(events, buffers))
+    Ok(Reader::perf(events, buffers, total))
 }
 
 fn open_buffer(cpu: u32, size: usize) -> io::Result<Sampler> {

@@ -4,6 +4,7 @@
 //! Threads of their own look: to attribute handlers takes whole lists of the kernel, and neither the ring nor the
 //! next livepatch may wait for that. They send what they noticed; the run's loop applies it, in order.
 
+use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -37,6 +38,9 @@ const SHARE: u32 = 20;
 /// but without any sign it is not put off for longer than this.
 const AT_MOST: Duration = Duration::from_secs(10);
 
+/// After this long the loop has its turn again, whatever is left to apply: signals and the ring do not wait.
+const TURN: Duration = Duration::from_millis(200);
+
 const APPEARED: &str = "handlers appeared";
 const CHANGED: &str = "handlers changed";
 const FIRED: &str = "it fired for the first time";
@@ -50,6 +54,8 @@ enum Noticed {
 /// The run's end of the threads that look.
 pub(super) struct Following {
     noticed: Receiver<Noticed>,
+    /// What the last turn had no time for.
+    left: Option<Noticed>,
     own_kprobes: Shared,
 }
 
@@ -104,7 +110,11 @@ impl Following {
         let (own, told) = (own_kprobes.clone(), sender.clone());
         start("livepatches", move || look(livepatches, &told, &kick))?;
         start("handlers", move || look_around(follower, &own, &sender, &kicked))?;
-        Ok(Self { noticed, own_kprobes })
+        Ok(Self { noticed, left: None, own_kprobes })
+    }
+
+    fn next(&mut self) -> Option<Noticed> {
+        self.left.take().or_else(|| self.noticed.try_recv().ok())
     }
 }
 
@@ -155,11 +165,10 @@ fn look_around(
 }
 
 impl Session {
-    /// Applies what was noticed since this was last called.
+    /// Applies what was noticed since this was last called, as far as one turn of the loop allows; the next goes on.
     pub(super) fn follow(&mut self) -> Result<()> {
-        while let Some(noticed) =
-            self.following.as_ref().and_then(|following| following.noticed.try_recv().ok())
-        {
+        let began = Instant::now();
+        while let Some(noticed) = self.following.as_mut().and_then(Following::next) {
             match noticed {
                 Noticed::Livepatches(all) => {
                     for happened in all {
@@ -168,10 +177,20 @@ impl Session {
                     }
                 }
                 Noticed::Sites(changes) => {
-                    for change in changes {
+                    // Also those of others have other trampolines now.
+                    self.symbols.outdate();
+                    let mut changes = VecDeque::from(changes);
+                    while began.elapsed() < TURN
+                        && let Some(change) = changes.pop_front()
+                    {
                         // What the ring holds was seen with the handlers of before.
-                        self.drain(usize::MAX)?;
+                        self.drain_all()?;
                         self.apply(change)?;
+                        self.symbols.outdate();
+                    }
+                    if let Some(following) = self.following.as_mut().filter(|_| !changes.is_empty()) {
+                        following.left = Some(Noticed::Sites(changes.into()));
+                        return Ok(());
                     }
                     self.programs.give_back_memory();
                 }

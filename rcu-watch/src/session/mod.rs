@@ -39,7 +39,7 @@ use rcu_watch_core::units::{CpuId, Nanos, ProbeId};
 use rcu_watch_core::verdict;
 
 use crate::bpf::attach::AttachSite;
-use crate::bpf::{OwnPrograms, Reader};
+use crate::bpf::{Drained, OwnPrograms, Reader};
 use crate::clock;
 use crate::kernel::plan::PlannedProbe;
 use crate::recording::Recorder;
@@ -105,13 +105,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// Takes up to `most` records from the ring to the rules. Returns how many there were.
-    fn drain(&mut self, most: usize) -> Result<usize> {
+    /// Takes up to `most` records from the ring to the rules.
+    fn drain(&mut self, most: usize) -> Result<Drained> {
         let Self { reader, pipeline, symbols, stream, filter, told, record_bytes, recorder, watch, .. } =
             self;
         let host = LiveHost { symbols, recorder: recorder.as_mut(), causes: &mut watch.causes };
         let mut listener = StreamListener::new(stream, host, filter);
-        let count = reader.drain(most, |record| {
+        let drained = reader.drain(most, |record| {
             *record_bytes += record.len() as u64;
             pipeline.push(record, &mut listener);
             if let Some(recorder) = &mut listener.host.recorder {
@@ -123,7 +123,12 @@ impl Session {
         self.programs.flush_log();
         heard?;
         stream.flush()?;
-        Ok(count)
+        Ok(drained)
+    }
+
+    /// Takes all that the ring holds now, and not what a flood puts there meanwhile.
+    fn drain_all(&mut self) -> Result<Drained> {
+        self.drain(self.reader.room())
     }
 
     /// Tells what no record makes.

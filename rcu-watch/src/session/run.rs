@@ -61,16 +61,16 @@ pub async fn run(
             _ = status.tick() => session.status()?,
             _ = look.tick() => {
                 session.turn_watchpoints()?;
-                more = session.drain(BATCH)? >= BATCH;
+                more = session.drain(BATCH)?.more;
                 session.follow()?;
                 session.take_looks()?;
             }
             ready = filled(ring.as_ref()) => {
                 ready?;
-                more = session.drain(BATCH)? >= BATCH;
+                more = session.drain(BATCH)?.more;
             }
             // Programs do not wake for what they find unread.
-            () = std::future::ready(()), if more => more = session.drain(BATCH)? >= BATCH,
+            () = std::future::ready(()), if more => more = session.drain(BATCH)?.more,
         }
         if session.stream.is_left() {
             return Ok(EndedBy::ClosedPipe);

@@ -46,7 +46,8 @@ impl Session {
         self.reader.take_kept(self.programs.kept()?);
         // Where nobody can be told any more, the books are closed and the recording is ended all the same.
         told = told.and_then(|()| {
-            while self.drain(usize::MAX)? > 0 {}
+            // Nothing is attached that could add to it.
+            while self.drain_all()?.records > 0 {}
             self.tell_losses()
         });
         for &probe in &probes {

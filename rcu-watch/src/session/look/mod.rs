@@ -201,7 +201,7 @@ impl Session {
     fn take_condition(&mut self, now: Nanos, mut condition: Condition) -> Result<()> {
         if condition.source == Source::Kernel {
             // What our probes saw until then comes first.
-            self.drain(usize::MAX)?;
+            self.drain_all()?;
             condition = joined(condition, now, &self.pipeline);
         }
         let Self { pipeline, symbols, stream, filter, told, recorder, watch, .. } = self;

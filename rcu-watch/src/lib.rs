@@ -18,6 +18,7 @@ pub mod cli;
 mod clock;
 pub mod commands;
 pub mod kernel;
+pub mod outlet;
 pub mod recording;
 pub mod session;
 pub mod sink;

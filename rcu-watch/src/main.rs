@@ -1,6 +1,5 @@
 //! The `rcu-watch` command: parses, runs, maps to an exit code.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -10,6 +9,7 @@ use rcu_watch::cli::args::Cli;
 use rcu_watch::cli::exit;
 use rcu_watch::cli::suggestion;
 use rcu_watch::commands;
+use rcu_watch::outlet;
 use rcu_watch::sink::is_closed_pipe;
 use rcu_watch_core::verdict::Exit;
 
@@ -25,8 +25,7 @@ fn main() -> ExitCode {
         Ok(exit) => exit::code(exit),
         Err(error) => {
             if !is_closed_pipe(&error) {
-                // If standard error is closed too, there is nobody left to tell.
-                let _ = writeln!(std::io::stderr(), "rcu-watch: {error:#}");
+                outlet::last_words(format!("rcu-watch: {error:#}\n"));
             }
             exit::code(exit::of_error(&error))
         }

@@ -32,6 +32,19 @@ pub(crate) struct Scope<'a> {
     pub buffer_kib: u32,
 }
 
+fn own_path(tracefs: &Path) -> PathBuf {
+    tracefs.join("instances").join(format!("{PREFIX}{}", std::process::id()))
+}
+
+/// Starts who will remove the instance however we end. To be called while this process has one thread.
+///
+/// # Errors
+/// Where there can be no further process or descriptor.
+pub(crate) fn guard(tracefs: &Path) -> io::Result<Guard> {
+    let path = own_path(tracefs);
+    Guard::start(move || !path.exists() || remove(&path).is_ok())
+}
+
 /// The instance while it is there.
 pub(crate) struct Instance {
     path: PathBuf,
@@ -46,15 +59,14 @@ impl Instance {
     ///
     /// # Errors
     /// Where tracefs refuses.
-    pub(crate) fn create(tracefs: &Path, cpus: &[CpuId], scope: &Scope<'_>) -> Result<Self> {
+    pub(crate) fn create(tracefs: &Path, cpus: &[CpuId], scope: &Scope<'_>, guard: Guard) -> Result<Self> {
         let instances = tracefs.join("instances");
         let all = lock(&instances).context("another audit is starting; try again")?;
         remove_dead(&instances);
-        let path = instances.join(format!("{PREFIX}{}", std::process::id()));
+        let path = own_path(tracefs);
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         let own = lock(&path)?;
         drop(all);
-        let guard = Guard::start(|| !path.exists() || remove(&path).is_ok())?;
         let mut instance = Self { path, cpus: Vec::new(), guard, _lock: own };
         match instance.set_up(scope).and_then(|()| instance.hook(cpus)) {
             Ok(()) => Ok(instance),

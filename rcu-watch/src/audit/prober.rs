@@ -136,6 +136,7 @@ impl Prober {
         time: Duration,
         way: &mut Way<'_>,
     ) -> Result<Vec<Probed>> {
+        let _live = outlet::live();
         let (programs, reader) = match self.loaded.take() {
             Some(loaded) => loaded,
             None => OwnPrograms::load(self.layout.state, self.options)?,
@@ -159,8 +160,8 @@ impl Prober {
                 break;
             }
         }
-        let start = Instant::now();
         way.symbols.outdate();
+        let start = Instant::now();
         while start.elapsed() < time && !way.stop.wait(LOOK) {
             batch.drain(way)?;
             (way.progress)(start.elapsed().as_millis() as u64, time.as_millis() as u64, false);
@@ -247,6 +248,7 @@ impl Batch {
         Err(NoProbe::Refused(refusal))
     }
 
+    /// Takes all that the ring holds now; how many records that were.
     fn drain(&mut self, way: &mut Way<'_>) -> Result<usize> {
         let Self { programs, reader, pipeline, states, first_id, .. } = self;
         let Way { stream, symbols, tell, .. } = way;

@@ -1,7 +1,9 @@
 //! How far an audit is, with the time that is left: in place on a terminal, a line a phase elsewhere.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
+
+use crate::outlet;
 
 const BAR: usize = 24;
 
@@ -39,8 +41,7 @@ impl Progress {
         self.then = then;
         self.started = Instant::now();
         if self.columns.is_none() {
-            // Standard error may be gone; the audit goes on.
-            let _ = writeln!(io::stderr(), "{}: {phase}", self.command);
+            outlet::say(&format!("{}: {phase}\n", self.command));
         }
     }
 
@@ -49,14 +50,14 @@ impl Progress {
         let Some(columns) = self.columns else { return };
         let line = line(&self.phase, done, all, self.started.elapsed(), self.then, note);
         let line: String = line.chars().take(columns.saturating_sub(1)).collect();
-        let _ = write!(io::stderr(), "\r\x1b[K{line}").and_then(|()| io::stderr().flush());
+        outlet::say(&format!("\r\x1b[K{line}"));
         self.shown = true;
     }
 
     /// Before anything else is printed.
     pub(crate) fn wipe(&mut self) {
         if std::mem::take(&mut self.shown) {
-            let _ = write!(io::stderr(), "\r\x1b[K").and_then(|()| io::stderr().flush());
+            outlet::say("\r\x1b[K");
         }
     }
 }

@@ -86,6 +86,13 @@ pub(crate) fn run(options: &AuditOptions) -> Result<Exit> {
     {
         return Ok(declined.among(options.output.format.codes()));
     }
+    // The output has threads of its own, and the guard is to be forked before there are any.
+    let guarded = match &tracer {
+        Ok(tracer) => {
+            Ok(tracer.guarded().context("cannot start the process that cleans up after this one")?)
+        }
+        Err(reason) => Err(reason),
+    };
     let mut stream = sink::stream(&options.output, options.fail_on)?;
     let mut symbols = Symbols::default();
     let known = symbols.table().map(|_| ());
@@ -106,8 +113,8 @@ pub(crate) fn run(options: &AuditOptions) -> Result<Exit> {
     let traced = match resume.traced.take() {
         Some(traced) => traced,
         None => {
-            let traced = match &tracer {
-                Ok(tracer) => tracer.trace(
+            let traced = match guarded {
+                Ok(guarded) => guarded.trace(
                     &plan.cpus,
                     &options.functions,
                     options.duration,
@@ -393,6 +400,7 @@ pub(crate) fn conclude(
         findings: sums.findings.clone(),
         rules: sums.rules(),
         books: sums.books.clone(),
+        output_dropped: stream.dropped(),
         cost: Cost {
             user_cpu_seconds: own.cpu_seconds,
             resident_bytes: own.resident_bytes,

@@ -1,13 +1,15 @@
 //! SIGINT, SIGTERM and SIGHUP as something to ask for: an audit ends between two steps, with everything undone.
 
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::outlet;
 use crate::session::signals::ends_by_hangup;
 
 /// Takes the signals from here on.
@@ -28,12 +30,34 @@ impl Stop {
         }
         set.thread_block()?;
         let signals = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        // Nobody waits for a reader of our output after a signal.
+        let watched = signals.as_fd().try_clone_to_owned()?;
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            while poll(&mut [PollFd::new(watched.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).is_err() {}
+            outlet::hurry();
+        })?;
         Ok(Self { signals, asked: false })
     }
 
     /// Whether it is time to end.
     pub(crate) fn is_asked(&mut self) -> bool {
         self.wait(Duration::ZERO)
+    }
+
+    /// Waits until `input` has something to read or has ended; whether a signal came first.
+    pub(crate) fn wait_for(&mut self, input: BorrowedFd<'_>) -> bool {
+        while !self.asked {
+            let mut both = [self.signals.as_fd(), input].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            if poll(&mut both, PollTimeout::NONE).is_err() {
+                continue;
+            }
+            let [asked, is_ready] = both.map(|fd| fd.any().unwrap_or(true));
+            self.asked = asked;
+            if is_ready {
+                break;
+            }
+        }
+        self.asked
     }
 
     /// Sleeps so long, or until a signal comes; whether one came.

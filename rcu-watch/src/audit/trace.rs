@@ -15,7 +15,8 @@ use rcu_watch_core::units::CpuId;
 use serde::{Deserialize, Serialize};
 
 use super::format::Formats;
-use super::instance::{Instance, Scope};
+use super::guard::Guard;
+use super::instance::{self, Instance, Scope};
 use super::interval::Intervals;
 use super::page;
 use super::progress::Progress;
@@ -30,6 +31,7 @@ use crate::kernel::plan::transition;
 use crate::kernel::points;
 use crate::kernel::support::Reason;
 use crate::kernel::symbol::SymbolTable;
+use crate::outlet;
 
 /// One window of recording.
 const WINDOW: Duration = Duration::from_millis(250);
@@ -125,12 +127,28 @@ impl Tracer {
         Ok(count)
     }
 
+    /// Starts who will clean up, however we end. To be called while this process has one thread.
+    ///
+    /// # Errors
+    /// Where there can be no further process or descriptor.
+    pub(crate) fn guarded(&self) -> io::Result<Guarded<'_>> {
+        Ok(Guarded { tracer: self, guard: instance::guard(&self.tracefs)? })
+    }
+}
+
+/// A tracer, and who cleans up after it.
+pub(crate) struct Guarded<'a> {
+    tracer: &'a Tracer,
+    guard: Guard,
+}
+
+impl Guarded<'_> {
     /// Traces for `time`, and names the suspects.
     ///
     /// # Errors
     /// Where ftrace refuses what it seemed to allow. Nothing of ours is left there in any case.
     pub(crate) fn trace(
-        &self,
+        self,
         cpus: &[CpuId],
         functions: &[Glob],
         time: Duration,
@@ -138,14 +156,16 @@ impl Tracer {
         stop: &mut Stop,
         progress: &mut Progress,
     ) -> Result<Traced> {
-        let scope = Scope { functions, all_tasks: self.all_tasks, buffer_kib: BUFFER_KIB };
-        let audited = self.count(functions)?;
+        let Self { tracer, guard } = self;
+        let scope = Scope { functions, all_tasks: tracer.all_tasks, buffer_kib: BUFFER_KIB };
+        let audited = tracer.count(functions)?;
+        let _live = outlet::live();
         progress.phase("1/3 hooking all functions", time);
         progress.show(0, 1, "");
-        let mut instance = Instance::create(&self.tracefs, cpus, &scope)?;
+        let mut instance = Instance::create(&tracer.tracefs, cpus, &scope, guard)?;
         let mut intervals = Intervals::default();
         progress.phase("1/3 tracing all functions", UNHOOK);
-        let recorded = self.record(&mut instance, &mut intervals, time, stop, progress);
+        let recorded = tracer.record(&mut instance, &mut intervals, time, stop, progress);
         progress.phase("1/3 unhooking all functions", Duration::ZERO);
         progress.show(0, 1, "");
         let removed = instance.remove();
@@ -159,7 +179,9 @@ impl Tracer {
             closed: None,
         })
     }
+}
 
+impl Tracer {
     fn record(
         &self,
         instance: &mut Instance,

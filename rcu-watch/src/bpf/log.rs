@@ -1,12 +1,12 @@
 //! What the programs themselves have to say (`-vv`): to standard error, a line each.
 
 use std::fmt::Display;
-use std::io::{self, Write as _};
 
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 
 use super::BpfError;
+use crate::outlet;
 
 /// The reader's end; nothing where nobody asked for it, or where the kernel has no ring buffer.
 #[derive(Default)]
@@ -46,7 +46,6 @@ impl log::Log for ToStderr {
     fn flush(&self) {}
 }
 
-/// Whoever closed standard error does not want to know.
 fn say(what: impl Display) {
-    let _ = writeln!(io::stderr(), "rcu-watch: bpf: {what}");
+    outlet::say(&format!("rcu-watch: bpf: {what}\n"));
 }

@@ -153,7 +153,7 @@ pub(crate) fn run(options: &CheckOptions) -> Result<Exit> {
         let mut symbols = Symbols::default();
         let mut progress = Progress::new("check");
         for batch in open.chunks(BATCH) {
-            if stream.is_left() {
+            if stream.is_left() || stop.is_asked() {
                 break;
             }
             let what = if batch.len() == 1 { "function" } else { "functions" };

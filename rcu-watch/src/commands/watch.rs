@@ -5,6 +5,7 @@ use rcu_watch_core::verdict::Exit;
 
 use crate::cli::args::WatchArgs;
 use crate::kernel::{self, Request, select};
+use crate::outlet;
 use crate::session::refusal::refuse;
 use crate::session::start::header_of;
 use crate::session::{self, RunningCommand, Signals, Terms, WatchOptions, start};
@@ -39,6 +40,7 @@ pub(super) fn run_into(request: &Request, options: &WatchOptions, mut stream: St
         let _entered = runtime.enter();
         Signals::catch()?
     };
+    let _live = outlet::live();
     let mut session = start(&facts, request, &plan, stream, options)?;
     drop(facts);
     runtime.block_on(async {

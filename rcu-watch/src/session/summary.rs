@@ -17,6 +17,7 @@ use rcu_watch_core::verdict::{self, Exit, FailOn, coverage};
 use super::Session;
 use crate::clock;
 use crate::kernel::plan::Requirement;
+use crate::outlet;
 
 /// How a run is to be judged.
 #[derive(Clone, Debug)]
@@ -31,6 +32,9 @@ impl Session {
     /// # Errors
     /// Where the kernel does not give the counters; not where nobody reads the summary.
     pub fn finish(mut self, ended_by: EndedBy, terms: &Terms, child: Option<CommandStatus>) -> Result<Exit> {
+        if ended_by == EndedBy::Signal {
+            outlet::hurry();
+        }
         let elapsed_ns = Nanos(clock::now().0.saturating_sub(self.started.0));
         let looked = self.take_last_looks();
         // Run time and skipped runs can only be asked of programs that are still attached.
@@ -107,6 +111,7 @@ impl Session {
             child,
             transitions: self.transitions(),
             followed: Followed::of(pipeline.tracks()),
+            output_dropped: self.stream.dropped(),
             ..Summary::new(verdict, exit.code(), ended_by)
         };
         let recorded = self.recorder.take().map(|recorder| {

@@ -116,6 +116,13 @@ impl<W: Write> Sink for Ktap<W> {
             Message::Finding(finding) => self.finding(finding)?,
             Message::Lost(lost) => writeln!(self.out, "# lost {} records of {}", lost.count, lost.symbol)?,
             Message::ProbeError(error) => writeln!(self.out, "# probe {}: {}", error.symbol, error.error)?,
+            Message::OutputDropped(dropped) => {
+                writeln!(
+                    self.out,
+                    "# {} messages were not written: their reader took nothing",
+                    dropped.messages
+                )?;
+            }
             Message::Summary(summary) => self.summary(summary)?,
             _ => return Ok(()),
         }

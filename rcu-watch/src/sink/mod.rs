@@ -11,14 +11,17 @@ pub mod names;
 pub(crate) mod options;
 pub(crate) mod output;
 pub mod perfetto;
+mod queued;
 mod standard;
 pub(crate) mod stream;
 pub mod text;
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rcu_watch_core::RuleId;
-use rcu_watch_core::report::{Envelope, Heartbeat, Message, SnapshotReport};
+use rcu_watch_core::report::{Envelope, Heartbeat, Message, OutputDropped, SnapshotReport};
 use rcu_watch_core::rules::Hit;
 use rcu_watch_core::stream::Seen;
 
@@ -63,6 +66,21 @@ pub trait Sink {
     /// Whether whoever looks on has had enough: a run that could go on ends then, and says how it went.
     fn is_left(&self) -> bool {
         false
+    }
+
+    /// Set once whoever reads has gone away; `None` where that shows only as an error.
+    fn closed(&self) -> Option<Arc<AtomicBool>> {
+        None
+    }
+
+    /// What was not written because its reader took nothing, since this last had an answer and once the reader goes on.
+    fn newly_dropped(&mut self) -> Option<OutputDropped> {
+        None
+    }
+
+    /// All of that.
+    fn dropped(&self) -> OutputDropped {
+        OutputDropped::default()
     }
 
     /// The run is over: no more messages will come.

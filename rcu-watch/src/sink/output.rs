@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use rcu_watch_core::report::Baseline;
 use rcu_watch_core::verdict::FailOn;
 
+use crate::outlet::{Lane, Wrap};
 use crate::sink::Sink;
 use crate::sink::Stream;
 use crate::sink::json::Json;
@@ -18,7 +19,8 @@ use crate::sink::metrics::Metrics;
 use crate::sink::names::{Comments, Names};
 use crate::sink::options::{ColorChoice, Format, Options};
 use crate::sink::perfetto::Perfetto;
-use crate::sink::standard::StandardError;
+use crate::sink::queued::Queued;
+use crate::sink::standard::explain;
 use crate::sink::text::{Look, Text};
 
 /// The stream of a run: its sink, whatever else listens, and the baseline that it judges against.
@@ -52,15 +54,12 @@ pub fn stream(options: &Options, fail_on: FailOn) -> Result<Stream> {
 
 /// Opens what `options` say of the output itself; `fail_on` decides which findings are a failed test.
 pub fn open(options: &Options, fail_on: FailOn) -> Result<Box<dyn Sink>> {
+    let wrap = Wrap::default();
     let (out, terminal): (Box<dyn Write>, bool) = match &options.file {
         Some(path) => (Box::new(Named::create(path)?), false),
-        None => {
-            let stdout = io::stdout();
-            let terminal = stdout.is_terminal();
-            (Box::new(Named { name: "standard output".to_owned(), out: stdout }), terminal)
-        }
+        None => (Box::new(wrap.inlet(Lane::Output)), io::stdout().is_terminal()),
     };
-    Ok(match options.format {
+    let sink: Box<dyn Sink> = match options.format {
         Format::Json => Box::new(Json::new(out)),
         Format::Ktap => Box::new(Ktap::new(out, fail_on)),
         Format::Names => Box::new(Names::new(out, Comments::Reasons)),
@@ -72,9 +71,12 @@ pub fn open(options: &Options, fail_on: FailOn) -> Result<Box<dyn Sink>> {
                 verbose: options.verbose > 0,
                 report_file: options.file.is_some(),
             };
-            Box::new(Text::new(out, StandardError, look))
+            Box::new(Text::new(out, wrap.inlet(Lane::Error), look))
         }
-    })
+    };
+    Ok(Box::new(
+        Queued::open(sink, wrap).context("cannot start the writers of standard output and standard error")?,
+    ))
 }
 
 /// The width of the terminal on standard error; 80 where nobody knows.
@@ -106,28 +108,13 @@ impl Named<File> {
     }
 }
 
-impl<W> Named<W> {
-    fn explain(&self, error: io::Error) -> io::Error {
-        let remedy = match error.kind() {
-            // The caller looks for these two.
-            io::ErrorKind::BrokenPipe | io::ErrorKind::Interrupted => return error,
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                "free space there, or name a file elsewhere"
-            }
-            io::ErrorKind::FileTooLarge => "raise the limit of a file's size (ulimit -f)",
-            _ => "name a file that can be written",
-        };
-        io::Error::new(error.kind(), format!("cannot write to {}: {error}; {remedy}", self.name))
-    }
-}
-
 impl<W: Write> Write for Named<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.out.write(bytes).map_err(|error| self.explain(error))
+        self.out.write(bytes).map_err(|error| explain(&self.name, error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.out.flush().map_err(|error| self.explain(error))
+        self.out.flush().map_err(|error| explain(&self.name, error))
     }
 }
 
@@ -146,12 +133,5 @@ mod tests {
             text.starts_with("cannot write to out.json: ") && text.contains("; free space there"),
             "{text}"
         );
-    }
-
-    #[test]
-    fn a_closed_pipe_stays_recognisable() {
-        let named = Named { name: "x".into(), out: io::sink() };
-        let error = named.explain(io::Error::from_raw_os_error(libc::EPIPE));
-        assert_eq!(error.raw_os_error(), Some(libc::EPIPE));
     }
 }

@@ -33,3 +33,26 @@ pub(crate) fn print(page: &[u8]) -> io::Result<()> {
         printed => printed,
     }
 }
+
+/// Says where it could not be written to, and what to do.
+pub(super) fn explain(name: &str, error: io::Error) -> io::Error {
+    let remedy = match error.kind() {
+        // The caller looks for these two.
+        ErrorKind::BrokenPipe | ErrorKind::Interrupted => return error,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free space there, or name a file elsewhere",
+        ErrorKind::FileTooLarge => "raise the limit of a file's size (ulimit -f)",
+        _ => "name a file that can be written",
+    };
+    io::Error::new(error.kind(), format!("cannot write to {name}: {error}; {remedy}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_pipe_stays_recognisable() {
+        let error = explain("x", io::Error::from_raw_os_error(libc::EPIPE));
+        assert_eq!(error.raw_os_error(), Some(libc::EPIPE));
+    }
+}

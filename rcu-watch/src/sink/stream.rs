@@ -4,11 +4,11 @@
 //! verdict, which [`Stream::finish`] makes one that nobody heard. A sink that fails otherwise (a full disk) ends the stream:
 //! the error goes to the caller.
 
-use std::cell::Cell;
 use std::io::{self, Read};
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rcu_watch_core::report::{Baseline, Heartbeat, Message};
+use rcu_watch_core::report::{Baseline, Heartbeat, Message, OutputDropped};
 use rcu_watch_core::rules::Hit;
 use rcu_watch_core::stream::{Audience, Head, Seen};
 use rcu_watch_core::units::{CpuId, Nanos};
@@ -31,13 +31,16 @@ pub struct Stream {
     /// Which exit codes the reader knows.
     codes: Codes,
     /// A reader went away.
-    closed: Rc<Cell<bool>>,
+    closed: Arc<AtomicBool>,
+    /// When the latest message happened.
+    latest: Nanos,
 }
 
 impl Stream {
     #[must_use]
     pub fn new(sink: Box<dyn Sink>, baseline: Baseline) -> Self {
-        Self { head: Head::new(baseline), sinks: vec![sink], codes: Codes::All, closed: Rc::default() }
+        let closed = sink.closed().unwrap_or_default();
+        Self { head: Head::new(baseline), sinks: vec![sink], codes: Codes::All, closed, latest: Nanos(0) }
     }
 
     /// The same for a reader that knows these exit codes.
@@ -52,6 +55,7 @@ impl Stream {
     }
 
     pub fn send(&mut self, ts_ns: Nanos, cpu: Option<CpuId>, message: Message) -> io::Result<()> {
+        self.latest = self.latest.max(ts_ns);
         let envelope = self.head.envelope(ts_ns, cpu, message);
         self.each(|sink| sink.message(&envelope))
     }
@@ -62,7 +66,7 @@ impl Stream {
         let mut failed = Ok(());
         sinks.retain_mut(|sink| match say(sink.as_mut()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                closed.set(true);
+                closed.store(true, Ordering::Relaxed);
                 false
             }
             Err(error) => {
@@ -79,7 +83,7 @@ impl Stream {
     /// Whether a reader went away.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.closed.get()
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Whether nobody waits for more: a run that could go on for ever ends then.
@@ -101,7 +105,16 @@ impl Stream {
 
     /// Writes out what sinks may have kept back: nothing more comes at once.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.each(|sink| sink.flush())
+        self.each(|sink| sink.flush())?;
+        let news = self.sinks.iter_mut().find_map(|sink| sink.newly_dropped());
+        news.map_or(Ok(()), |dropped| self.send(self.latest, None, Message::OutputDropped(dropped)))
+    }
+
+    /// What was not written because its reader took nothing.
+    #[must_use]
+    pub fn dropped(&self) -> OutputDropped {
+        let all = self.sinks.iter().map(|sink| sink.dropped());
+        all.max_by_key(|dropped| dropped.messages).unwrap_or_default()
     }
 
     /// Hands the current numbers to sinks with a status line. They are no part of the stream, so callers may do it as
@@ -154,12 +167,12 @@ impl Audience for Stream {
 /// An input that ends where nobody hears any more what is made of it.
 pub struct WhileHeard<R> {
     input: R,
-    closed: Rc<Cell<bool>>,
+    closed: Arc<AtomicBool>,
 }
 
 impl<R: Read> Read for WhileHeard<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        if self.closed.get() { Ok(0) } else { self.input.read(bytes) }
+        if self.closed.load(Ordering::Relaxed) { Ok(0) } else { self.input.read(bytes) }
     }
 }
 

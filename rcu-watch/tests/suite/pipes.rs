@@ -1,7 +1,14 @@
 //! Readers that went away, and disks that are full: the exit code says what was found, and never that all is well.
 
-use std::io::{self, Write as _};
+use std::fs;
+use std::io::{self, PipeReader, Write as _};
 use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// A pipe whose reader is gone.
 fn gone() -> Stdio {
@@ -83,7 +90,7 @@ fn what_is_refused_or_not_known_here_is_so_whoever_reads() {
 
 #[test]
 fn a_full_disk_on_standard_output_is_told_and_no_verdict() {
-    let full = || std::fs::File::options().write(true).open("/dev/full").expect("it is there");
+    let full = || fs::File::options().write(true).open("/dev/full").expect("it is there");
     let output = run(&["replay", &file("corpus/6.1.rec")], full().into(), Stdio::piped());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -112,4 +119,48 @@ fn a_pipe_into_the_command_is_read_no_further_than_somebody_hears() {
     let left = (0..10_000).find_map(|_| stdin.write_all(&line).err());
     assert_eq!(left.map(|error| error.kind()), Some(io::ErrorKind::BrokenPipe));
     assert_eq!(command.wait().expect("it was started").code(), Some(3));
+}
+
+/// A pipe that is full, and that nobody reads.
+fn full() -> (PipeReader, Stdio) {
+    let (reader, mut writer) = io::pipe().expect("there are descriptors");
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("it is a pipe");
+    while writer.write(&[b'.'; 4096]).is_ok() {}
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).expect("it is a pipe");
+    (reader, writer.into())
+}
+
+/// Whether the process has SIGINT blocked, which it does to take it in its own time.
+fn awaits_signals(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap_or("0");
+    u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & 1 << (Signal::SIGINT as i32 - 1) != 0)
+}
+
+#[test]
+fn a_replay_whose_reader_has_stopped_waits_for_it_and_answers_a_signal_with_its_verdict() {
+    let recording = file("corpus/6.1.rec");
+    for (fail_on, code) in [("error", 2), ("never", 3)] {
+        let (reader, stdout) = full();
+        let mut replay = Command::new(env!("CARGO_BIN_EXE_rcu-watch"))
+            .args(["replay", "-f", "json", "--fail-on", fail_on, &recording])
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !awaits_signals(replay.id()) {
+            assert!(Instant::now() < deadline && replay.try_wait().expect("it is ours").is_none());
+            thread::sleep(Duration::from_millis(5));
+        }
+        thread::sleep(Duration::from_millis(300));
+        assert!(replay.try_wait().expect("it is ours").is_none(), "it did not wait for its reader");
+        kill(Pid::from_raw(replay.id() as i32), Signal::SIGINT).expect("it runs");
+        let output = replay.wait_with_output().expect("it is ours");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{fail_on}: {said}");
+        assert!(said.contains("messages were not written"), "{said}");
+        drop(reader);
+    }
 }

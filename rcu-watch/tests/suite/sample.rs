@@ -15,7 +15,8 @@ use rcu_watch_core::report::summary::{
     Summary, Totals,
 };
 use rcu_watch_core::report::{
-    Heartbeat, LivepatchReport, Lost, Message, Missed, PlanChange, ProbeError, SCHEMA, SnapshotReport,
+    Heartbeat, LivepatchReport, Lost, Message, Missed, OutputDropped, PlanChange, ProbeError, SCHEMA,
+    SnapshotReport,
 };
 use rcu_watch_core::rules::guard::Guard;
 use rcu_watch_core::units::{
@@ -208,6 +209,7 @@ pub(crate) fn clean_summary() -> Summary {
         reasons: vec![],
         elapsed_ns: Nanos(31_000_000_000),
         ended_by: EndedBy::Signal,
+        output_dropped: OutputDropped::default(),
         totals: Totals {
             hits: 41_203,
             at_rest: 41_100,

@@ -23,7 +23,7 @@ const APPLETS: [&str; 36] = [
 ];
 
 /// Other names of PID 1's program.
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "lab-as",
     "lab-cycle",
     "lab-dir",
@@ -36,6 +36,7 @@ const COMMANDS: [&str; 15] = [
     "lab-merge",
     "lab-observe",
     "lab-spin",
+    "lab-stopped",
     "lab-switch",
     "lab-work",
     "lab-write",

@@ -1,8 +1,8 @@
 //! What a run says, as data: the stream of messages that every sink prints.
 //!
 //! The stream's shape is the NDJSON contract: one [`Envelope`] a line, `header` first, `summary` last; a
-//! missing summary means the run was cut short. `seq` is the stream's own number and has no gaps; order by it,
-//! never by time. Integers that can pass 2^53 are strings, S, N, M and addresses in hex. Readers ignore
+//! missing summary means the run was cut short. `seq` is the stream's own number; order by it, never by time. It has
+//! no gaps but where a reader took nothing for so long that messages were dropped, which `output_dropped` counts. Integers that can pass 2^53 are strings, S, N, M and addresses in hex. Readers ignore
 //! types and members that they do not know; additions keep [`SCHEMA`], anything else raises it.
 
 use alloc::boxed::Box;
@@ -40,7 +40,7 @@ pub use handlers::{HandlerReport, HandlerTotals};
 pub use header::Header;
 pub use patches::PatchReport;
 pub use plan::{LivepatchReport, PlanChange};
-pub use progress::{Heartbeat, Lost, Missed, ProbeError};
+pub use progress::{Heartbeat, Lost, Missed, OutputDropped, ProbeError};
 pub use snapshot::SnapshotReport;
 pub use summary::Summary;
 pub use transition::Transition;
@@ -52,7 +52,7 @@ pub const SCHEMA: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Envelope {
-    /// Number in this stream, from 0, without gaps.
+    /// Number in this stream, from 0. A gap is what `output_dropped` counts.
     pub seq: u64,
     /// When it happened, `CLOCK_MONOTONIC`.
     pub ts_ns: Nanos,
@@ -124,6 +124,8 @@ messages! {
     Missed(Missed),
     /// A probe that could not be attached, or a record that could not be decoded.
     ProbeError(ProbeError),
+    /// Messages that were not written, because their reader took nothing for a time.
+    OutputDropped(OutputDropped),
     /// `doctor`: one thing that it looked at.
     Check(Check),
     /// How the run goes, every ten seconds.

@@ -66,6 +66,25 @@ pub struct Missed {
     pub count: u64,
 }
 
+/// Messages that were not written, because the reader of standard output or standard error took nothing for a time, since
+/// the last message of this kind. The gaps in `seq` are theirs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct OutputDropped {
+    /// How many messages.
+    pub messages: u64,
+    /// How many of them were findings, which are the last to go.
+    pub findings: u64,
+}
+
+impl OutputDropped {
+    /// Whether nothing was dropped.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.messages == 0
+    }
+}
+
 /// A probe that could not be attached, or a record that could not be decoded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

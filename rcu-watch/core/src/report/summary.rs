@@ -10,6 +10,7 @@ use strum::{IntoStaticStr, VariantArray};
 
 use crate::finding::{RuleId, Severity};
 use crate::probe::{Handler, Point};
+use crate::report::OutputDropped;
 use crate::report::transition::Transitions;
 use crate::rules::guard::Guard;
 use crate::track::Tracks;
@@ -50,6 +51,9 @@ pub struct Summary {
     /// Where records were compared with the one before them, by the model at run time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub followed: Option<Followed>,
+    /// What was not written of this stream, because its reader took nothing for a time.
+    #[serde(default, skip_serializing_if = "OutputDropped::is_none")]
+    pub output_dropped: OutputDropped,
 }
 
 impl Summary {
@@ -71,6 +75,7 @@ impl Summary {
             child: None,
             transitions: None,
             followed: None,
+            output_dropped: OutputDropped::default(),
         }
     }
 }

@@ -197,6 +197,7 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
             Message::Lost(lost) => self.about(&[status::lost(at, lost)]),
             Message::Missed(missed) => self.about(&[status::missed(at, missed)]),
             Message::ProbeError(error) => self.about(&[status::probe_error(at, error)]),
+            Message::OutputDropped(dropped) => self.say(&[status::output_dropped(at, dropped)]),
             // The status line has said it already.
             Message::Heartbeat(_) => Ok(()),
             Message::Audited(audited) => {

@@ -2,6 +2,7 @@
 
 use rcu_watch_core::RuleId;
 use rcu_watch_core::probe::{Handler, HandlerKind, Reliance};
+use rcu_watch_core::report::OutputDropped;
 use rcu_watch_core::units::{Counter, CpuId, Nanos};
 
 /// When and where: the time as dmesg prints it, so that the two can be laid side by side.
@@ -97,6 +98,16 @@ pub(super) fn handlers_of(rule: RuleId, all: &[Handler]) -> String {
 
 pub(super) fn handlers(all: &[Handler]) -> String {
     all.iter().map(handler).collect::<Vec<_>>().join(", ")
+}
+
+/// What a reader that had stopped did not get.
+pub(super) fn dropped(dropped: &OutputDropped) -> String {
+    let OutputDropped { messages, findings } = *dropped;
+    format!(
+        "{}, {} among them: the reader took nothing for a time",
+        plural(messages, "message"),
+        plural(findings, "finding")
+    )
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The status line, and whatever went missing on the way.
 
-use rcu_watch_core::report::{Heartbeat, Lost, Missed, ProbeError};
+use rcu_watch_core::report::{Heartbeat, Lost, Missed, OutputDropped, ProbeError};
 
 use crate::sink::text::phrase::{self, At, count};
 
@@ -46,6 +46,11 @@ pub(super) fn missed(at: At, missed: &Missed) -> String {
         phrase::at(at),
         missed.symbol
     )
+}
+
+/// Said where findings are said, since some of these may be missing.
+pub(super) fn output_dropped(at: At, dropped: &OutputDropped) -> String {
+    format!("{} NOT WRITTEN {}", phrase::at(at), phrase::dropped(dropped))
 }
 
 pub(super) fn probe_error(at: At, error: &ProbeError) -> String {

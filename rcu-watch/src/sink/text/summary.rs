@@ -23,6 +23,9 @@ pub(super) fn lines(summary: &Summary, verbose: bool, style: Style) -> Vec<Strin
         lines.extend(books(&summary.books));
     }
     lines.push(cost(&summary.cost));
+    if !summary.output_dropped.is_none() {
+        lines.push(format!("  not written: {}", phrase::dropped(&summary.output_dropped)));
+    }
     if let Some(child) = &summary.child {
         let end = match (child.code, child.signal) {
             (Some(code), _) => format!("exited with {code}"),

@@ -1,7 +1,7 @@
 //! Small commands that run another command in some special place, or something again and again.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -37,6 +37,46 @@ pub(crate) fn head(mut args: impl Iterator<Item = String>) -> ExitCode {
     }
     let code = child.wait().ok().and_then(|status| u8::try_from(status.code()?).ok());
     code.map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// `lab-stopped CMD...`: becomes the command, with a reader on its standard output that prints the first line and takes
+/// nothing after that until the command has ended.
+pub(crate) fn stopped(mut args: impl Iterator<Item = String>) -> ExitCode {
+    let program = match args.next() {
+        Some(option) if option == "--read" => return read_one(),
+        Some(program) => program,
+        None => {
+            eprintln!("lab-stopped: give a command");
+            return ExitCode::FAILURE;
+        }
+    };
+    // In a group of its own: what ends the command is not for it.
+    let reader = io::pipe().and_then(|(reader, writer)| {
+        let mut read = Command::new("/proc/self/exe");
+        read.arg0("lab-stopped").arg("--read").stdin(reader).process_group(0).spawn()?;
+        Ok(writer)
+    });
+    let error = match reader {
+        Ok(writer) => Command::new(&program).args(args).stdout(writer).exec(),
+        Err(error) => error,
+    };
+    eprintln!("lab-stopped: {program}: {error}");
+    ExitCode::FAILURE
+}
+
+fn read_one() -> ExitCode {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while !line.ends_with(b"\n") && io::stdin().read(&mut byte).is_ok_and(|read| read > 0) {
+        line.push(byte[0]);
+    }
+    print!("{}", String::from_utf8_lossy(&line));
+    let _ = io::stdout().flush();
+    // Nothing is waited for but the end of all writers, which is always told.
+    let mut end = libc::pollfd { fd: libc::STDIN_FILENO, events: 0, revents: 0 };
+    // SAFETY: one entry, which lives until after the call.
+    unsafe { libc::poll(&raw mut end, 1, -1) };
+    ExitCode::SUCCESS
 }
 
 /// `lab-merge CMD...`: standard error into standard output, for a person who reads both in their order.
@@ -123,7 +163,7 @@ pub(crate) fn directory(mut args: impl Iterator<Item = String>) -> ExitCode {
     let done = match what.as_str() {
         "make" => fs::create_dir(&path),
         "remove" => fs::remove_dir(&path),
-        _ => Err(std::io::Error::other("give make or remove, and a path")),
+        _ => Err(io::Error::other("give make or remove, and a path")),
     };
     said("lab-dir", done.map_err(|error| format!("{path}: {error}")))
 }

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Some("lab-observe") => return bench::observe(args),
         Some("lab-work") => return bench::work(args),
         Some("lab-head") => return command::head(args),
+        Some("lab-stopped") => return command::stopped(args),
         Some("lab-merge") => return command::merge(args),
         Some("lab-spin") => return load::spin(args),
         Some("lab-switch") => return load::switch(args),

@@ -126,6 +126,47 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         ..Scenario::USUAL
     },
     Scenario {
+        name: "stopped-reader",
+        about: "the reader stops under load: a signal and -d are answered, everything is detached, and what was lost is said",
+        kernels: ALL,
+        steps: || {
+            vec![
+                read("before", ENABLED),
+                read("kprobes-before", KPROBES),
+                spawn("load", "lab-load 600 4"),
+                spawn("signal", "lab-stopped rcu-watch -f json --stream all --self-test"),
+                await_text("signal", "\"header\""),
+                sleep(5),
+                signal("signal", SIGINT),
+                wait("signal"),
+                run("duration", "lab-stopped rcu-watch -f json --stream all -d 5s"),
+                spawn("check", "lab-stopped rcu-watch check -f json --yes -d 600s vfs_read"),
+                await_text("check", "\"header\""),
+                sleep(5),
+                signal("check", SIGTERM),
+                wait("check"),
+                signal("load", SIGKILL),
+                wait("load"),
+                sleep(2),
+                read("after", ENABLED),
+                read("kprobes-after", KPROBES),
+            ]
+        },
+        expect: &[
+            // The synthetic break was found, heard or not.
+            Expect::of("signal", Check::Exit(2)),
+            Expect::of("signal", Check::Line(&["messages were not written", "took nothing"])),
+            // Nobody heard that there was none.
+            Expect::of("duration", Check::Exit(3)),
+            Expect::of("duration", Check::Line(&["messages were not written", "took nothing"])),
+            // All that a check says fits into the pipe, or not.
+            Expect::of("check", Check::ExitIn(&[0, 3])),
+            Expect::of("after", Check::Same { other: "before" }),
+            Expect::of("kprobes-after", Check::Same { other: "kprobes-before" }),
+        ],
+        ..Scenario::USUAL
+    },
+    Scenario {
         name: "doctor",
         about: "what this kernel allows root and nobody: all of it calibrated, or each lack with its remedy",
         kernels: ALL,

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::{env, fs};
 
+use rcu_watch_core::Severity;
 use rcu_watch_core::dmesg::{Parser, Splat};
 
 /// What `rcu-watch dmesg` makes of it.
 fn parse(log: &str) -> Vec<Splat> {
     let mut parser = Parser::default();
-    let mut splats: Vec<_> = log.lines().flat_map(|line| parser.line(line)).collect();
+    let mut splats: Vec<_> = log.split('\n').flat_map(|line| parser.line(line)).collect();
     splats.extend(parser.finish());
     splats.into_iter().map(Splat::alone).collect()
 }
@@ -21,7 +22,8 @@ fn reports() -> Vec<(String, Vec<String>, String)> {
         .map(|entry| {
             let path = entry.expect("it can be listed").path();
             let text = fs::read_to_string(&path).expect("it is text");
-            let (head, log): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.starts_with("# "));
+            // Some end their lines with CR LF.
+            let (head, log): (Vec<_>, Vec<_>) = text.split('\n').partition(|line| line.starts_with("# "));
             assert!(head[0].starts_with("# source: "), "{path:?}");
             let expect = head.iter().filter_map(|line| line.strip_prefix("# expect: "));
             let expect = expect.filter(|expect| *expect != "none").map(str::to_owned).collect();
@@ -40,13 +42,17 @@ fn said(splat: &Splat, expect: &str) -> String {
     if expect.contains("handler=") {
         said += &format!(" handler={}", splat.handlers[0].name);
     }
+    if splat.consequence_of.is_some() {
+        said += " consequence";
+        assert_eq!(splat.severity, Severity::Info);
+    }
     said
 }
 
 #[test]
 fn each_public_report_maps_to_its_rule() {
     let reports = reports();
-    assert!(reports.len() >= 12);
+    assert!(reports.len() >= 65);
     for (name, expect, log) in reports {
         let splats = parse(&log);
         let said: Vec<_> = splats
@@ -103,10 +109,72 @@ fn unknown_text_yields_nothing() {
         "",
         "Nothing happened today.\nWARNING: this is fine\n",
         "WARNING: CPU: 1 PID: 1436 at mm/page_alloc.c:4781 __alloc_pages+0x998/0x13e8\n---[ end trace ]---",
-        "RCU used illegally from extended quiescent state!",
-        "rcu: INFO: rcu_sched self-detected stall on CPU",
+        "rcu: Hierarchical RCU implementation.\nrcu: \tRCU lockdep checking is enabled.\n",
+        "INFO: task kworker/0:1:77 blocked for more than 120 seconds.",
     ] {
         assert_eq!(parse(text), [], "{text}");
+    }
+}
+
+#[test]
+fn a_splat_that_began_before_the_log_is_told_by_what_is_left_of_it() {
+    for (log, expect) in [
+        ("RCU used illegally from extended quiescent state!", "RW001 unknown"),
+        ("RCU not watching for tracepoint", "RW013 unknown"),
+        (
+            "include/linux/rcupdate.h:850 rcu_read_lock() used illegally while idle!",
+            "RW001 include/linux/rcupdate.h:850",
+        ),
+        (
+            "kernel/notifier.c:586 notify_die called but RCU thinks we're quiescent!\nCall Trace:\n f+0x1/0x2\n",
+            "RW001 f",
+        ),
+        ("rcu: INFO: rcu_sched self-detected stall on CPU", "RW020 rcu_sched"),
+    ] {
+        let splats = parse(log);
+        assert_eq!(splats.iter().map(|splat| said(splat, "")).collect::<Vec<_>>(), [expect], "{log}");
+    }
+}
+
+/// The lines of two logs in turn, each with its caller id.
+fn interleaved(one: &[&str], other: &[&str]) -> String {
+    let line =
+        |(number, text): (usize, &&str), caller: &str| format!("[{number:5}.000000][{caller:>6}] {text}\n");
+    let one = one.iter().enumerate().map(|part| line(part, "C6"));
+    let mut other = other.iter().enumerate().map(|part| line(part, "T1436"));
+    one.flat_map(|text| [Some(text), other.next()]).flatten().collect()
+}
+
+#[test]
+fn two_writers_whose_lines_stand_between_each_other_are_told_apart_by_their_ids() {
+    let idle = "WARNING: suspicious RCU usage|6.1.0 #1 Not tainted|include/trace/events/ipi.h:36 suspicious rcu_dereference_check() usage!|RCU used illegally from extended quiescent state!|stack backtrace:|CPU: 6 PID: 0 Comm: swapper/6 Not tainted 6.1.0 #1|Call Trace:| lockdep_rcu_suspicious+0x1/0x2| arch_cpu_idle+0x1/0x2| do_idle+0x1/0x2|";
+    let task = "------------[ cut here ]------------|WARNING: CPU: 3 PID: 1436 at kernel/context_tracking.c:128 ct_kernel_exit+0x1/0x2|Modules linked in:|CPU: 3 PID: 1436 Comm: x Not tainted 6.1.0 #1|Call Trace:| ct_idle_enter+0x1/0x2| vfs_write+0x1/0x2| do_syscall_64+0x1/0x2|---[ end trace 0000000000000000 ]---|kernel BUG at mm/slub.c:301!|Call Trace:| kfree+0x1/0x2";
+    let (idle, task): (Vec<_>, Vec<_>) = (idle.split('|').collect(), task.split('|').collect());
+    let mut told: Vec<_> = parse(&interleaved(&idle, &task)).iter().map(|splat| said(splat, "")).collect();
+    told.sort();
+    assert_eq!(told, ["RW001 arch_cpu_idle cpu=6", "RW006 ct_kernel_exit cpu=3"]);
+}
+
+#[test]
+fn a_crash_after_a_splat_is_not_part_of_it() {
+    let (_, _, log) =
+        reports().into_iter().find(|(name, ..)| name.ends_with("form-no-time.log")).expect("it is there");
+    let splat = log.split("------------[ cut").next().expect("the first splat").trim_end();
+    for crash in [
+        "kernel BUG at mm/slub.c:301!",
+        "BUG: unable to handle page fault",
+        "Oops: 0010 [#1] SMP",
+        "Unable to handle kernel paging request",
+    ] {
+        let log = format!(
+            "{splat}\n{crash}\nCPU: 1 PID: 4242 Comm: iperf3 Tainted: G        W         5.10.132 #1\nRIP: 0010:kfree+0x1/0x2\nCall Trace:\n bpf_prog_1_x+0x1/0x2\n asm_exc_invalid_op+0x1/0x2\n f+0x1/0x2\n"
+        );
+        let [splat] = &parse(&log)[..] else { panic!("{crash}") };
+        assert_eq!(
+            (said(splat, ""), splat.stack.len()),
+            ("RW001 intel_idle_ibrs cpu=6".to_owned(), 6),
+            "{crash}"
+        );
     }
 }
 
@@ -133,7 +201,7 @@ fn broken_text_neither_panics_nor_grows() {
                 }
             }
             let splats = parse(&String::from_utf8_lossy(&bytes));
-            assert!(splats.len() <= 8 && splats.iter().all(|splat| splat.stack.len() <= 128));
+            assert!(splats.len() <= 16 && splats.iter().all(|splat| splat.stack.len() <= 128));
         }
     }
 }

@@ -8,7 +8,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use crate::condition::Condition;
-use crate::dmesg::backtrace::base;
+use crate::dmesg::frame::base;
 use crate::dmesg::{Splat, Task};
 use crate::finding::{RuleId, Severity};
 use crate::pipeline::{Pipeline, Total};
@@ -118,7 +118,7 @@ mod tests {
     fn said(lines: &[&str]) -> Condition {
         let mut parser = Parser::default();
         assert!(lines.iter().all(|line| parser.line(line).is_empty()));
-        parser.finish().unwrap().condition()
+        parser.finish().remove(0).condition()
     }
 
     fn not_on(function: &str) -> Condition {

@@ -26,14 +26,14 @@ impl Live {
         self.parser.line(raw)
     }
 
-    /// The splat that is over, because nothing has come since.
-    pub fn pause(&mut self, now: Nanos) -> Option<Splat> {
+    /// The splats that are over, because nothing has come since.
+    pub fn pause(&mut self, now: Nanos) -> Vec<Splat> {
         let is_over = now.0.saturating_sub(self.last.0) >= PAUSE.0;
-        is_over.then(|| self.parser.finish()).flatten()
+        if is_over { self.parser.finish() } else { Vec::new() }
     }
 
-    /// The splat that is over, because nobody listens any more.
-    pub fn finish(&mut self) -> Option<Splat> {
+    /// The splats that are over, because nobody listens any more.
+    pub fn finish(&mut self) -> Vec<Splat> {
         self.parser.finish()
     }
 }
@@ -56,12 +56,12 @@ mod tests {
         let mut live = Live::default();
         for (number, line) in (1..).zip(SPLAT) {
             assert!(live.line(Nanos(number), line).is_empty());
-            assert_eq!(live.pause(Nanos(number)), None);
+            assert_eq!(live.pause(Nanos(number)), []);
         }
-        assert_eq!(live.pause(Nanos(PAUSE.0 + 4)), None);
-        let splat = live.pause(Nanos(PAUSE.0 + 5)).unwrap();
+        assert_eq!(live.pause(Nanos(PAUSE.0 + 4)), []);
+        let [splat] = &live.pause(Nanos(PAUSE.0 + 5))[..] else { panic!("one splat") };
         assert_eq!((splat.rule, &splat.function[..]), (RuleId::LivepatchBypassed, "arch_cpu_idle"));
-        assert_eq!(live.pause(Nanos(PAUSE.0 + 6)), None);
+        assert_eq!(live.pause(Nanos(PAUSE.0 + 6)), []);
     }
 
     #[test]
@@ -74,8 +74,8 @@ mod tests {
             }
         }
         assert_eq!(told.len(), 2);
-        assert_eq!(live.finish(), None);
+        assert_eq!(live.finish(), []);
         live.line(Nanos(3), SPLAT[0]);
-        assert!(live.finish().is_some());
+        assert_eq!(live.finish().len(), 1);
     }
 }

@@ -1,21 +1,27 @@
 //! The kernel's own complaints of this class, read from a log: dmesg, a console, pstore, a mailed report.
 //!
 //! ```text
-//! line -> clean text and time -> splat (headline, who, stack) -> rule -> finding, as `watch` reports them
+//! raw line -> what the kernel printed, when, by whom -> whose splat (headline, who, stack) -> rule and function -> finding
 //! ```
 //!
-//! Pure and total: any bytes in, no panic out, and memory bounded by one splat. The hard thing is that a log
-//! is no format: lines are quoted, wrapped, interleaved and cut, and two splats may stand in each other.
+//! Pure and total: any bytes in, no panic out, and memory bounded by the splats that are open. The hard thing is that a log
+//! is no format: lines are quoted, wrapped, interleaved and cut, two CPUs' splats stand in each other, and printing one
+//! brings about another.
 
-mod backtrace;
+mod draft;
+mod frame;
+mod handler;
+mod headline;
 mod joined;
 mod line;
 mod live;
+mod machinery;
 mod parser;
 mod report;
 mod rule;
 mod splat;
 mod stall;
+mod who;
 
 pub use joined::joined;
 pub use live::Live;

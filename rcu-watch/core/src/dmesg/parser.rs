@@ -1,77 +1,73 @@
-//! From lines to splats: what begins one, what belongs to it, what ends it.
+//! From lines to splats: whose line it is, what begins a splat, and which of them was brought about by another.
 
-use alloc::borrow::ToOwned as _;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::dmesg::backtrace::{base, frames, symbol};
-use crate::dmesg::line::Line;
-use crate::dmesg::rule::{culprit, rule};
-use crate::dmesg::splat::{Illegal, Kind, Splat, Task, handlers};
-use crate::dmesg::stall::Stalled;
-use crate::units::{CpuId, Nanos};
+use crate::dmesg::draft::{Draft, Progress};
+use crate::dmesg::frame::base;
+use crate::dmesg::headline::{self, Kind};
+use crate::dmesg::line::{Line, Reader, Writer};
+use crate::dmesg::machinery::is_of_printing;
+use crate::dmesg::splat::Splat;
+use crate::dmesg::who;
+use crate::units::Nanos;
 
-/// The most frames that a splat keeps: no kernel stack is deeper, so what follows belongs to another splat.
-const MAX_FRAMES: usize = 128;
-/// Longer than any line that the kernel prints (LOG_LINE_MAX is about 1,000).
-const MAX_LINE: usize = 4096;
+/// Longer than any line that the kernel prints (LOG_LINE_MAX is about 1,000), and what a carrier puts around it.
+const MAX_LINE: usize = 8192;
+/// Splats that are open at once: more writers than that do not warn together.
+const MAX_OPEN: usize = 64;
+/// What was printed this many lines after a splat, or this long, was not brought about by it.
+const MAX_AFTER: usize = 300;
+const AFTER: Nanos = Nanos(5_000_000_000);
 
 /// Takes lines, gives splats. Feed it with [`Parser::line`], end with [`Parser::finish`].
 #[derive(Debug, Default)]
 pub struct Parser {
     lines: usize,
-    open: Option<Draft>,
-    /// The last stall was reported by the CPU that stalls.
-    stalls_itself: bool,
+    reader: Reader,
+    /// In the order in which they began; of one writer the last is the one that lines go to.
+    open: Vec<Draft>,
+    /// Splats that are over, but one that began before them is not.
+    over: Vec<Over>,
+    /// What was told last, as the cause of what may follow.
+    causes: Vec<Splat>,
+    writer: Writer,
+    /// A headline whose rest is in the next line.
+    broken: Option<String>,
+    last_ts: Option<Nanos>,
+    /// Times went back: two writers' lines stand between each other.
+    is_torn: bool,
+    unread: u64,
 }
 
-/// A splat whose end has not come yet.
 #[derive(Debug)]
-struct Draft {
-    kind: Kind,
-    line: usize,
-    ts: Option<Nanos>,
-    cpu: Option<CpuId>,
-    task: Option<Task>,
-    kernel: Option<String>,
-    stack: Vec<String>,
-    /// The next line goes on with this one: a mail wrapped it.
-    wrapped: bool,
-    traced: bool,
+struct Over {
+    splat: Splat,
+    within: Option<usize>,
 }
 
 impl Parser {
     /// The splats that this line ends.
     pub fn line(&mut self, raw: &str) -> Vec<Splat> {
         self.lines += 1;
-        let end = raw.char_indices().nth(MAX_LINE).map_or(raw.len(), |(at, _)| at);
-        let Line { ts, text } = Line::new(&raw[..end]);
-        if let Some(stall) = self.stall(ts, text) {
-            return self.end().into_iter().chain([stall]).collect();
+        let end = if raw.len() > MAX_LINE { raw.floor_char_boundary(MAX_LINE) } else { raw.len() };
+        if let Some(whole) = self.reader.unwrap(&raw[..end]) {
+            for part in whole.split('\n') {
+                if let Some(line) = self.reader.take_apart(part) {
+                    self.take(line);
+                }
+            }
         }
-        let Some(kind) = begin(text) else {
-            let over = self.open.as_mut().is_some_and(|draft| draft.goes_on(text).is_over());
-            return if over { self.end().into_iter().collect() } else { Vec::new() };
-        };
-        // The WARN that carries "RCU not on for:" or a leaked interrupt state is part of it.
-        if let (Kind::Warn { .. }, Some(draft)) = (&kind, &mut self.open)
-            && matches!(draft.kind, Kind::NotOn(_) | Kind::LeakedIrq(_))
-            && !draft.traced
-        {
-            draft.who(text);
-            return Vec::new();
-        }
-        let ended = self.end();
-        let mut draft = Draft::new(kind, self.lines, ts);
-        draft.who(text);
-        self.open = Some(draft);
-        ended.into_iter().collect()
+        if self.over.is_empty() { Vec::new() } else { self.release(false) }
     }
 
-    /// The splat that the end of the log, or a pause in it, ends. Lines may follow.
-    pub fn finish(&mut self) -> Option<Splat> {
-        self.end()
+    /// The splats that the end of the log, or a pause in it, ends. Lines may follow.
+    pub fn finish(&mut self) -> Vec<Splat> {
+        while !self.open.is_empty() {
+            self.end(0);
+        }
+        self.is_torn = false;
+        self.release(true)
     }
 
     /// Lines seen.
@@ -80,181 +76,182 @@ impl Parser {
         self.lines
     }
 
-    fn end(&mut self) -> Option<Splat> {
-        self.open.take().and_then(Draft::into_splat)
+    /// Lines that carry a message of this class and could not be read.
+    #[must_use]
+    pub const fn unread(&self) -> u64 {
+        self.unread
     }
 
-    fn stall(&mut self, ts: Option<Nanos>, text: &str) -> Option<Splat> {
-        if text.contains("self-detected stall on CPU") {
-            self.stalls_itself = true;
-        } else if text.contains("detected stalls on CPUs") {
-            self.stalls_itself = false;
+    /// What was put around the lines, from the outside in: `syslog or journal, printk's time`.
+    #[must_use]
+    pub fn form(&self) -> String {
+        self.reader.form()
+    }
+
+    fn take(&mut self, mut line: Line<'_>) {
+        // What has neither time nor writer goes on with the line before it.
+        if line.ts.is_none() && line.writer == Writer::default() {
+            line.writer = self.writer;
         }
-        let stalled = Stalled::new(text)?;
-        let (rule, why) = stalled.judge(self.stalls_itself)?;
-        Some(Splat {
-            rule,
-            severity: crate::finding::Severity::Error,
-            said: format!("{why}: stalled with idle={}", stalled.words),
-            kernel: None,
-            function: "rcu_stall".to_owned(),
-            handlers: Vec::new(),
-            ts,
-            cpu: Some(stalled.cpu),
-            task: None,
-            stack: Vec::new(),
-            line: self.lines,
-        })
-    }
-}
-
-/// What a line begins, if it begins a splat.
-fn begin(text: &str) -> Option<Kind> {
-    if let Some(function) = text.strip_prefix("RCU not on for: ") {
-        return Some(Kind::NotOn(base(function).to_owned()));
-    }
-    if text.contains("suspicious RCU usage") {
-        return Some(Kind::Lockdep { message: String::new(), illegal: None });
-    }
-    if let Some(function) = text.strip_suffix(" leaked IRQ state") {
-        let function = function.rsplit(' ').next()?;
-        return Some(Kind::LeakedIrq(base(function).to_owned()));
-    }
-    let rest = text.strip_prefix("WARNING: ")?;
-    // Up to 6.17 "CPU: 1 PID: 0 at FILE:LINE FUNCTION", then "FILE:LINE at FUNCTION, CPU#1: COMM/PID".
-    let (file, function) = match rest.split_once(" at ") {
-        Some((before, after)) if before.starts_with("CPU: ") => after.split_once(' ').unwrap_or((after, "")),
-        Some((file, after)) => (file.rsplit(' ').next()?, after.split(',').next()?),
-        None => return None,
-    };
-    let (file, line) = file.rsplit_once(':')?;
-    if line.is_empty() || !line.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    let function = function.split_whitespace().next().and_then(symbol).unwrap_or("");
-    Some(Kind::Warn { file: file.to_owned(), function: function.to_owned() })
-}
-
-/// Whether a splat can have more lines.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    Open,
-    Over,
-}
-
-impl Progress {
-    fn is_over(self) -> bool {
-        self == Self::Over
-    }
-}
-
-impl Draft {
-    fn new(kind: Kind, line: usize, ts: Option<Nanos>) -> Self {
-        let wrapped = matches!(&kind, Kind::Warn { function, .. } if function.is_empty());
-        let (cpu, task, kernel, stack) = (None, None, None, Vec::new());
-        Self { kind, line, ts, cpu, task, kernel, stack, wrapped, traced: false }
-    }
-
-    fn goes_on(&mut self, text: &str) -> Progress {
-        if text.starts_with("---[ end trace") {
-            return Progress::Over;
+        self.writer = line.writer;
+        if let Some(head) = self.broken.take() {
+            let whole = [&head, " ", line.text].concat();
+            if headline::begin(&whole).is_some() {
+                return self.put(&Line { text: &whole, ..line });
+            }
         }
-        // Lockdep has no end mark; an empty line after its stack is where it stops.
-        if text.is_empty() {
-            return if self.stack.is_empty() { Progress::Open } else { Progress::Over };
+        if headline::is_broken(line.text) {
+            self.broken = Some(line.text.into());
         }
-        self.who(text);
-        let wrapped = core::mem::take(&mut self.wrapped);
-        match &mut self.kind {
-            Kind::Warn { function, .. } if wrapped => {
-                if let Some(found) = text.split_whitespace().next().and_then(symbol) {
-                    found.clone_into(function);
-                    return Progress::Open;
+        self.put(&line);
+    }
+
+    fn put(&mut self, line: &Line<'_>) {
+        let went_back = self.watch_times(line);
+        if self.open.is_empty() && line.text.len() < 8 {
+            return;
+        }
+        let mut kind = headline::begin(line.text);
+        self.turn_to_cpu(line);
+        if kind == Some(Kind::Unwatched) {
+            self.turn_to_message(line.writer);
+        }
+        let mut is_taken = false;
+        while let Some(at) = self.current(line.writer) {
+            let draft = &mut self.open[at];
+            if kind.as_ref().is_some_and(|kind| !draft.takes(kind)) {
+                if draft.is_finished() {
+                    self.end(at);
+                    continue;
                 }
+                break;
             }
-            Kind::Lockdep { message, illegal } => {
-                if text.starts_with("RCU used illegally from offline CPU") {
-                    *illegal = Some(Illegal::Offline);
-                } else if text.starts_with("RCU used illegally from") {
-                    illegal.get_or_insert(Illegal::Eqs);
-                } else if wrapped {
-                    message.push(' ');
-                    message.push_str(text);
-                } else if message.is_empty() && is_place(text) {
-                    text.clone_into(message);
-                    self.wrapped = !text.ends_with('!');
-                } else if message.is_empty() && self.kernel.is_none() && text.contains("ainted") {
-                    self.kernel = text.split_whitespace().next().map(str::to_owned);
+            if !went_back && self.is_torn && draft.is_others(line.ts) {
+                return;
+            }
+            match draft.line(line, kind.take()) {
+                Progress::Taken => {
+                    is_taken = true;
+                    break;
                 }
-            }
-            _ => {}
-        }
-        self.traced |= text.eq_ignore_ascii_case("call trace:");
-        for frame in frames(text) {
-            // arm names each function twice, as the caller of one line and the callee of the next.
-            let again = self.stack.last().is_some_and(|last| base(last) == frame);
-            if !again && self.stack.len() < MAX_FRAMES {
-                self.stack.push(frame.to_owned());
+                Progress::Passed => break,
+                Progress::Last => {
+                    self.end(at);
+                    is_taken = true;
+                    break;
+                }
+                Progress::Over => self.end(at),
             }
         }
-        Progress::Open
-    }
-
-    /// `CPU: 1 PID: 0 Comm: swapper/1 Not tainted 6.1.0 #1`, or as much of it as the line has.
-    fn who(&mut self, text: &str) {
-        let after = |key: &str| text.split_once(key).and_then(|(_, rest)| rest.split_whitespace().next());
-        let number = |word: &str| word.trim_end_matches([',', ':']).parse::<u32>().ok();
-        if self.cpu.is_none() {
-            self.cpu = after("CPU: ").or_else(|| after("CPU#")).and_then(number).map(CpuId);
-        }
-        if let Some(comm) = after("Comm: ") {
-            self.task =
-                Some(Task { pid: after("PID: ").and_then(number).unwrap_or(0), comm: comm.to_owned() });
-            let words =
-                || text.split_whitespace().skip_while(|word| !word.starts_with("Not") && *word != "Tainted:");
-            let release =
-                |word: &&str| word.as_bytes().first().is_some_and(u8::is_ascii_digit) && word.contains('.');
-            self.kernel = self.kernel.take().or_else(|| words().find(release).map(str::to_owned));
-        } else if self.task.is_none()
-            && let Some(pid) = after(" PID: ").and_then(number)
-        {
-            self.task = Some(Task { pid, comm: String::new() });
+        if let Some(kind) = kind {
+            self.begin(kind, line);
+        } else if !is_taken && headline::speaks(line.text) {
+            self.unread += 1;
         }
     }
 
-    fn into_splat(self) -> Option<Splat> {
-        let handlers = handlers(&self.stack);
-        let in_idle = self.task.as_ref().is_none_or(|task| task.pid == 0);
-        let (rule, severity) = rule(&self.kind, &handlers, in_idle)?;
-        let (function, said) = match self.kind {
-            Kind::NotOn(function) => (function, "RCU not on: ftrace skipped the handler".to_owned()),
-            Kind::LeakedIrq(function) => (function, "left interrupts enabled in idle".to_owned()),
-            Kind::Warn { file, function } => (base(&function).to_owned(), format!("WARN in {file}")),
-            Kind::Lockdep { message, .. } => {
-                let place = message.split_whitespace().next().unwrap_or("unknown");
-                (culprit(&self.stack).unwrap_or(place).to_owned(), message)
-            }
-        };
-        Some(Splat {
-            rule,
-            severity,
-            said,
-            kernel: self.kernel,
-            function,
-            handlers,
-            ts: self.ts,
-            cpu: self.cpu,
-            task: self.task,
-            stack: self.stack,
-            line: self.line,
-        })
+    fn begin(&mut self, kind: Kind, line: &Line<'_>) {
+        let within = self.current(line.writer).map(|at| self.open[at].line);
+        if self.open.len() == MAX_OPEN {
+            self.end(0);
+        }
+        let mut draft = Draft::new(kind, self.lines, line);
+        draft.within = within;
+        self.open.push(draft);
+    }
+
+    /// The splat that a writer's lines go to.
+    fn current(&self, writer: Writer) -> Option<usize> {
+        self.open.iter().rposition(|draft| draft.writer == writer)
+    }
+
+    /// Ends what is too late for this line, and sees whether times go back with it.
+    fn watch_times(&mut self, line: &Line<'_>) -> bool {
+        if self.open.is_empty() {
+            self.is_torn = false;
+        }
+        while let Some(at) = self.open.iter().position(|draft| draft.is_late(line.ts)) {
+            self.end(at);
+        }
+        let Some(ts) = line.ts else { return false };
+        let went_back = self.last_ts.is_some_and(|last| ts < last);
+        self.is_torn |= went_back && !self.open.is_empty();
+        self.last_ts = Some(ts);
+        went_back
+    }
+
+    /// The message of a tracepoint's WARN is that of the one that waits for it.
+    fn turn_to_message(&mut self, writer: Writer) {
+        let waits = |draft: &Draft| draft.writer == writer && draft.takes(&Kind::Unwatched);
+        if let Some(at) = self.open.iter().rposition(waits) {
+            let draft = self.open.remove(at);
+            self.open.push(draft);
+        }
+    }
+
+    /// Where a log names no writers, the dump of a CPU tells whose lines come: those of the splat of this CPU that has no
+    /// stack yet.
+    fn turn_to_cpu(&mut self, line: &Line<'_>) {
+        if !line.text.starts_with("CPU: ") {
+            return;
+        }
+        let Some(cpu) = who::of(line.text).cpu else { return };
+        let Some(current) = self.current(line.writer) else { return };
+        if self.open[current].is_traced() {
+            self.end(current);
+        } else if self.open[current].cpu.is_none_or(|own| own == cpu) {
+            return;
+        }
+        let waits =
+            |draft: &Draft| draft.writer == line.writer && draft.cpu == Some(cpu) && !draft.is_traced();
+        if let Some(at) = self.open.iter().rposition(waits) {
+            let draft = self.open.remove(at);
+            self.open.push(draft);
+        }
+    }
+
+    fn end(&mut self, at: usize) {
+        let draft = self.open.remove(at);
+        let within = draft.within;
+        if let Some(splat) = draft.into_splat() {
+            self.over.push(Over { splat, within });
+        }
+    }
+
+    /// Tells what is over in the order in which it began, causes before what they brought about.
+    fn release(&mut self, all: bool) -> Vec<Splat> {
+        self.over.sort_by_key(|over| over.splat.line);
+        let first_open = self.open.iter().map(|draft| draft.line).min().unwrap_or(usize::MAX);
+        let count = self.over.iter().take_while(|over| all || over.splat.line < first_open).count();
+        let count = if self.over.len() > MAX_OPEN { self.over.len() } else { count };
+        let mut told = Vec::with_capacity(count);
+        for Over { splat, within } in self.over.drain(..count) {
+            let cause = self.causes.iter().rev().find(|cause| brought_about(cause, within, &splat));
+            let splat = match cause {
+                Some(cause) => splat.as_consequence_of(cause.line),
+                None => {
+                    if self.causes.len() == 8 {
+                        self.causes.remove(0);
+                    }
+                    self.causes.push(splat.clone());
+                    splat
+                }
+            };
+            told.push(splat);
+        }
+        told
     }
 }
 
-/// `kernel/rcu/tree.c:715 RCU ... underflow/zero!!`
-fn is_place(text: &str) -> bool {
-    let first = text.split_whitespace().next().unwrap_or("");
-    first.rsplit_once(':').is_some_and(|(file, line)| {
-        (file.ends_with(".c") || file.ends_with(".h")) && line.bytes().all(|digit| digit.is_ascii_digit())
-    })
+/// Whether printing one splat brought the other about: its stack shows the printing, and it was printed within it or
+/// right after it by the same CPU.
+fn brought_about(cause: &Splat, within: Option<usize>, splat: &Splat) -> bool {
+    let is_same_cpu = cause.cpu.zip(splat.cpu).is_none_or(|(one, other)| one == other);
+    let is_near = splat.line - cause.line.min(splat.line) <= MAX_AFTER
+        && splat.ts.zip(cause.ts).is_none_or(|(now, then)| now.0.abs_diff(then.0) <= AFTER.0);
+    if !is_same_cpu || !is_near || !is_of_printing(&splat.stack) {
+        return false;
+    }
+    let has = |stack: &[String], function: &str| stack.iter().any(|frame| base(frame) == base(function));
+    within == Some(cause.line) || has(&splat.stack, &cause.function) || has(&cause.stack, &splat.function)
 }

@@ -2,6 +2,7 @@
 
 use alloc::borrow::ToOwned as _;
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -9,11 +10,11 @@ use hashbrown::HashMap;
 
 use crate::condition::Condition;
 use crate::dmesg::{Parser, Splat};
-use crate::finding::RuleId;
+use crate::finding::{RuleId, Severity};
 use crate::fold::fingerprint;
 use crate::report::finding::FindingReport;
 use crate::report::header::{Clock, Header};
-use crate::report::summary::{EndedBy, FindingTotal, RuleCoverage, RuleStatus, Summary};
+use crate::report::summary::{EndedBy, FindingTotal, LogRead, RuleCoverage, RuleStatus, Summary};
 use crate::report::{Message, Repeat};
 use crate::stream::Audience;
 use crate::units::{Nanos, RealtimeOffset};
@@ -25,8 +26,8 @@ pub struct Report<'a, A> {
     parser: Parser,
     /// With the time of the last splat of the kind.
     kinds: Vec<(FindingTotal, Nanos)>,
-    /// By fingerprint: index in `kinds`.
-    ids: HashMap<String, usize>,
+    /// By fingerprint, and by how bad it is, since what is only a consequence hides no cause: index in `kinds`.
+    ids: HashMap<(String, Severity), usize>,
 }
 
 impl<'a, A: Audience> Report<'a, A> {
@@ -53,7 +54,7 @@ impl<'a, A: Audience> Report<'a, A> {
     /// # Errors
     /// Where the audience does not hear.
     pub fn finish(mut self, fail_on: FailOn, codes: Codes) -> Result<Exit, A::Error> {
-        if let Some(splat) = self.parser.finish() {
+        for splat in self.parser.finish() {
             self.add(&splat.alone())?;
         }
         let end = self.kinds.iter().map(|(_, last)| *last).max().unwrap_or_default();
@@ -65,11 +66,20 @@ impl<'a, A: Audience> Report<'a, A> {
                 self.audience.send(*last, None, Message::Repeat(repeat))?;
             }
         }
-        let verdict = judge(self.audience.worst(), fail_on, false);
+        let unread = self.parser.unread();
+        let verdict = judge(self.audience.worst(), fail_on, unread > 0);
         let exit = Exit::of_run(verdict, false).among(codes);
         let findings: Vec<_> = self.kinds.into_iter().map(|(total, _)| total).collect();
         let rules = RuleId::ALL.iter().map(|&rule| status(rule, &findings)).collect();
-        let summary = Summary { findings, rules, ..Summary::new(verdict, exit.code(), EndedBy::EndOfFile) };
+        let log = LogRead { lines: self.parser.lines() as u64, form: self.parser.form(), unread };
+        let reasons = (unread > 0).then(|| doubt(unread)).into_iter().collect();
+        let summary = Summary {
+            findings,
+            rules,
+            reasons,
+            log: Some(log),
+            ..Summary::new(verdict, exit.code(), EndedBy::EndOfFile)
+        };
         self.audience.send(end, None, Message::Summary(Box::new(summary)))?;
         Ok(exit)
     }
@@ -77,14 +87,15 @@ impl<'a, A: Audience> Report<'a, A> {
     fn add(&mut self, splat: &Splat) -> Result<(), A::Error> {
         let ts = splat.ts.unwrap_or_default();
         let print = fingerprint_of(splat);
-        if let Some(&index) = self.ids.get(&print) {
+        let key = (print.clone(), splat.severity);
+        if let Some(&index) = self.ids.get(&key) {
             let (total, last) = &mut self.kinds[index];
             total.count += 1;
             *last = ts;
             return Ok(());
         }
         let id = u32::try_from(self.kinds.len() + 1).unwrap_or(u32::MAX);
-        self.ids.insert(print.clone(), self.kinds.len());
+        self.ids.insert(key, self.kinds.len());
         let total = FindingTotal {
             id,
             rule: splat.rule,
@@ -98,6 +109,14 @@ impl<'a, A: Audience> Report<'a, A> {
         };
         self.kinds.push((total, ts));
         self.audience.send(ts, splat.cpu, Message::Finding(Box::new(finding(splat, id, print))))
+    }
+}
+
+/// Why a log without a splat is not clean.
+fn doubt(unread: u64) -> String {
+    match unread {
+        1 => "1 line speaks of RCU and could not be parsed".to_owned(),
+        _ => format!("{unread} lines speak of RCU and could not be parsed"),
     }
 }
 
@@ -128,7 +147,6 @@ fn header() -> Header {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::Severity;
     use crate::rules::Hit;
     use crate::stream::Head;
     use crate::units::CpuId;
@@ -156,12 +174,19 @@ mod tests {
         }
     }
 
-    const LOG: [&str; 2] =
-        ["[    1.000000] RCU not on for: f+0x0/0x20", "[    2.000000] RCU not on for: f+0x0/0x20"];
+    const LOG: [&str; 3] = [
+        "[    1.000000] RCU not on for: f+0x0/0x20",
+        "[    1.000001] ---[ end trace 0000000000000000 ]---",
+        "[    2.000000] RCU not on for: f+0x0/0x20",
+    ];
 
     fn read(ear: &mut Ear) -> Result<Exit, ()> {
+        read_lines(ear, &LOG)
+    }
+
+    fn read_lines(ear: &mut Ear, lines: &[&str]) -> Result<Exit, ()> {
         let mut report = Report::begin(ear)?;
-        LOG.iter().try_for_each(|line| report.line(line))?;
+        lines.iter().try_for_each(|line| report.line(line))?;
         report.finish(FailOn::Warning, Codes::All)
     }
 
@@ -179,6 +204,16 @@ mod tests {
         assert_eq!(summary.findings[0].count, 2);
         let judged = |status: &&RuleStatus| status.status == RuleCoverage::Judged;
         assert_eq!(summary.rules.iter().filter(judged).count(), 1);
+    }
+
+    #[test]
+    fn a_line_that_speaks_of_rcu_and_cannot_be_read_leaves_no_log_clean() {
+        let mut ear = Ear(Head::default(), Vec::new(), usize::MAX);
+        let lines = ["they say: WARNING: suspicious RCU usage", "[    7.0] all is well"];
+        assert_eq!(read_lines(&mut ear, &lines), Ok(Exit::Inconclusive));
+        let [Message::Header(_), Message::Summary(summary)] = &ear.1[..] else { panic!("{:?}", ear.1) };
+        assert_eq!(summary.reasons, ["1 line speaks of RCU and could not be parsed"]);
+        assert_eq!(summary.log, Some(LogRead { lines: 2, form: "printk's time".to_owned(), unread: 1 }));
     }
 
     #[test]

@@ -1,13 +1,11 @@
 //! One complaint of the kernel, as far as its lines tell.
 
-use alloc::borrow::ToOwned as _;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::dmesg::backtrace::base;
 use crate::finding::{RuleId, Severity};
-use crate::probe::{Handler, HandlerKind, Reliance};
+use crate::probe::Handler;
 use crate::units::{CpuId, Nanos};
 
 /// A complaint of this class, and the rule that it speaks of.
@@ -35,6 +33,8 @@ pub struct Splat {
     pub stack: Vec<String>,
     /// Number of the first line in the log, from 1.
     pub line: usize,
+    /// The line of the splat whose printing brought this one about; it is told before.
+    pub consequence_of: Option<usize>,
 }
 
 impl Splat {
@@ -42,7 +42,16 @@ impl Splat {
     #[must_use]
     pub fn because(&self) -> String {
         let kernel = self.kernel.as_ref().map_or_else(String::new, |kernel| format!(", kernel {kernel}"));
-        format!("{} (line {}{kernel})", self.said, self.line)
+        let of = self.consequence_of;
+        let of =
+            of.map_or_else(String::new, |line| format!(", a consequence of printing that of line {line}"));
+        format!("{} (line {}{kernel}{of})", self.said, self.line)
+    }
+
+    /// As what the printing of another splat brought about: nothing of its own is wrong.
+    #[must_use]
+    pub(super) fn as_consequence_of(self, line: usize) -> Self {
+        Self { severity: Severity::Info, consequence_of: Some(line), ..self }
     }
 
     /// What it comes to where the log is all that is known: a handler that is skipped or unprotected and is one of
@@ -52,7 +61,8 @@ impl Splat {
         let is_ours = !self.handlers.is_empty() && self.handlers.iter().all(|handler| handler.ours);
         match self.rule {
             RuleId::HandlerDropped | RuleId::HandlerUnwatched if is_ours => {
-                Self { rule: RuleId::ExposedFunction, severity: Severity::Warning, ..self }
+                let severity = self.severity.min(Severity::Warning);
+                Self { rule: RuleId::ExposedFunction, severity, ..self }
             }
             _ => self,
         }
@@ -66,66 +76,4 @@ pub struct Task {
     pub pid: u32,
     /// Its name, as `PID: 0 Comm: swapper/0` has it; empty where the log names none.
     pub comm: String,
-}
-
-/// What kind of complaint a splat is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// "RCU not on for: FUNCTION"
-    NotOn(String),
-    /// "suspicious RCU usage": its message, and where RCU was used illegally.
-    Lockdep { message: String, illegal: Option<Illegal> },
-    /// A WARN in this file and function.
-    Warn { file: String, function: String },
-    /// "FUNCTION leaked IRQ state"
-    LeakedIrq(String),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Illegal {
-    Eqs,
-    Offline,
-}
-
-/// Names of handlers as they appear on a stack.
-const HANDLERS: &[(&str, HandlerKind, Reliance)] = &[
-    ("klp_ftrace_handler", HandlerKind::Livepatch, Reliance::Relies),
-    ("function_trace_call", HandlerKind::FtraceOps, Reliance::DoesNotRely),
-    ("function_graph_enter", HandlerKind::FtraceOps, Reliance::DoesNotRely),
-    ("prepare_ftrace_return", HandlerKind::FtraceOps, Reliance::DoesNotRely),
-    ("stack_trace_call", HandlerKind::FtraceOps, Reliance::GuardsItself),
-    ("perf_ftrace_function_call", HandlerKind::FtraceOps, Reliance::Relies),
-    ("fprobe_handler", HandlerKind::FtraceOps, Reliance::Relies),
-    ("fprobe_entry", HandlerKind::FtraceOps, Reliance::Relies),
-    ("kprobe_ftrace_handler", HandlerKind::Kprobe, Reliance::Relies),
-    ("kprobe_dispatcher", HandlerKind::Kprobe, Reliance::Relies),
-    ("kprobe_breakpoint_handler", HandlerKind::Kprobe, Reliance::Relies),
-    ("call_break_hook", HandlerKind::Kprobe, Reliance::Relies),
-];
-
-/// Whose handlers a stack shows, each once.
-pub(super) fn handlers(stack: &[String]) -> Vec<Handler> {
-    let mut found: Vec<Handler> = Vec::new();
-    for frame in stack {
-        let name = base(frame);
-        let known =
-            HANDLERS.iter().find(|(known, ..)| *known == name).map(|&(_, kind, reliance)| (kind, reliance));
-        let bpf = name.starts_with("bpf_prog_").then_some((HandlerKind::Bpf, Reliance::Relies));
-        if let Some((kind, reliance)) = known.or(bpf)
-            && found.iter().all(|handler| handler.name != name)
-        {
-            // `bpf_prog_<tag>_<name>` (kernel/bpf/core.c:bpf_get_prog_name).
-            let ours = bpf.is_some() && name.contains("_rcuw_");
-            found.push(Handler {
-                kind,
-                name: name.to_owned(),
-                event: None,
-                program: None,
-                reliance,
-                ours,
-                owner: None,
-            });
-        }
-    }
-    found
 }

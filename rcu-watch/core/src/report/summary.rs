@@ -54,6 +54,9 @@ pub struct Summary {
     /// What was not written of this stream, because its reader took nothing for a time.
     #[serde(default, skip_serializing_if = "OutputDropped::is_none")]
     pub output_dropped: OutputDropped,
+    /// Of a kernel log: how it was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogRead>,
 }
 
 impl Summary {
@@ -76,8 +79,21 @@ impl Summary {
             transitions: None,
             followed: None,
             output_dropped: OutputDropped::default(),
+            log: None,
         }
     }
+}
+
+/// How a kernel log was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct LogRead {
+    /// Its lines.
+    pub lines: u64,
+    /// What was put around the kernel's own words, from the outside in.
+    pub form: String,
+    /// Lines that speak of RCU and could not be parsed.
+    pub unread: u64,
 }
 
 /// Why a stream has come to its summary. A stream without one was cut short.

@@ -230,7 +230,9 @@ impl<Out: Write, Err: Write> Sink for Text<Out, Err> {
                 self.about(&handlers::totals(totals, style))
             }
             Message::Summary(_) if self.kind == Kind::Plan => Ok(()),
-            Message::Summary(summary) if self.kind == Kind::Log => self.about(&summary::log(summary, style)),
+            Message::Summary(summary) if self.kind == Kind::Log => {
+                self.about(&summary::log(summary, verbose, style))
+            }
             Message::Summary(summary) if self.kind == Kind::Table => {
                 self.about(&summary::table(summary, verbose, style))?;
                 let last_lines = std::mem::take(&mut self.last_lines);

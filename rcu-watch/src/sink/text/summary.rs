@@ -38,16 +38,23 @@ pub(super) fn lines(summary: &Summary, verbose: bool, style: Style) -> Vec<Strin
 }
 
 /// The end of a kernel log: what it has, and nothing of what only a run knows.
-pub(super) fn log(summary: &Summary, style: Style) -> Vec<String> {
+pub(super) fn log(summary: &Summary, verbose: bool, style: Style) -> Vec<String> {
     let kinds = summary.findings.len() as u64;
     let verdict = match summary.verdict {
         RunVerdict::Findings => style.bad(&format!("BREAK: {} in the log", plural(kinds, "finding"))),
         _ if kinds > 0 => {
             style.doubtful(&format!("no break that counts; {} in the log", plural(kinds, "finding")))
         }
+        RunVerdict::Inconclusive => style.doubtful("INCONCLUSIVE: the log may have a splat of this class"),
         _ => style.good("no splat of this class in the log"),
     };
-    std::iter::once(verdict).chain(findings(summary, style)).collect()
+    let mut lines = vec![verdict];
+    lines.extend(summary.reasons.iter().map(|reason| format!("  because {reason}")));
+    lines.extend(findings(summary, style));
+    if let Some(log) = summary.log.as_ref().filter(|_| verbose) {
+        lines.push(format!("  {} read as {}", plural(log.lines, "line"), log.form));
+    }
+    lines
 }
 
 /// The end of a table of functions: what casts doubt on it, and the books for those who ask.

@@ -426,7 +426,7 @@ rules![
         by_watchpoint: false,
         tells_unwatched: false,
         asks_guards: false,
-        in_logs: false,
+        in_logs: true,
         blind_reason: NO_LOOK,
         page: pages::GRACE_PERIOD_HELD,
     },

@@ -1,63 +1,138 @@
-//! The kernel's own splats of this class, from a log, in the shape and with the exit codes of a run.
+//! The kernel's own splats of this class, from logs, in the shape and with the exit codes of a run.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use nix::sys::stat::{SFlag, fstat};
 use rcu_watch_core::dmesg::Report;
+use rcu_watch_core::report::summary::EndedBy;
 use rcu_watch_core::verdict::{Exit, Unsupported};
 
+use crate::audit::stop::Stop;
 use crate::cli::args::DmesgArgs;
 use crate::kernel::kmsg::{KernelLog, Since};
 use crate::kernel::mount::Tree;
 use crate::sink;
 
+/// No kernel takes longer between two lines of one splat: what has come by then is told.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Where a log comes from.
+enum Source {
+    Kernel(KernelLog),
+    Input,
+    /// With the beginning of a line whose end was not written yet.
+    File {
+        path: PathBuf,
+        file: BufReader<File>,
+        rest: Vec<u8>,
+    },
+}
+
 pub(crate) fn run(args: &DmesgArgs) -> Result<Exit> {
     let options = sink::Options::from(args);
     let fail_on = args.verdict.fail_on;
-    let log = open(args)?;
-    let mut stream = sink::stream(&options, fail_on)?;
-    let is_pipe = args.file.as_ref().is_some_and(|path| path.as_os_str() == "-");
-    let log: Box<dyn Read> = if is_pipe { Box::new(stream.while_heard(log)) } else { log };
-    let mut log = BufReader::new(log);
-    let mut report = Report::begin(&mut stream)?;
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if log.read_until(b'\n', &mut line).with_context(|| format!("cannot read {}", name(args)))? == 0 {
-            break;
-        }
-        report.line(&String::from_utf8_lossy(&line))?;
+    let mut sources = sources(&args.files)?;
+    let follows_one = matches!(sources[..], [Source::Kernel(_) | Source::File { .. }]);
+    if args.follow && !follows_one {
+        bail!("--follow follows one log that grows; name one file, or none for the kernel's own");
     }
-    let exit = report.finish(fail_on, options.format.codes())?;
+    let mut stop = args.follow.then(Stop::new).transpose().context("cannot catch SIGINT and SIGTERM")?;
+    let mut stream = sink::stream(&options, fail_on)?;
+    let input = stream.while_heard(io::stdin());
+    let mut input = BufReader::new(input);
+    let mut report = Report::begin(&mut stream)?;
+    for source in &mut sources {
+        source.read(&mut input, args.follow, |line| Ok(report.line(line)?))?;
+        report.pause()?;
+    }
+    if let Some(stop) = &mut stop {
+        let source = &mut sources[0];
+        while !stop.wait(PAUSE) {
+            let mut has_grown = false;
+            source.read(&mut input, true, |line| {
+                has_grown = true;
+                Ok(report.line(line)?)
+            })?;
+            if !has_grown {
+                report.pause()?;
+            }
+        }
+    }
+    let ended_by = if args.follow { EndedBy::Signal } else { EndedBy::EndOfFile };
+    let exit = report.finish(ended_by, fail_on, options.format.codes())?;
     Ok(stream.finish(exit)?)
 }
 
-fn name(args: &DmesgArgs) -> String {
-    match &args.file {
-        Some(path) if path.as_os_str() == "-" => "standard input".to_owned(),
-        Some(path) => path.display().to_string(),
-        None => "the kernel's log".to_owned(),
+fn sources(files: &[PathBuf]) -> Result<Vec<Source>> {
+    if files.is_empty() {
+        let source = if is_input_a_log() { Source::Input } else { Source::Kernel(kernel_log()?) };
+        return Ok(vec![source]);
     }
+    files.iter().map(|path| Source::open(path)).collect()
 }
 
-fn open(args: &DmesgArgs) -> Result<Box<dyn Read>> {
-    match &args.file {
-        Some(path) if path.as_os_str() == "-" => Ok(Box::new(io::stdin().lock())),
-        Some(path) => {
-            let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-            Ok(Box::new(file))
+/// A pipe or a file was put there for us to read; a terminal or /dev/null was not.
+fn is_input_a_log() -> bool {
+    fstat(io::stdin().as_fd()).is_ok_and(|stat| {
+        let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+        [SFlag::S_IFIFO, SFlag::S_IFREG, SFlag::S_IFSOCK].contains(&kind)
+    })
+}
+
+fn kernel_log() -> Result<KernelLog> {
+    let log = KernelLog::open(&Tree::live(), Since::Oldest);
+    Ok(log.map_err(|reason| closed(&reason.to_string()))?)
+}
+
+fn closed(why: &str) -> Unsupported {
+    Unsupported(format!("cannot read the kernel's log: {why}; or give one: `rcu-watch dmesg FILE`"))
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Self> {
+        if path.as_os_str() == "-" {
+            return Ok(Self::Input);
         }
-        None => Ok(Box::new(io::Cursor::new(kernel_log()?))),
+        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        Ok(Self::File { path: path.to_owned(), file: BufReader::new(file), rest: Vec::new() })
+    }
+
+    /// Takes the lines that are there. Of a log that grows, the last one only once it is whole.
+    fn read(
+        &mut self,
+        input: &mut impl BufRead,
+        grows: bool,
+        take: impl FnMut(&str) -> Result<()>,
+    ) -> Result<()> {
+        match self {
+            Self::Kernel(log) => {
+                let news = log.news(usize::MAX).map_err(|error| closed(&error.to_string()))?;
+                news.lines.iter().map(String::as_str).try_for_each(take)
+            }
+            Self::Input => lines(input, "standard input", &mut Vec::new(), false, take),
+            Self::File { path, file, rest } => lines(file, &path.display().to_string(), rest, grows, take),
+        }
     }
 }
 
-/// What /dev/kmsg holds now, as dmesg would print it.
-fn kernel_log() -> Result<Vec<u8>> {
-    let no = |why: String| {
-        Unsupported(format!("cannot read the kernel's log: {why}; or give one: `rcu-watch dmesg FILE`"))
-    };
-    let mut log = KernelLog::open(&Tree::live(), Since::Oldest).map_err(|reason| no(reason.to_string()))?;
-    let news = log.news(usize::MAX).map_err(|error| no(error.to_string()))?;
-    Ok(news.lines.iter().flat_map(|line| [line.as_bytes(), b"\n"]).flatten().copied().collect())
+fn lines(
+    log: &mut impl BufRead,
+    name: &str,
+    line: &mut Vec<u8>,
+    grows: bool,
+    mut take: impl FnMut(&str) -> Result<()>,
+) -> Result<()> {
+    while log.read_until(b'\n', line).with_context(|| format!("cannot read {name}"))? > 0 {
+        if grows && !line.ends_with(b"\n") {
+            break;
+        }
+        take(&String::from_utf8_lossy(line))?;
+        line.clear();
+    }
+    Ok(())
 }

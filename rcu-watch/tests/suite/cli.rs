@@ -1,5 +1,6 @@
 //! The real binary: usage errors, help, exit codes, closed pipes. Nothing here needs root.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Output, Stdio};
 
 fn rcu_watch(args: &[&str]) -> Output {
@@ -93,6 +94,83 @@ fn a_log_with_a_break_exits_2_and_one_without_exits_0() {
         assert_eq!(quiet.status.code(), Some(0));
         assert!(quiet.stdout.is_empty());
     }
+}
+
+/// A run with this as its standard input.
+fn with_input(args: &[&str], input: &str) -> Output {
+    let input = std::fs::File::open(input).expect("the report is there");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rcu-watch"));
+    command.args(args).stdin(input).output().expect("the binary runs")
+}
+
+#[test]
+fn a_log_is_read_from_standard_input_where_one_is_there_and_beside_files() {
+    let (broken, other) = (report("arm64-5.14-clang-cfi.log"), report("report-arm64-3.10-old-warn.log"));
+    for args in [&["dmesg"][..], &["dmesg", "-"], &["dmesg", &other, "-"]] {
+        let output = with_input(args, &broken);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        let line = String::from_utf8(output.stdout).unwrap();
+        assert!(line.contains("rcu_eqs_enter"), "{line}");
+        assert_eq!(line.contains("rcu_irq_enter"), args.len() == 3, "{line}");
+    }
+    let both = rcu_watch(&["dmesg", "--follow", &broken, &other]);
+    assert_eq!(both.status.code(), Some(1));
+    assert!(stderr(&both).contains("; name one file"), "{}", stderr(&both));
+}
+
+#[test]
+fn a_log_that_could_not_be_read_is_not_clean_and_its_form_is_told_with_v() {
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    let odd = format!("{folder}/odd.log");
+    std::fs::write(&odd, "<4>[    7.1] they said: WARNING: suspicious RCU usage\n").unwrap();
+    let output = rcu_watch(&["dmesg", "-v", &odd]);
+    assert_eq!(output.status.code(), Some(3));
+    let said = stderr(&output);
+    assert!(said.contains("1 line speaks of RCU and could not be parsed"), "{said}");
+    assert!(said.contains("1 line read as levels, printk's time") && !said.contains("no splat"), "{said}");
+}
+
+#[test]
+fn the_parts_of_a_crash_are_read_in_the_order_in_which_they_were_printed() {
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    let whole = std::fs::read_to_string(report("form-pstore.log")).unwrap();
+    let lines: Vec<&str> = whole.lines().filter(|line| line.starts_with("<4>")).collect();
+    let (first, last) = lines.split_at(17);
+    let parts = format!("{folder}/parts.log");
+    std::fs::write(
+        &parts,
+        format!("Oops#1 Part1\n{}\nOops#1 Part2\n{}\n", last.join("\n"), first.join("\n")),
+    )
+    .unwrap();
+    let output = rcu_watch(&["dmesg", &parts]);
+    let line = String::from_utf8(output.stdout).unwrap();
+    assert!(line.contains("RW001 handler-unwatched intel_idle_ibrs"), "{line}");
+}
+
+#[test]
+fn a_log_that_grows_is_followed_until_a_signal() {
+    let log = format!("{}/grows.log", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&log, "[    1.0] quiet\n").unwrap();
+    let mut follower = Command::new(env!("CARGO_BIN_EXE_rcu-watch"))
+        .args(["dmesg", "--follow", &log])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    let mut grown = std::fs::OpenOptions::new().append(true).open(&log).unwrap();
+    grown.write_all(b"[    2.0] RCU not on for: arch_cpu").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    grown.write_all(b"_idle+0x0/0x20\n").unwrap();
+    let mut first = String::new();
+    BufReader::new(follower.stdout.as_mut().expect("it was asked for")).read_line(&mut first).unwrap();
+    assert!(first.contains("RW013 handler-dropped arch_cpu_idle"), "{first}");
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(i32::try_from(follower.id()).unwrap()),
+        nix::sys::signal::Signal::SIGTERM,
+    )
+    .unwrap();
+    assert_eq!(follower.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -248,6 +248,7 @@ pub(crate) fn clean_summary() -> Summary {
         child: None,
         transitions: None,
         followed: None,
+        log: None,
     }
 }
 

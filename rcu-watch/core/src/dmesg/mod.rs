@@ -17,6 +17,7 @@ mod line;
 mod live;
 mod machinery;
 mod parser;
+mod parts;
 mod report;
 mod rule;
 mod splat;

@@ -228,7 +228,7 @@ impl Parser {
         for Over { splat, within } in self.over.drain(..count) {
             let cause = self.causes.iter().rev().find(|cause| brought_about(cause, within, &splat));
             let splat = match cause {
-                Some(cause) => splat.as_consequence_of(cause.line),
+                Some(cause) => splat.brought_about_by(cause.line),
                 None => {
                     if self.causes.len() == 8 {
                         self.causes.remove(0);

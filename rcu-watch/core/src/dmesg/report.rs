@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use hashbrown::HashMap;
 
 use crate::condition::Condition;
+use crate::dmesg::parts::Parts;
 use crate::dmesg::{Parser, Splat};
 use crate::finding::{RuleId, Severity};
 use crate::fold::fingerprint;
@@ -24,6 +25,7 @@ use crate::verdict::{Codes, Exit, FailOn, judge};
 pub struct Report<'a, A> {
     audience: &'a mut A,
     parser: Parser,
+    parts: Parts,
     /// With the time of the last splat of the kind.
     kinds: Vec<(FindingTotal, Nanos)>,
     /// By fingerprint, and by how bad it is, since what is only a consequence hides no cause: index in `kinds`.
@@ -37,7 +39,8 @@ impl<'a, A: Audience> Report<'a, A> {
     /// Where the audience does not hear.
     pub fn begin(audience: &'a mut A) -> Result<Self, A::Error> {
         audience.send(Nanos(0), None, Message::Header(Box::new(header())))?;
-        Ok(Self { audience, parser: Parser::default(), kinds: Vec::new(), ids: HashMap::new() })
+        let (parser, parts) = Default::default();
+        Ok(Self { audience, parser, parts, kinds: Vec::new(), ids: HashMap::new() })
     }
 
     /// Takes the next line of the log.
@@ -45,7 +48,20 @@ impl<'a, A: Audience> Report<'a, A> {
     /// # Errors
     /// Where the audience does not hear.
     pub fn line(&mut self, line: &str) -> Result<(), A::Error> {
+        if self.parts.takes(line) { Ok(()) } else { self.read(line) }
+    }
+
+    fn read(&mut self, line: &str) -> Result<(), A::Error> {
         let splats = self.parser.line(line);
+        splats.into_iter().try_for_each(|splat| self.add(&splat.alone()))
+    }
+
+    /// Tells what is over because nothing follows for now: the log pauses, or another file follows.
+    ///
+    /// # Errors
+    /// Where the audience does not hear.
+    pub fn pause(&mut self) -> Result<(), A::Error> {
+        let splats = self.parser.finish();
         splats.into_iter().try_for_each(|splat| self.add(&splat.alone()))
     }
 
@@ -53,10 +69,13 @@ impl<'a, A: Audience> Report<'a, A> {
     ///
     /// # Errors
     /// Where the audience does not hear.
-    pub fn finish(mut self, fail_on: FailOn, codes: Codes) -> Result<Exit, A::Error> {
-        for splat in self.parser.finish() {
-            self.add(&splat.alone())?;
+    pub fn finish(mut self, ended_by: EndedBy, fail_on: FailOn, codes: Codes) -> Result<Exit, A::Error> {
+        self.pause()?;
+        let lines = self.parts.in_order();
+        for line in lines {
+            self.read(&line)?;
         }
+        self.pause()?;
         let end = self.kinds.iter().map(|(_, last)| *last).max().unwrap_or_default();
         for (total, last) in &self.kinds {
             if total.count > 1 {
@@ -78,7 +97,7 @@ impl<'a, A: Audience> Report<'a, A> {
             rules,
             reasons,
             log: Some(log),
-            ..Summary::new(verdict, exit.code(), EndedBy::EndOfFile)
+            ..Summary::new(verdict, exit.code(), ended_by)
         };
         self.audience.send(end, None, Message::Summary(Box::new(summary)))?;
         Ok(exit)
@@ -187,7 +206,7 @@ mod tests {
     fn read_lines(ear: &mut Ear, lines: &[&str]) -> Result<Exit, ()> {
         let mut report = Report::begin(ear)?;
         lines.iter().try_for_each(|line| report.line(line))?;
-        report.finish(FailOn::Warning, Codes::All)
+        report.finish(EndedBy::EndOfFile, FailOn::Warning, Codes::All)
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Splat {
 
     /// As what the printing of another splat brought about: nothing of its own is wrong.
     #[must_use]
-    pub(super) fn as_consequence_of(self, line: usize) -> Self {
+    pub(super) fn brought_about_by(self, line: usize) -> Self {
         Self { severity: Severity::Info, consequence_of: Some(line), ..self }
     }
 

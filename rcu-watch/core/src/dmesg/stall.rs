@@ -183,7 +183,7 @@ impl Words {
             Some(hex) => {
                 let value = u64::from_str_radix(hex, 16).ok()?;
                 // As the kernel keeps it: 64 bits, or 32 printed as such.
-                (Some(value), value >= 1 << 63 || (value >= 1 << 31 && value < 1 << 32))
+                (Some(value), value >= 1 << 63 || (1 << 31..1 << 32).contains(&value))
             }
             None => {
                 let value: i64 = nmi_nesting.parse().ok()?;

@@ -45,7 +45,7 @@ pub(crate) struct KernelLog<R = File> {
 /// What a log had since it was last asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct News {
-    /// As dmesg prints them: `[   42.628511] text`.
+    /// As dmesg prints them: `[   42.628511] text`, or `[   42.628511][    T1] text` where the kernel tells who printed it.
     pub lines: Vec<String>,
     /// Records that were overwritten before they were read.
     pub overwritten: u64,
@@ -125,6 +125,8 @@ struct Record {
     is_of_kernel: bool,
     number: u64,
     micros: u64,
+    /// `T12` or `C3`, with CONFIG_PRINTK_CALLER.
+    caller: Option<String>,
     text: String,
 }
 
@@ -137,15 +139,17 @@ impl Record {
         let is_of_kernel = fields.next()?.parse::<u32>().ok()? >> 3 == 0;
         let number = fields.next()?.parse().ok()?;
         let micros = fields.next()?.parse().ok()?;
+        let caller = fields.find_map(|field| field.strip_prefix("caller=")).map(str::to_owned);
         // Lines after the first are ` KEY=value`.
         let text = unescape(rest.lines().next().unwrap_or(""));
-        Some(Self { is_of_kernel, number, micros, text })
+        Some(Self { is_of_kernel, number, micros, caller, text })
     }
 
     /// Each line of the text, with the time of all of them.
     fn lines(&self) -> impl Iterator<Item = String> {
         let (seconds, micros) = (self.micros / 1_000_000, self.micros % 1_000_000);
-        self.text.split('\n').map(move |line| format!("[{seconds:5}.{micros:06}] {line}"))
+        let caller = self.caller.as_ref().map_or_else(String::new, |caller| format!("[{caller:>6}]"));
+        self.text.split('\n').map(move |line| format!("[{seconds:5}.{micros:06}]{caller} {line}"))
     }
 }
 
@@ -198,7 +202,7 @@ mod tests {
         let lines = log.news(10).unwrap().lines;
         assert_eq!(
             lines,
-            ["[   42.628511] RCU not on for: f+0x0/0x1", "[    0.000007] rcu: \t3-...!: a \\\\ b"]
+            ["[   42.628511] RCU not on for: f+0x0/0x1", "[    0.000007][   T12] rcu: \t3-...!: a \\\\ b"]
         );
     }
 

@@ -61,10 +61,10 @@ impl TransitionLog {
         &self.entries
     }
 
-    /// A line as dmesg prints it: `[   42.628511] livepatch: 'p': starting patching transition`.
+    /// A line as dmesg prints it: `[   42.628511] livepatch: 'p': starting patching transition`, maybe with who printed it.
     pub(crate) fn add(&mut self, line: &str) {
         if let Some((time, text)) = line.strip_prefix('[').and_then(|line| line.split_once(MARK))
-            && let Some(ts) = time_of(time)
+            && let Some(ts) = time_of(time.split(']').next().unwrap_or(time))
         {
             self.add_text(ts, text);
         }
@@ -144,7 +144,7 @@ mod tests {
 
     const HELD: &str = "\
 [    1.000000] livepatch: enabling patch 'lp'
-[    2.000000] livepatch: 'lp': starting patching transition
+[    2.000000][   T812] livepatch: 'lp': starting patching transition
 [    2.500000] livepatch is a word
 [   17.000000] livepatch: signaling remaining tasks
 ";

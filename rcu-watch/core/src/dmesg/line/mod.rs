@@ -48,6 +48,8 @@ pub(super) struct Reader {
     learnt: Option<Learnt>,
     /// The first part of a line that quoted-printable broke.
     broken: Option<String>,
+    /// The log is the journal's export, where each field has a line.
+    is_export: bool,
 }
 
 impl Reader {
@@ -76,14 +78,16 @@ impl Reader {
     pub(super) fn take_apart<'log>(&mut self, raw: &'log str) -> Option<Line<'log>> {
         let text = raw.trim_end_matches(|c: char| c.is_whitespace() || c == '\0').trim_end_matches("^M");
         let mut line = Line { ts: None, writer: Writer::default(), cpu: None, text: text.trim() };
-        if line.text.starts_with("[-- ") || is_part(line.text).is_some() || is_key(text) {
+        self.is_export |= line.text.starts_with("MESSAGE=") || line.text.starts_with("__CURSOR=");
+        let is_field = self.is_export && !line.text.starts_with("MESSAGE=") && is_field(line.text);
+        if is_field || line.text.starts_with("[-- ") || is_part(line.text).is_some() || is_key(text) {
             self.layers.add(Layer::Marks);
             return None;
         }
-        let is_first = core::mem::replace(&mut self.number, None);
+        let last = self.number.take();
         let mut clocked = false;
         for _ in 0..16 {
-            let Some((layer, rest)) = self.layer(&mut line, is_first, clocked) else { break };
+            let Some((layer, rest)) = self.layer(&mut line, last, clocked) else { break };
             clocked |= matches!(
                 layer,
                 Layer::Clock | Layer::Boot | Layer::Bracketed | Layer::Record | Layer::Logcat
@@ -162,7 +166,7 @@ impl Reader {
             || inside.starts_with("====")
             || prefix::headline(inside) == Some(0);
         self.number = Some(number);
-        (mark != '-' && (goes_on || shows) || mark == '-' && shows).then_some((Layer::Numbers, rest))
+        (shows || (goes_on && mark != '-')).then_some((Layer::Numbers, rest))
     }
 
     /// What no form tells: a time somewhere in the line, or a prefix that was learnt.
@@ -189,19 +193,24 @@ impl Reader {
     }
 }
 
-/// The number of the part of a crash's log that pstore begins with this line; the last part was printed first.
-pub(super) fn is_part(text: &str) -> Option<u32> {
+/// The crash and the part of its log that pstore begins with this line, `Oops#1 Part3`; the last part was printed first.
+pub(super) fn is_part(text: &str) -> Option<(u32, u32)> {
     let (why, rest) = text.split_once('#')?;
-    let (count, part) = rest.split_once(" Part")?;
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
-    (why.len() <= 10 && why.bytes().all(|c| c.is_ascii_alphabetic()) && is_number(count) && is_number(part))
-        .then(|| part.parse().ok())
-        .flatten()
+    let (crash, part) = rest.split_once(" Part")?;
+    let is_why = why.len() <= 10 && why.bytes().all(|c| c.is_ascii_alphabetic());
+    if is_why { crash.parse().ok().zip(part.parse().ok()) } else { None }
 }
 
 /// ` SUBSYSTEM=cpu`, of a record of /dev/kmsg.
 fn is_key(text: &str) -> bool {
     text.starts_with(' ') && ["SUBSYSTEM=", "DEVICE=", "PRINTK_"].iter().any(|key| text[1..].starts_with(key))
+}
+
+/// `_TRANSPORT=kernel`, of a record of the journal.
+fn is_field(text: &str) -> bool {
+    text.split_once('=').is_some_and(|(name, _)| {
+        !name.is_empty() && name.bytes().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'_')
+    })
 }
 
 /// A time, a caller or a vendor's mark in brackets.
@@ -380,7 +389,7 @@ mod tests {
         {
             assert_eq!(Reader::default().take_apart(raw), None, "{raw}");
         }
-        assert_eq!(is_part("Oops#1 Part3"), Some(3));
+        assert_eq!(is_part("Oops#1 Part3"), Some((1, 3)));
     }
 
     #[test]

@@ -42,9 +42,9 @@ pub(super) fn unwrap<'log>(raw: &'log str, layers: &mut Layers) -> Cow<'log, str
         layers.add(Layer::Escapes);
         text = Cow::Owned(unescape(&text));
     }
-    if text.contains("#011") || text.contains("#015") {
+    if text.contains("#011") || text.contains("#015") || text.contains("^I") {
         layers.add(Layer::Escapes);
-        text = Cow::Owned(text.replace("#011", "\t").replace("#015", ""));
+        text = Cow::Owned(text.replace("#011", "\t").replace("#015", "").replace("^I", "\t"));
     }
     text
 }

@@ -14,11 +14,15 @@ use crate::dmesg::handler::is_handler;
 use table::{ENTRIES, IDLE, INTERRUPTS, MACHINERY, NMIS, TRAPS};
 
 fn is_among(name: &str, patterns: &[&str]) -> bool {
-    patterns.iter().any(|pattern| match pattern.split_once('*') {
-        Some((start, end)) => {
-            name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
+    let first = name.as_bytes().first();
+    // Most patterns differ in their first letter, and no pattern begins with a `*`.
+    patterns.iter().filter(|pattern| pattern.as_bytes().first() == first).any(|pattern| {
+        match pattern.split_once('*') {
+            Some((start, end)) => {
+                name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
+            }
+            None => name == *pattern,
         }
-        None => name == *pattern,
     })
 }
 
@@ -79,7 +83,7 @@ pub(super) fn culprit(stack: &[String]) -> Option<&str> {
     {
         start = skip(&names, start + at + 1, |name| is_among(name, TRAPS));
     }
-    let real = |name: &&&str| !is_machinery(name) && !(is_nested && counts(name));
+    let real = |name: &&&str| !(is_machinery(name) || (is_nested && counts(name)));
     names[start..].iter().find(real).or_else(|| names.iter().find(real)).copied()
 }
 

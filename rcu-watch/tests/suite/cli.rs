@@ -89,7 +89,7 @@ fn a_log_with_a_break_exits_2_and_one_without_exits_0() {
     assert_eq!(broken.status.code(), Some(2), "{}", stderr(&broken));
     let line = String::from_utf8(broken.stdout).unwrap();
     assert!(line.contains("error RW006 nesting-imbalance rcu_eqs_enter"), "{line}");
-    for quiet in ["/dev/null".to_owned(), report("x86-5.10-bcachefs-other-class.log")] {
+    for quiet in ["/dev/null".to_owned(), report("report-x86-6.17-smbus-field-spanning.log")] {
         let quiet = rcu_watch(&["dmesg", &quiet]);
         assert_eq!(quiet.status.code(), Some(0));
         assert!(quiet.stdout.is_empty());

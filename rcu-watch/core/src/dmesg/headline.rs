@@ -102,6 +102,11 @@ pub(super) fn is_middle(kind: &Kind) -> bool {
     matches!(kind, Kind::Lockdep { message, illegal } if illegal.is_some() || !message.is_empty())
 }
 
+/// Whether a line only says more of a splat that another line begins.
+pub(super) fn is_message_of(kind: &Kind) -> bool {
+    *kind == Kind::Unwatched || is_middle(kind)
+}
+
 pub(super) fn illegal(text: &str) -> Illegal {
     if text.contains("offline CPU") { Illegal::Offline } else { Illegal::Eqs }
 }

@@ -113,8 +113,8 @@ impl Parser {
         }
         let mut kind = headline::begin(line.text);
         self.turn_to_cpu(line);
-        if kind == Some(Kind::Unwatched) {
-            self.turn_to_message(line.writer);
+        if let Some(kind) = kind.as_ref().filter(|kind| headline::is_message_of(kind)) {
+            self.turn_to_message(line.writer, kind);
         }
         let mut is_taken = false;
         while let Some(at) = self.current(line.writer) {
@@ -180,9 +180,9 @@ impl Parser {
         went_back
     }
 
-    /// The message of a tracepoint's WARN is that of the one that waits for it.
-    fn turn_to_message(&mut self, writer: Writer) {
-        let waits = |draft: &Draft| draft.writer == writer && draft.takes(&Kind::Unwatched);
+    /// What only says more of a splat is of the one that waits for it.
+    fn turn_to_message(&mut self, writer: Writer, kind: &Kind) {
+        let waits = |draft: &Draft| draft.writer == writer && draft.takes(kind);
         if let Some(at) = self.open.iter().rposition(waits) {
             let draft = self.open.remove(at);
             self.open.push(draft);
@@ -202,9 +202,11 @@ impl Parser {
         } else if self.open[current].cpu.is_none_or(|own| own == cpu) {
             return;
         }
-        let waits =
-            |draft: &Draft| draft.writer == line.writer && draft.cpu == Some(cpu) && !draft.is_traced();
-        if let Some(at) = self.open.iter().rposition(waits) {
+        let waits = |draft: &Draft| draft.writer == line.writer && !draft.is_traced();
+        let of_cpu = self.open.iter().rposition(|draft| waits(draft) && draft.cpu == Some(cpu));
+        // Lockdep names its CPU in this line for the first time.
+        let of_none = || self.open.iter().rposition(|draft| waits(draft) && draft.cpu.is_none());
+        if let Some(at) = of_cpu.or_else(of_none) {
             let draft = self.open.remove(at);
             self.open.push(draft);
         }

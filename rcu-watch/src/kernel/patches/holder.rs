@@ -30,15 +30,19 @@ pub(super) struct Held {
     stack: Option<Vec<Frame>>,
 }
 
+/// What a transition makes tasks leave.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaving<'a> {
+    pub livepatch: &'a Livepatch,
+    /// Where it goes.
+    pub to_patched: bool,
+    pub all: &'a [Livepatch],
+}
+
 /// Those of `staying` that are there still, with a patched function on the stack first; and what could not be read.
-pub(super) fn read(
-    proc: &Path,
-    livepatch: &Livepatch,
-    all: &[Livepatch],
-    staying: &[ThreadId],
-) -> (Vec<Held>, Option<String>) {
+pub(super) fn read(proc: &Path, leaving: Leaving<'_>, staying: &[ThreadId]) -> (Vec<Held>, Option<String>) {
     let mut held: Vec<Held> =
-        staying.iter().take(STACKS).filter_map(|&id| Held::read(proc, id, livepatch, all)).collect();
+        staying.iter().take(STACKS).filter_map(|&id| Held::read(proc, id, leaving)).collect();
     held.sort_by_key(|held| (held.sits.is_none(), held.id));
     let closed = held.iter().filter(|held| held.stack.is_none()).count();
     let unread = if closed > 0 {
@@ -57,11 +61,11 @@ pub(super) fn read(
 
 impl Held {
     /// `None` where it is gone.
-    fn read(proc: &Path, id: ThreadId, livepatch: &Livepatch, all: &[Livepatch]) -> Option<Self> {
+    fn read(proc: &Path, id: ThreadId, leaving: Leaving<'_>) -> Option<Self> {
         let directory = id.directory(proc);
         let thread = Thread::read(&directory)?;
         let stack = thread::stack(&directory).ok();
-        let sits = stack.as_ref().and_then(|stack| on_stack(stack, livepatch, all));
+        let sits = stack.as_ref().and_then(|stack| on_stack(stack, leaving));
         Some(Self { id, thread, sits, stack })
     }
 
@@ -130,14 +134,15 @@ pub(super) fn idle() -> Holder {
 ///
 /// Towards the livepatch that is the function itself, or what an earlier livepatch put in its place; back from it, what
 /// this livepatch did.
-fn on_stack(stack: &[Frame], livepatch: &Livepatch, all: &[Livepatch]) -> Option<(String, Frame)> {
-    let found = stack.iter().find_map(|frame| Some((replaced_by(frame, livepatch, all)?, frame)));
+fn on_stack(stack: &[Frame], leaving: Leaving<'_>) -> Option<(String, Frame)> {
+    let found = stack.iter().find_map(|frame| Some((replaced_by(frame, leaving)?, frame)));
     found.map(|(function, frame)| (function, frame.clone()))
 }
 
-fn replaced_by(frame: &Frame, livepatch: &Livepatch, all: &[Livepatch]) -> Option<String> {
+fn replaced_by(frame: &Frame, leaving: Leaving<'_>) -> Option<String> {
+    let Leaving { livepatch, to_patched, all } = leaving;
     let is_of = |patch: &Livepatch| frame.module.as_ref() == Some(&patch.name);
-    if !livepatch.enabled {
+    if !to_patched {
         return is_of(livepatch).then(|| name_of(frame, &livepatch.functions));
     }
     let object = frame.module.as_deref().unwrap_or("vmlinux");

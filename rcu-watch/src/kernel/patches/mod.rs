@@ -5,6 +5,7 @@
 //! whether it was forced, only the kernel's log tells; where that is closed, what was seen before stands in for it.
 //! Tasks are read only while there is a transition, and stacks only of those that have not moved.
 
+mod direction;
 mod forced;
 mod holder;
 mod order;
@@ -27,8 +28,9 @@ use crate::kernel::read::patch_state;
 use crate::kernel::read::support::Reason;
 use crate::kernel::read::transition_log::{self, TransitionLog};
 
+use direction::Settled;
 use forced::ForcedTransitions;
-use holder::Held;
+use holder::{Held, Leaving};
 use order::Orders;
 
 /// For how long every task of /proc must have moved before an idle task is named: the kernel looks once a second, and
@@ -48,6 +50,8 @@ pub(crate) struct Patches {
     /// From which age on a transition counts as stalled.
     stall_after: Nanos,
     moving: Vec<Moving>,
+    /// Those that were in no transition.
+    settled: Vec<Settled>,
     forced: ForcedTransitions,
 }
 
@@ -57,18 +61,29 @@ struct Moving {
     patch: String,
     inode: u64,
     to_patched: bool,
+    /// What the flag of that name said.
+    enabled: bool,
     /// When it was seen first.
     seen: Nanos,
+    /// The livepatch was seen with this transition first, so this may be the one that it was loaded with.
+    is_first: bool,
     /// Since when every task of /proc has moved.
     all_moved: Option<Nanos>,
     held: Vec<Held>,
+}
+
+impl Moving {
+    fn is_of(&self, livepatch: &Livepatch) -> bool {
+        self.patch == livepatch.name && self.inode == livepatch.inode
+    }
 }
 
 impl Patches {
     #[must_use]
     pub(crate) fn new(tree: Tree, stall_after: Nanos) -> Self {
         let log = TransitionLog::open(&tree);
-        Self { tree, log, stall_after, moving: Vec::new(), forced: ForcedTransitions::default() }
+        let (moving, settled) = (Vec::new(), Vec::new());
+        Self { tree, log, stall_after, moving, settled, forced: ForcedTransitions::default() }
     }
 
     /// Why this kernel has no livepatches at all.
@@ -87,11 +102,13 @@ impl Patches {
     /// # Errors
     /// Where a list cannot be read that this kernel has.
     pub(crate) fn look(&mut self, now: Nanos) -> Result<PatchesSeen, Reason> {
-        self.log.read();
         let sysfs = self.tree.path(SYSFS);
         let livepatches = whole(&sysfs)?;
+        self.log.read();
         let orders = Orders::read(&self.tree, &sysfs, &livepatches);
         let before = std::mem::take(&mut self.moving);
+        let settled = livepatches.iter().filter_map(Settled::of).collect();
+        let settled = std::mem::replace(&mut self.settled, settled);
         let mut patches = Vec::new();
         for livepatch in &livepatches {
             let directory = sysfs.join(&livepatch.name);
@@ -99,7 +116,7 @@ impl Patches {
                 continue;
             };
             if livepatch.in_transition {
-                let moving = self.moving(livepatch, &before, now);
+                let moving = self.moving(livepatch, &before, &settled, now);
                 report.transition =
                     self.transition(livepatch, &livepatches, moving, now, &mut report.unknown)?;
             }
@@ -175,20 +192,27 @@ impl Patches {
     }
 
     /// What is known of its transition from the looks before.
-    fn moving(&self, livepatch: &Livepatch, before: &[Moving], now: Nanos) -> Moving {
-        let Livepatch { name, inode, enabled, .. } = livepatch;
-        let is = |moving: &&Moving| {
-            moving.patch == *name && moving.inode == *inode && moving.to_patched == *enabled
-        };
+    fn moving(
+        &mut self,
+        livepatch: &Livepatch,
+        before: &[Moving],
+        settled: &[Settled],
+        now: Nanos,
+    ) -> Moving {
+        let to_patched = direction::to_patched(livepatch, self.log.read(), before, settled);
+        let earlier = before.iter().find(|moving| moving.is_of(livepatch));
         let fresh = || Moving {
-            patch: name.clone(),
-            inode: *inode,
-            to_patched: *enabled,
+            patch: livepatch.name.clone(),
+            inode: livepatch.inode,
+            to_patched,
+            enabled: livepatch.enabled,
             seen: now,
+            is_first: earlier.is_none() && !settled.iter().any(|settled| settled.is_of(livepatch)),
             all_moved: None,
             held: Vec::new(),
         };
-        before.iter().find(is).cloned().unwrap_or_else(fresh)
+        let same = earlier.filter(|moving| moving.to_patched == to_patched).cloned();
+        same.map_or_else(fresh, |same| Moving { enabled: livepatch.enabled, ..same })
     }
 
     /// `None` where it has ended while the tasks were read: what was read is of no transition then.
@@ -201,15 +225,15 @@ impl Patches {
         unknown: &mut Vec<String>,
     ) -> Result<Option<PatchTransition>, Reason> {
         let (proc, directory) = (self.proc(), self.tree.path(SYSFS).join(&livepatch.name));
-        let to_patched = livepatch.enabled;
+        let to_patched = moving.to_patched;
         let read = patch_state::read(&proc)?;
         let staying = if to_patched { read.original } else { read.patched };
         let holding = staying.len() as u64;
         let (age_ns, since) = self.age(&moving, &directory, now);
-        let (held, unread) = holder::read(&proc, livepatch, all, &staying);
-        if flag(&directory.join("transition")) != Some(true)
-            || flag(&directory.join("enabled")) != Some(to_patched)
-        {
+        let (held, unread) = holder::read(&proc, Leaving { livepatch, to_patched, all }, &staying);
+        let enabled = flag(&directory.join("enabled"));
+        let is_turned = enabled != Some(to_patched) && enabled != Some(livepatch.enabled);
+        if flag(&directory.join("transition")) != Some(true) || is_turned {
             return Ok(None);
         }
         unknown.extend(unread);
@@ -241,7 +265,7 @@ impl Patches {
             return (Nanos(now.0.saturating_sub(began.0)), Since::Log);
         }
         let seen = Nanos(now.0.saturating_sub(moving.seen.0));
-        let loaded = moving.to_patched.then(|| age_of(directory)).flatten();
+        let loaded = (moving.to_patched && moving.is_first).then(|| age_of(directory)).flatten();
         match loaded {
             Some(loaded) if loaded > seen => (loaded, Since::Loaded),
             _ => (seen, Since::Seen),

@@ -287,3 +287,60 @@ fn a_livepatch_that_goes_away_while_it_is_read_is_left_out() {
     let seen = look(&mut kernel.patches(), 100);
     assert_eq!(seen.patches.iter().map(|patch| patch.patch.as_str()).collect::<Vec<_>>(), ["lp"]);
 }
+
+/// One task that has moved, of two: the kernel counts 0 for the original functions, 1 for the patched ones.
+fn one_moved(kernel: &Kernel, from: i8, to: i8) {
+    kernel.task(1, "(init) S", 0, to, "");
+    kernel.task(7, "(lp_sleeper) D", KTHREAD, from, "[<0>] f+0x1c/0x30 [lp]\n");
+}
+
+#[test]
+fn a_transition_back_is_one_before_the_flag_says_so_and_no_older_than_it_is() {
+    let kernel = Kernel::new();
+    kernel.patch("lp", 1, 0, &["vmlinux/f,1"]);
+    let mut patches = kernel.patches();
+    look(&mut patches, 100);
+    kernel.patch("lp", 1, 1, &[]);
+    one_moved(&kernel, 1, 0);
+    // The directory is much older.
+    let loaded = SystemTime::now() - std::time::Duration::from_secs(500);
+    let directory = std::fs::File::open(kernel.path("sys/kernel/livepatch/lp")).unwrap();
+    directory.set_modified(loaded).unwrap();
+    let seen = look(&mut patches, 101);
+    let begun = transition(&seen);
+    assert_eq!((begun.to_patched, begun.age_ns, begun.stalled), (false, Nanos(0), false));
+    let held: Vec<_> = begun.holders.iter().map(|holder| holder.task.as_ref().unwrap().pid).collect();
+    assert_eq!((held, begun.holders[0].function.as_deref()), (vec![7], Some("f")));
+    let seen = look(&mut patches, 102);
+    assert_eq!((transition(&seen).to_patched, transition(&seen).age_ns), (false, Nanos(SECOND)));
+    // Now the flag says so too: it is the same transition.
+    kernel.patch("lp", 0, 1, &[]);
+    let seen = look(&mut patches, 103);
+    assert_eq!((transition(&seen).to_patched, transition(&seen).age_ns), (false, Nanos(2 * SECOND)));
+    // It is turned back.
+    kernel.patch("lp", 1, 1, &[]);
+    let seen = look(&mut patches, 104);
+    assert_eq!((transition(&seen).to_patched, transition(&seen).age_ns), (true, Nanos(0)));
+}
+
+#[test]
+fn where_nothing_was_seen_before_the_log_tells_where_a_transition_goes() {
+    let to_patched = |enabled, lines: &[&str]| {
+        let kernel = Kernel::new();
+        kernel.patch("lp", enabled, 1, &["vmlinux/f,1"]);
+        let mut patches = kernel.patches();
+        for (second, line) in lines.iter().enumerate() {
+            patches.log.add(&format!("[    {second}.000000] livepatch: {line}"));
+        }
+        transition(&look(&mut patches, 30)).to_patched
+    };
+    let (on, is_on) = ("'lp': starting patching transition", "'lp': patching complete");
+    let off = "'lp': starting unpatching transition";
+    assert!(to_patched(0, &["enabling patch 'lp'"]));
+    assert!(to_patched(0, &["enabling patch 'lp'", on]));
+    assert!(!to_patched(1, &[on, is_on]));
+    assert!(!to_patched(1, &[on, is_on, off]));
+    assert!(!to_patched(1, &[off, "forcing remaining tasks to the unpatched state"]));
+    // It tells nothing.
+    assert!(to_patched(1, &["enabling patch 'other'"]) && !to_patched(0, &[]));
+}

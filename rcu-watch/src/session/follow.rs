@@ -202,8 +202,11 @@ impl Session {
     fn apply(&mut self, change: SiteChange) -> Result<()> {
         match change {
             SiteChange::Appeared { site, row, planned } => match self.probe_on(&site.function) {
-                Some(id) => self.return_to(id, &site, &row),
-                None => self.attach_at(&site, &row, planned),
+                // A livepatch may be there again before the module that its function is in.
+                Some(id) if planned.is_some() || !self.detached.contains(&id) => {
+                    self.return_to(id, &site, &row)
+                }
+                _ => self.attach_at(&site, &row, planned),
             },
             SiteChange::Changed { site } => {
                 let Some(id) = self.probe_on(&site.function) else { return Ok(()) };

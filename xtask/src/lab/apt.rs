@@ -66,8 +66,8 @@ impl Apt {
     /// What the newest version of a package depends on; first of each set of alternatives.
     pub(crate) fn depends(&self, package: &str) -> Result<Vec<Package>> {
         let text = output(self.command("apt-cache").args(["show", "--no-all-versions", package]))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("Depends:")).unwrap_or_default();
-        Ok(line.split(',').filter_map(parse_dependency).collect())
+        let lines = text.lines().filter_map(dependencies);
+        Ok(lines.flat_map(|line| line.split(',')).filter_map(parse_dependency).collect())
     }
 
     /// A package and everything that it needs of the given kind, each once.
@@ -146,6 +146,11 @@ pub(crate) fn unpack_matching(package: &Path, pattern: &str, to: &Path) -> Resul
         bail!("cannot unpack {}; remove it and try again", package.display());
     }
     Ok(())
+}
+
+/// What a line of a package's description says of others that it needs, the usual way or even to be unpacked.
+fn dependencies(line: &str) -> Option<&str> {
+    line.strip_prefix("Depends:").or_else(|| line.strip_prefix("Pre-Depends:"))
 }
 
 /// `linux-image-6.1.0-56-amd64 (= 6.1.192-2)`: the name, and the version where it is exact.

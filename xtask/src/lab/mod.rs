@@ -24,6 +24,7 @@ mod results;
 mod scenario;
 mod schema;
 mod screen;
+mod selftests;
 mod source;
 pub(crate) mod suite;
 mod support;

@@ -23,16 +23,25 @@ pub(super) fn build(name: &str, image: &Image) -> Result<PathBuf> {
     if module.is_file() && !changed {
         return Ok(module);
     }
-    let Headers { directory, variables, path } = headers::of(image)?;
     say(&format!("building module {name} for {}", image.release));
     let _ = fs::remove_file(&module);
+    make(&build, image, &[&format!("LAB_MODULES={name}")])?;
+    if !module.is_file() {
+        bail!("the kernel's build left no {}", module.display());
+    }
+    Ok(module)
+}
+
+/// Has the kernel's makefiles build the modules in a directory; `variables` are for the directory's own makefile.
+pub(super) fn make(build: &Path, image: &Image, variables: &[&str]) -> Result<()> {
+    let Headers { directory, variables: of_headers, path } = headers::of(image)?;
     output(
         Command::new("make")
             .arg("-C")
             .arg(&directory)
             .arg(format!("M={}", build.display()))
-            .arg(format!("LAB_MODULES={name}"))
-            .args(&variables)
+            .args(variables)
+            .args(&of_headers)
             .env("PATH", path)
             .arg("modules")
             // Cargo's own flags for make, and ours, mean nothing to the kernel's build.
@@ -40,12 +49,10 @@ pub(super) fn build(name: &str, image: &Image) -> Result<PathBuf> {
             .env_remove("CFLAGS"),
     )
     .with_context(|| {
-        format!("cannot build {name} for {}; `cargo xtask setup` installs what it needs", image.release)
+        let build = build.display();
+        format!("cannot build {build} for {}; `cargo xtask setup` installs what it needs", image.release)
     })?;
-    if !module.is_file() {
-        bail!("the kernel's build left no {}", module.display());
-    }
-    Ok(module)
+    Ok(())
 }
 
 fn copy_if_changed(from: &Path, to: &Path) -> Result<bool> {

@@ -14,9 +14,10 @@ use super::clients;
 use super::console::{BootRecord, Output};
 use super::image::Image;
 use super::module;
-use super::scenario::Scenario;
+use super::scenario::{Scenario, Tools};
 use super::schema;
 use super::screen::Screen;
+use super::selftests;
 use crate::process::say;
 use crate::tally::Tally;
 
@@ -30,8 +31,7 @@ pub(crate) struct Job {
     pub cpus: u32,
     /// More for the kernel's command line.
     pub append: &'static str,
-    /// Whether the guest has Debian's tracing tools.
-    pub clients: bool,
+    pub tools: Tools,
     pub scenarios: Vec<&'static Scenario>,
 }
 
@@ -53,13 +53,13 @@ pub(crate) struct Outcome {
     pub tail: Vec<String>,
 }
 
-/// What scenarios must have in common to share a boot: CPUs, command line, whether the tracing tools are there.
-type Kind = (u32, &'static str, bool);
+/// What scenarios must have in common to share a boot: CPUs, command line, tools.
+type Kind = (u32, &'static str, Tools);
 
 /// One job for each kind of guest; scenarios that spoil theirs come last, each but the first in a boot of its own.
 pub(crate) fn jobs(image: &Image, scenarios: &[&'static Scenario], cpus: Option<u32>) -> Vec<Job> {
     let mut by_machine: BTreeMap<Kind, Vec<Vec<&'static Scenario>>> = BTreeMap::new();
-    let machine = |scenario: &Scenario| (cpus.unwrap_or(scenario.cpus), scenario.append, scenario.clients);
+    let machine = |scenario: &Scenario| (cpus.unwrap_or(scenario.cpus), scenario.append, scenario.tools);
     for scenario in scenarios.iter().filter(|scenario| !scenario.last) {
         let boots = by_machine.entry(machine(scenario)).or_insert_with(|| vec![Vec::new()]);
         boots[0].push(*scenario);
@@ -74,9 +74,9 @@ pub(crate) fn jobs(image: &Image, scenarios: &[&'static Scenario], cpus: Option<
     by_machine
         .into_iter()
         .flat_map(|(machine, boots)| boots.into_iter().map(move |scenarios| (machine, scenarios)))
-        .map(|((cpus, append, clients), scenarios)| {
+        .map(|((cpus, append, tools), scenarios)| {
             let image = image.clone();
-            Job { image, cpus, append, clients, scenarios }
+            Job { image, cpus, append, tools, scenarios }
         })
         .collect()
 }
@@ -91,10 +91,12 @@ impl Job {
                 modules.push(module);
             }
         }
-        let (extra, memory_mib) = match self.image.known.and_then(|kernel| kernel.sources.first()) {
-            Some(source) if self.clients => {
+        let source = self.image.known.and_then(|kernel| kernel.sources.first());
+        let (extra, memory_mib) = match (self.tools, source) {
+            (Tools::Clients, Some(source)) => {
                 (clients::files(source.release, &clients::ALL)?, memory_mib.max(CLIENTS_MEMORY_MIB))
             }
+            (Tools::Selftests, _) => (selftests::files(&self.image)?, memory_mib),
             _ => (Vec::new(), memory_mib),
         };
         Ok(Guest {

@@ -12,6 +12,17 @@ use xtask::plan::Step;
 use super::console::{BootRecord, ScenarioRecord};
 use expect::{Evidence, Expect};
 
+/// What a guest has beside rcu-watch and the lab's own commands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Tools {
+    #[default]
+    None,
+    /// Debian's tracing tools, those of the kernel's own release.
+    Clients,
+    /// The kernel's own tests of livepatching, and what they run.
+    Selftests,
+}
+
 /// One scenario.
 #[derive(Debug)]
 pub(crate) struct Scenario {
@@ -22,8 +33,7 @@ pub(crate) struct Scenario {
     pub cpus: u32,
     /// In xtask/lab/modules.
     pub modules: &'static [&'static str],
-    /// Debian's tracing tools are in the guest, those of the kernel's own release.
-    pub clients: bool,
+    pub tools: Tools,
     /// The guest is of no use for another scenario after this one.
     pub last: bool,
     /// Played by name, or with all; too long for every run of the tests.
@@ -46,7 +56,7 @@ impl Scenario {
         kernels: &[],
         cpus: 2,
         modules: &[],
-        clients: false,
+        tools: Tools::None,
         last: false,
         heavy: false,
         elsewhere: "",

@@ -12,6 +12,7 @@ mod long;
 mod overhead;
 mod quiet;
 mod recordings;
+mod selftests;
 mod steps;
 mod transitions;
 mod transport;
@@ -35,6 +36,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         transitions::SCENARIOS,
         held::SCENARIOS,
         clients::SCENARIOS,
+        selftests::SCENARIOS,
         long::SCENARIOS,
         conduct::SCENARIOS,
         transport::SCENARIOS,

@@ -21,7 +21,12 @@ impl<'a> Evidence<'a> {
         self.record.commands.get(run).ok_or_else(|| "it did not run".to_owned())
     }
 
-    /// What the command printed, as a run's stream.
+    /// What the command printed.
+    pub(crate) fn printed(&self, run: &str) -> Result<String, String> {
+        Ok(String::from_utf8_lossy(&self.command(run)?.stdout).into_owned())
+    }
+
+    /// The same, as a run's stream.
     pub(crate) fn stream(&self, run: &'static str) -> Result<Rc<Stream>, String> {
         let read = || Ok(Rc::new(Stream::read(&self.command(run)?.stdout)?));
         self.streams.borrow_mut().entry(run).or_insert_with(read).clone()

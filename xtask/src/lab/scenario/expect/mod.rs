@@ -8,6 +8,7 @@ mod evidence;
 mod finding;
 mod output;
 mod told;
+mod witness;
 
 use rcu_watch_core::probe::Point;
 use rcu_watch_core::report::audit::{AuditVerdict, CheckAnswer};
@@ -68,6 +69,13 @@ pub(crate) enum Check {
     Calibrated,
     /// The livepatch was loaded and unloaded so often, with both of its transitions each time.
     Livepatches { patch: &'static str, times: usize },
+    /// Of every livepatch it told what the kernel's log, which that command printed, has.
+    LivepatchesAsIn { log: &'static str },
+    /// Its only findings are of transitions that stalled, and in the kernel's log, which that command printed, they took
+    /// so long.
+    OnlyStalls { log: &'static str, seconds: f64 },
+    /// The runs that were skipped are as many as that command, `bpftool prog show`, printed, by program.
+    MissesAsIn { bpftool: &'static str },
     /// Watchpoints saw at least so many writes to S, and of each kind as many ways in as out.
     Transitions { at_least: u64 },
     /// So many records came through, and those that did not are said to be lost.
@@ -150,6 +158,15 @@ impl Expect {
             Check::Calibrated => stream().and_then(|stream| told::calibrated(&stream)),
             Check::Livepatches { patch, times } => {
                 stream().and_then(|stream| told::livepatches(&stream, patch, times))
+            }
+            Check::LivepatchesAsIn { log } => {
+                evidence.printed(log).and_then(|log| witness::livepatches(&*stream()?, &log))
+            }
+            Check::OnlyStalls { log, seconds } => {
+                evidence.printed(log).and_then(|log| witness::only_stalls(&*stream()?, &log, seconds))
+            }
+            Check::MissesAsIn { bpftool } => {
+                evidence.printed(bpftool).and_then(|bpftool| witness::misses(&*stream()?, &bpftool))
             }
             Check::Transitions { at_least } => {
                 stream().and_then(|stream| books::transitions(&stream, at_least))

@@ -60,8 +60,7 @@ fn has_all(line: &str, has: &[&str]) -> bool {
 }
 
 pub(super) fn same_output(evidence: &Evidence, run: &str, other: &str) -> Verdict {
-    let text = |run| evidence.command(run).map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    let (printed, expected) = (text(run)?, text(other)?);
+    let (printed, expected) = (evidence.printed(run)?, evidence.printed(other)?);
     ok_or(!printed.is_empty() && printed == expected, || {
         format!("it printed {printed:?}, {other} {expected:?}")
     })

@@ -417,6 +417,10 @@ mod tests {
         pipeline.set_handlers(ProbeId(1), Vec::new());
         pipeline.push(&unwatched(2), &mut heard);
         assert_eq!(heard.findings, [(1, "RW001", 0), (2, "RW001", 1), (3, "RW015", 2)]);
+        // Each with those of its own time, whoever has left since.
+        let kinds: Vec<_> =
+            pipeline.totals().iter().map(|total| total.handlers.first().map(|one| one.kind)).collect();
+        assert_eq!(kinds, [Some(HandlerKind::Livepatch), Some(HandlerKind::Bpf), None]);
     }
 
     #[test]

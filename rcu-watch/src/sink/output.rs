@@ -3,7 +3,6 @@
 use std::env;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, BufWriter, IsTerminal as _, Write};
-use std::net::TcpListener;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -44,8 +43,7 @@ pub fn stream(options: &Options, fail_on: FailOn) -> Result<Stream> {
         stream.add(Box::new(Perfetto::new(BufWriter::new(Named::create(path)?))));
     }
     if let Some(address) = options.metrics {
-        let metrics = TcpListener::bind(address)
-            .and_then(Metrics::answer)
+        let metrics = Metrics::answer(address)
             .with_context(|| format!("cannot listen on {address}; name a free port with --metrics"))?;
         stream.add(Box::new(metrics));
     }

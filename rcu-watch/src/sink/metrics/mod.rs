@@ -1,16 +1,17 @@
 //! `--metrics ADDR`: what a run counts, as OpenMetrics text over HTTP.
 //!
-//! The sink keeps the counts; one thread answers scrapes, one after the other, each within a second. It never
-//! answers anything but the metrics, and listens on the loopback device unless told otherwise.
+//! The sink keeps the counts; one thread answers scrapes ([`serve`]), many at once. It never answers anything but the
+//! metrics, and listens on the loopback device unless told otherwise.
+
+mod serve;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{self, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use rcu_watch_core::RuleId;
 use rcu_watch_core::probe::Point;
@@ -18,10 +19,6 @@ use rcu_watch_core::report::{Envelope, FindingReport, Heartbeat, Message};
 use rcu_watch_core::stream::Seen;
 
 use crate::sink::Sink;
-
-/// A scraper that takes longer than this gets no answer.
-const PATIENCE: Duration = Duration::from_secs(1);
-const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -63,18 +60,16 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Answers who asks `listener`, from a thread of its own until the process ends.
-    pub(crate) fn answer(listener: TcpListener) -> io::Result<Self> {
+    /// Answers who asks at `address`, from a thread of its own until the process ends.
+    pub(crate) fn answer(address: SocketAddr) -> io::Result<Self> {
+        Self::listen(address).map(|(metrics, _)| metrics)
+    }
+
+    fn listen(address: SocketAddr) -> io::Result<(Self, SocketAddr)> {
         let counts = Arc::new(Mutex::new(Counts::default()));
         let answers = Arc::clone(&counts);
-        thread::Builder::new().name("metrics".to_owned()).spawn(move || {
-            for scraper in listener.incoming().flatten() {
-                let text = render(&answers.lock().unwrap_or_else(PoisonError::into_inner));
-                // An answer that could not be sent matters to nobody but its scraper.
-                let _ = answer(scraper, &text);
-            }
-        })?;
-        Ok(Self { counts })
+        let render = move || render(&answers.lock().unwrap_or_else(PoisonError::into_inner));
+        listen(address, render).map(|address| (Self { counts }, address))
     }
 
     fn update(&self, change: impl FnOnce(&mut Counts)) {
@@ -196,30 +191,33 @@ fn escape(label: &str) -> String {
     label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-fn answer(mut scraper: TcpStream, text: &str) -> io::Result<()> {
-    scraper.set_read_timeout(Some(PATIENCE))?;
-    scraper.set_write_timeout(Some(PATIENCE))?;
-    let mut request = [0; 1024];
-    let length = scraper.read(&mut request)?;
-    let request = String::from_utf8_lossy(&request[..length]);
-    let mut words = request.split_whitespace();
-    let (status, content, body) = match (words.next(), words.next()) {
-        (Some("GET"), Some(path)) if path == "/metrics" || path.starts_with("/metrics?") => {
-            ("200 OK", CONTENT, text)
-        }
-        (Some("GET"), _) => ("404 Not Found", "text/plain", "the metrics are at /metrics\n"),
-        _ => ("405 Method Not Allowed", "text/plain", "only GET\n"),
+/// Answers at `address` from a thread of its own until the process ends; where that is.
+///
+/// # Errors
+/// Where nobody can listen there.
+fn listen(
+    address: SocketAddr,
+    render: impl Fn() -> String + Send + Sync + 'static,
+) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let listener = {
+        let _entered = runtime.enter();
+        tokio::net::TcpListener::from_std(listener)?
     };
-    write!(
-        scraper,
-        "HTTP/1.1 {status}\r\nContent-Type: {content}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    )
+    thread::Builder::new().name("metrics".to_owned()).spawn(move || {
+        let accept = async || listener.accept().await.map(|(scraper, _)| scraper);
+        runtime.block_on(serve::serve(address, accept, render))
+    })?;
+    Ok(address)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
 
     use super::*;
     use rcu_watch_core::Severity;
@@ -230,9 +228,7 @@ mod tests {
 
     /// What a run counts, and where it answers: at a port that the kernel chose.
     fn serve() -> (Metrics, SocketAddr) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        (Metrics::answer(listener).unwrap(), address)
+        Metrics::listen("127.0.0.1:0".parse().unwrap()).unwrap()
     }
 
     fn scrape(address: SocketAddr, request: &str) -> String {
@@ -280,7 +276,7 @@ mod tests {
             ..Heartbeat::default()
         };
         metrics.status(&now).unwrap();
-        let answer = scrape(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        let answer = scrape(address, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 OK") && head.contains("openmetrics-text"), "{head}");
         for line in [
@@ -339,12 +335,5 @@ mod tests {
             }
         }
         assert!(text.contains("kernel=\"a\\\"b\""));
-    }
-
-    #[test]
-    fn anything_else_is_refused() {
-        let (_metrics, address) = serve();
-        assert!(scrape(address, "GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
-        assert!(scrape(address, "POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405"));
     }
 }

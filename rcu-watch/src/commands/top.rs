@@ -12,6 +12,7 @@ use rcu_watch_core::recording::{MAGIC, Terms};
 use rcu_watch_core::report::Baseline;
 use rcu_watch_core::verdict::{Exit, FailOn};
 
+use crate::audit::stop::Stop;
 use crate::cli::args::TopArgs;
 use crate::commands::watch;
 use crate::kernel::Request;
@@ -34,11 +35,18 @@ pub(crate) fn run(args: &TopArgs) -> Result<Exit> {
 }
 
 fn replayed(path: &Path) -> Result<Exit> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let name = path.display();
+    let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
     let mut input = BufReader::new(file);
-    let is_recording = input.fill_buf()?.starts_with(&MAGIC);
+    let start = input.fill_buf().with_context(|| format!("cannot read {name}"))?;
+    let is_recording = start.starts_with(&MAGIC);
+    if !is_recording && !start.starts_with(b"{") {
+        bail!("{name} is no recording and no stream of `-f json`; make one with `rcu-watch record`");
+    }
     let shared = Shared::default();
-    let screen = Screen::open(shared.clone()).context("cannot take the terminal")?;
+    // Before there are threads: a signal ends the picture, and gives the terminal back.
+    let mut stop = Stop::new().context("cannot catch SIGINT and SIGTERM")?;
+    let screen = Screen::open(shared.clone(), move || stop.is_asked()).context("cannot take the terminal")?;
     let played = if is_recording {
         let stream = Stream::new(Box::new(replay::Paced::new(shared.clone())), Baseline::default());
         play(input, stream, &Terms { fail_on: FailOn::Never, ..Terms::default() }).map(drop)
@@ -50,7 +58,7 @@ fn replayed(path: &Path) -> Result<Exit> {
         thread::sleep(Duration::from_millis(50));
     }
     let left = shared.quit.load(Ordering::Relaxed);
-    screen.close();
+    drop(screen);
     match played {
         Err(error) if !left => Err(error.context(format!("cannot replay {}", path.display()))),
         _ => Ok(Exit::Clean),
@@ -61,7 +69,6 @@ fn live(args: &TopArgs) -> Result<Exit> {
     let options = WatchOptions::from(args);
     let after = sink::open(&options.output, options.fail_on)?;
     let shared = Shared::default();
-    let screen = Screen::open(shared.clone()).context("cannot take the terminal")?;
-    let top = Top::new(shared, after, || screen.close());
+    let top = Top::new(shared, after);
     watch::run_into(&Request::from(&args.scope), &options, Stream::new(Box::new(top), Baseline::default()))
 }

@@ -12,6 +12,7 @@ mod draw;
 mod picture;
 pub mod replay;
 pub(crate) mod screen;
+mod shared;
 pub mod sink;
 mod strip;
 pub mod view;

@@ -1,10 +1,10 @@
 //! A run of before as if it were live, at its own pace: a recording of `rcu-watch record`, or the NDJSON of
 //! `rcu-watch -f json --stream all`.
 //!
-//! A recording goes through the whole pipeline again, into [`Paced`]. A line of a stream that this build cannot
-//! read is passed over.
+//! A recording goes through the whole pipeline again, into [`Paced`]. A type of a later build is passed over; what is no
+//! line of a stream is an error.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read as _};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
@@ -73,12 +73,36 @@ impl Counter {
     }
 }
 
+/// Bytes of a line at most: the summary of a large machine has some ten million.
+const LINE: u64 = 64 << 20;
+
 /// Plays `input` into the picture; ends early when the viewer quits.
-pub fn play(input: impl BufRead, shared: &Shared) -> io::Result<()> {
+///
+/// # Errors
+/// Where it cannot be read, or is no stream.
+pub fn play(mut input: impl BufRead, shared: &Shared) -> io::Result<()> {
+    let no_stream = |number: u64| {
+        let error = format!("line {number} is no line of a stream; give what `rcu-watch -f json` wrote");
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    };
     let mut last = None;
     let mut counter = Counter::default();
-    for line in input.lines() {
-        let Ok(Some(envelope)) = Envelope::read(&line?) else { continue };
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let read = (&mut input).take(LINE).read_until(b'\n', &mut line)?;
+        if read == 0 {
+            break;
+        }
+        let is_whole = line.ends_with(b"\n");
+        // A name that is no UTF-8 has been replaced, not cut.
+        let envelope = match Envelope::read(&String::from_utf8_lossy(&line)) {
+            Ok(Some(envelope)) => envelope,
+            Ok(None) => continue,
+            // The run was killed in the middle of it.
+            Err(_) if !is_whole && number > 1 && read < LINE as usize => break,
+            Err(_) => return Err(no_stream(number)),
+        };
         let ts = envelope.ts_ns;
         if let Some(last) = last {
             wait(Duration::from_nanos(ts.0.saturating_sub(last)).min(LONGEST), shared);

@@ -2,6 +2,8 @@
 
 use std::env;
 use std::io::{self, Stdout, Write as _};
+use std::panic;
+use std::sync::Once;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -15,51 +17,70 @@ use ratatui::{Terminal, TerminalOptions, Viewport};
 
 use crate::top::draw::draw;
 use crate::top::picture::Picture;
-use crate::top::sink::Shared;
+use crate::top::shared::Shared;
 use crate::top::view::{Action, View};
 
 const FRAME: Duration = Duration::from_millis(100);
 
-/// Takes the terminal and draws until the viewer quits or [`Screen::close`] is called.
+/// Takes the terminal and draws until the viewer quits or it is dropped, which gives the terminal back.
 #[derive(Debug)]
 pub(crate) struct Screen {
     shared: Shared,
-    thread: JoinHandle<io::Result<()>>,
+    thread: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Screen {
-    pub(crate) fn open(shared: Shared) -> io::Result<Self> {
+    /// `is_over` is asked ten times a second whether somebody else wants the end.
+    pub(crate) fn open(
+        shared: Shared,
+        mut is_over: impl FnMut() -> bool + Send + 'static,
+    ) -> io::Result<Self> {
+        static HOOK: Once = Once::new();
+        // A panic may end the process at once: what it has to say is to be read on the terminal as it was.
+        HOOK.call_once(|| {
+            let before = panic::take_hook();
+            panic::set_hook(Box::new(move |panicked| {
+                give_back();
+                before(panicked);
+            }));
+        });
         enable_raw_mode()?;
+        // From here on whatever fails gives back what was taken.
+        let mut screen = Self { shared: shared.clone(), thread: None };
         execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)?;
-        let mine = shared.clone();
-        let thread = thread::Builder::new().name("screen".to_owned()).spawn(move || {
-            let shown = show(&mine);
+        screen.thread = Some(thread::Builder::new().name("screen".to_owned()).spawn(move || {
+            let shown = show(&shared, &mut is_over);
             // Without a screen nobody watches: the run ends as if the viewer had quit.
-            mine.quit.store(true, Ordering::Relaxed);
+            shared.quit.store(true, Ordering::Relaxed);
             shown
-        })?;
-        Ok(Self { shared, thread })
+        })?);
+        Ok(screen)
     }
+}
 
-    /// Ends the drawing and gives the terminal back.
-    pub(crate) fn close(self) {
+impl Drop for Screen {
+    fn drop(&mut self) {
         self.shared.quit.store(true, Ordering::Relaxed);
-        let shown = self.thread.join();
-        // Where the terminal cannot be restored, no message about it could be read on it either.
-        let _ = execute!(io::stdout(), LeaveAlternateScreen, cursor::Show);
-        let _ = disable_raw_mode();
-        if let Ok(Err(error)) = shown {
+        let shown = self.thread.take().map(JoinHandle::join);
+        give_back();
+        if let Some(Ok(Err(error))) = shown {
             let _ = writeln!(io::stderr(), "rcu-watch: cannot draw: {error}");
         }
     }
 }
 
-fn show(shared: &Shared) -> io::Result<()> {
+fn give_back() {
+    // Where the terminal cannot be restored, no message about it could be read on it either.
+    let _ = execute!(io::stdout(), LeaveAlternateScreen, cursor::Show);
+    let _ = disable_raw_mode();
+}
+
+fn show(shared: &Shared, is_over: &mut impl FnMut() -> bool) -> io::Result<()> {
     let mut terminal = terminal()?;
     let mut view = View::default();
     view.ascii = is_ascii_only();
     let mut frozen = Picture::default();
-    while !shared.quit.load(Ordering::Relaxed) {
+    while !shared.quit.load(Ordering::Relaxed) && !is_over() {
         if !view.paused {
             // A copy, so that a slow line holds up the drawing and not the run.
             frozen = shared.with(|picture| picture.clone());

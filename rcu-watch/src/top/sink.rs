@@ -1,8 +1,7 @@
 //! The sink that feeds the picture, and ends the run when its viewer leaves.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
 
 use rcu_watch_core::report::{Envelope, Heartbeat, Message};
 use rcu_watch_core::stream::Seen;
@@ -10,47 +9,40 @@ use rcu_watch_core::units::Nanos;
 
 use crate::clock;
 use crate::sink::Sink;
-use crate::top::picture::Picture;
+use crate::top::screen::Screen;
+pub use crate::top::shared::Shared;
 
 /// Longer than a record can wait in the ring before the reader looks.
 const LAG_NS: u64 = 200_000_000;
-
-/// What the terminal's thread and the run share.
-#[derive(Clone, Debug, Default)]
-pub struct Shared {
-    pub picture: Arc<Mutex<Picture>>,
-    pub quit: Arc<AtomicBool>,
-}
-
-impl Shared {
-    pub fn with<T>(&self, look: impl FnOnce(&mut Picture) -> T) -> T {
-        look(&mut self.picture.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 /// Feeds the picture while somebody looks; the summary goes to `after`, once the terminal is given back.
 pub struct Top {
     shared: Shared,
     after: Box<dyn Sink>,
-    restore: Option<Box<dyn FnOnce()>>,
+    /// Taken with the first message: by then signals are caught, and what is refused is said on the terminal as it was.
+    screen: Option<Screen>,
 }
 
 impl Top {
-    /// `restore` gives the terminal back.
     #[must_use]
-    pub fn new(shared: Shared, after: Box<dyn Sink>, restore: impl FnOnce() + 'static) -> Self {
-        Self { shared, after, restore: Some(Box::new(restore)) }
+    pub fn new(shared: Shared, after: Box<dyn Sink>) -> Self {
+        Self { shared, after, screen: None }
     }
 }
 
 impl Sink for Top {
     fn message(&mut self, envelope: &Envelope) -> io::Result<()> {
         self.shared.with(|picture| picture.message(envelope));
-        if let Message::Summary(_) = &envelope.message {
-            if let Some(restore) = self.restore.take() {
-                restore();
+        match &envelope.message {
+            Message::Header(_) => {
+                let cannot = |error| io::Error::other(format!("cannot take the terminal: {error}"));
+                self.screen = Some(Screen::open(self.shared.clone(), || false).map_err(cannot)?);
             }
-            return self.after.message(envelope);
+            Message::Summary(_) => {
+                self.screen = None;
+                return self.after.message(envelope);
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -71,15 +63,7 @@ impl Sink for Top {
     }
 
     fn finish(&mut self) -> io::Result<()> {
+        self.screen = None;
         self.after.finish()
-    }
-}
-
-impl Drop for Top {
-    fn drop(&mut self) {
-        // A run that failed leaves no summary, but must leave a terminal.
-        if let Some(restore) = self.restore.take() {
-            restore();
-        }
     }
 }

@@ -243,3 +243,73 @@ fn a_recording_feeds_the_picture_until_the_viewer_quits() {
     let error = paced.message(&said.next().expect("a heartbeat")).expect_err("the viewer left");
     assert_eq!(error.to_string(), "the viewer has quit");
 }
+
+#[test]
+fn what_is_no_stream_is_an_error_and_a_stream_that_was_cut_is_shown_as_such() {
+    let played = |text: &[u8]| {
+        let shared = Shared::default();
+        replay::play(text, &shared).map(|()| shared.with(|picture| picture.ended.clone()))
+    };
+    for text in [&b"{}\n"[..], b"{\"a\":1}", b"not json\n", b"\xff\xfe\n"] {
+        let error = played(text).expect_err("it is no stream").to_string();
+        assert!(error.starts_with("line 1 is no line of a stream; "), "{error}");
+    }
+    let header = envelopes().remove(0);
+    let line = serde_json::to_vec(&header).expect("it is JSON");
+    let whole = [&line[..], b"\n"].concat();
+    let cut = [&whole[..], &line[..20]].concat();
+    assert_eq!(played(&cut).expect("it is a stream").as_deref(), Some("cut short"));
+    let broken = [&whole[..], b"garbage\n"].concat();
+    assert!(played(&broken).expect_err("it is none any more").to_string().starts_with("line 2"));
+}
+
+/// The binary on a terminal of its own, playing a recording again, once the screen is taken.
+fn on_a_terminal() -> (std::process::Child, std::fs::File, nix::sys::termios::Termios) {
+    use std::io::Read as _;
+    use std::process::{Command, Stdio};
+
+    let pty = nix::pty::openpty(None, None).expect("there are terminals");
+    let before = nix::sys::termios::tcgetattr(&pty.slave).expect("it is a terminal");
+    let copy = || Stdio::from(pty.slave.try_clone().expect("there are descriptors"));
+    let child = Command::new(env!("CARGO_BIN_EXE_rcu-watch"))
+        .args(["top", "--replay", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/6.1.rec")])
+        .env("TERM", "xterm")
+        .stdin(copy())
+        .stdout(copy())
+        .stderr(copy())
+        .spawn()
+        .expect("the binary runs");
+    let mut master = std::fs::File::from(pty.master);
+    let (mut seen, mut bytes) = (Vec::new(), [0; 4096]);
+    while !contains(&seen, b"\x1b[?1049h") {
+        let read = master.read(&mut bytes).expect("the terminal is open");
+        seen.extend_from_slice(&bytes[..read]);
+    }
+    (child, master, before)
+}
+
+fn contains(all: &[u8], part: &[u8]) -> bool {
+    all.windows(part.len()).any(|window| window == part)
+}
+
+#[test]
+fn the_terminal_comes_back_whatever_signal_ends_it() {
+    use std::io::Read as _;
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::sys::termios::tcgetattr;
+    use nix::unistd::Pid;
+
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let (mut child, mut master, before) = on_a_terminal();
+        kill(Pid::from_raw(child.id() as i32), signal).expect("it runs");
+        let (mut seen, mut bytes) = (Vec::new(), [0; 4096]);
+        while let Ok(read @ 1..) = master.read(&mut bytes) {
+            seen.extend_from_slice(&bytes[..read]);
+        }
+        assert!(contains(&seen, b"\x1b[?1049l") && contains(&seen, b"\x1b[?25h"), "{signal}");
+        assert!(child.wait().expect("it is ours").code().is_some(), "{signal}");
+        let after = tcgetattr(&master).expect("it is a terminal");
+        assert_eq!(after.local_flags, before.local_flags, "{signal}");
+    }
+}

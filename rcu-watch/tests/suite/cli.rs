@@ -122,7 +122,7 @@ fn a_log_is_read_from_standard_input_where_one_is_there_and_beside_files() {
 fn a_log_that_could_not_be_read_is_not_clean_and_its_form_is_told_with_v() {
     let folder = env!("CARGO_TARGET_TMPDIR");
     let odd = format!("{folder}/odd.log");
-    std::fs::write(&odd, "<4>[    7.1] they said: WARNING: suspicious RCU usage\n").unwrap();
+    std::fs::write(&odd, "<4>[    7.1] they said: RCU used illegally from idle CPU!\n").unwrap();
     let output = rcu_watch(&["dmesg", "-v", &odd]);
     assert_eq!(output.status.code(), Some(3));
     let said = stderr(&output);

@@ -136,6 +136,20 @@ fn a_splat_that_began_before_the_log_is_told_by_what_is_left_of_it() {
     }
 }
 
+#[test]
+fn the_stack_of_a_stall_is_the_holders_and_not_that_of_the_thread_that_waits() {
+    let log = "rcu: INFO: rcu_preempt self-detected stall on CPU\n\
+        rcu: \t1-...!: (10350 ticks this GP) idle=d22/1/0x4000000000000000 softirq=1/1 fqs=34\n\
+        rcu: RCU grace-period kthread stack dump:\n\
+        task:rcu_preempt     state:R  running task     stack:28864 pid:   14 ppid:     2\n\
+        Call Trace:\n __schedule+0x93a/0x26f0\n\
+        NMI backtrace for cpu 0\nCPU: 0 PID: 5 Comm: x Not tainted 5.14.0 #0\nCall Trace:\n pv_wait+0x1/0x2\n\
+        NMI backtrace for cpu 1\nCPU: 1 PID: 77 Comm: y Not tainted 5.14.0 #0\nCall Trace:\n bpf_prog_1_x+0x1/0x2\n";
+    let [splat] = &parse(log)[..] else { panic!("one stall") };
+    assert_eq!(said(splat, "handler="), "RW020 rcu_preempt cpu=1 handler=bpf_prog_1_x");
+    assert_eq!(splat.stack, ["bpf_prog_1_x+0x1/0x2"]);
+}
+
 /// The lines of two logs in turn, each with its caller id.
 fn interleaved(one: &[&str], other: &[&str]) -> String {
     let line =

@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn a_line_that_speaks_of_rcu_and_cannot_be_read_leaves_no_log_clean() {
         let mut ear = Ear(Head::default(), Vec::new(), usize::MAX);
-        let lines = ["they say: WARNING: suspicious RCU usage", "[    7.0] all is well"];
+        let lines = ["they say: RCU used illegally from idle CPU!", "[    7.0] all is well"];
         assert_eq!(read_lines(&mut ear, &lines), Ok(Exit::Inconclusive));
         let [Message::Header(_), Message::Summary(summary)] = &ear.1[..] else { panic!("{:?}", ear.1) };
         assert_eq!(summary.reasons, ["1 line speaks of RCU and could not be parsed"]);

@@ -260,7 +260,9 @@ impl Draft {
                 self.foreign =
                     !stall.entries.is_empty() && stall.entries.iter().all(|entry| entry.cpu != cpu);
             }
-            return self.foreign;
+            // The stack of the thread that waits for the holders is not a holder's.
+            self.foreign |= text.ends_with("kthread stack dump:");
+            return self.foreign && !text.starts_with("rcu:");
         }
         if who.is_dump {
             let other_cpu = who.cpu.zip(self.cpu).is_some_and(|(this, own)| this != own);

@@ -14,6 +14,11 @@ const ELEMENTS: &[&str] =
 
 /// The line without what it was put into; one line may hold several, parted by `\n`.
 pub(super) fn unwrap<'log>(raw: &'log str, layers: &mut Layers) -> Cow<'log, str> {
+    // One look at each byte spares most lines all that follows.
+    let is_plain = |byte: u8| !matches!(byte, b'\x1b' | b'^' | b'#' | b'{' | b'&' | b'<' | b'=' | b'\\');
+    if raw.bytes().all(is_plain) {
+        return Cow::Borrowed(raw);
+    }
     let mut text = Cow::Borrowed(raw);
     if text.contains('\u{1b}') || text.contains("^[[") || text.contains("#033[") {
         layers.add(Layer::Colours);

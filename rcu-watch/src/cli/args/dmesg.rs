@@ -15,12 +15,12 @@ Examples:
   cat /sys/fs/pstore/dmesg-* | rcu-watch dmesg -
   rcu-watch dmesg --follow
 
-What counts: errors. A handler that was skipped (RW013), RCU used on an offline CPU without a handler (RW011) and a stall
-with a holder (RW020) are warnings, and count with --fail-on warning; a stall without one, and what printing another splat
-brought about, are of severity info.
+What counts: errors, or from --fail-on on. Warnings are a handler that was skipped
+(RW013), RCU used on an offline CPU without a handler (RW011), and a stall whose holder
+is named (RW020). Info is a stall without one, and what printing another splat caused.
 
-Exit codes: 0 nothing that counts, 1 error, 2 findings that count, 3 lines speak of RCU and could not be parsed, 4 the
-kernel's log is closed to this process";
+Exit codes: 0 nothing that counts, 1 error, 2 findings that count, 3 lines speak of RCU
+and could not be parsed, 4 the kernel's log is closed to this process";
 
 #[derive(Args, Clone, Debug)]
 pub struct DmesgArgs {

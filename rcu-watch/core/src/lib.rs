@@ -64,6 +64,7 @@ pub mod recording;
 pub mod report;
 pub mod rules;
 mod seen;
+pub mod shown;
 pub mod snapshot;
 pub mod stream;
 mod track;

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use anyhow::{Result, bail};
+use rcu_watch_core::shown::shown;
 use rcu_watch_core::verdict::Exit;
 
 use crate::sink::StandardError;
@@ -14,7 +15,7 @@ use crate::sink::StandardError;
 pub(crate) fn ask(cost: &[String], yes: bool) -> Result<Option<Exit>> {
     let mut err = StandardError;
     for line in cost {
-        writeln!(err, "{line}")?;
+        writeln!(err, "{}", shown(line))?;
     }
     if yes {
         return Ok(None);

@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
+use rcu_watch_core::shown::shown;
+
 use crate::outlet;
 
 const BAR: usize = 24;
@@ -49,7 +51,7 @@ impl Progress {
     pub(crate) fn show(&mut self, done: u64, all: u64, note: &str) {
         let Some(columns) = self.columns else { return };
         let line = line(&self.phase, done, all, self.started.elapsed(), self.then, note);
-        let line: String = line.chars().take(columns.saturating_sub(1)).collect();
+        let line: String = shown(&line).chars().take(columns.saturating_sub(1)).collect();
         outlet::say(&format!("\r\x1b[K{line}"));
         self.shown = true;
     }

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use aya::Ebpf;
 use aya_log::EbpfLogger;
+use rcu_watch_core::shown::shown;
 
 use super::BpfError;
 use crate::outlet;
@@ -47,5 +48,5 @@ impl log::Log for ToStderr {
 }
 
 fn say(what: impl Display) {
-    outlet::say(&format!("rcu-watch: bpf: {what}\n"));
+    outlet::say(&format!("rcu-watch: bpf: {}\n", shown(&what.to_string())));
 }

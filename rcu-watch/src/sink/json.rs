@@ -8,6 +8,7 @@ use std::io::{self, Write};
 
 use rcu_watch_core::report::Envelope;
 use rcu_watch_core::rules::Hit;
+use serde::Serialize as _;
 
 use crate::sink::{Sink, line};
 
@@ -33,8 +34,12 @@ impl<W: Write> Json<W> {
 }
 
 impl<W: Write> Sink for Json<W> {
+    fn takes_any_text(&self) -> bool {
+        true
+    }
+
     fn message(&mut self, envelope: &Envelope) -> io::Result<()> {
-        serde_json::to_writer(&mut self.lines, envelope)?;
+        envelope.serialize(&mut line::serializer(&mut self.lines))?;
         self.lines.push(b'\n');
         self.flush()
     }

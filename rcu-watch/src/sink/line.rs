@@ -2,10 +2,14 @@
 //!
 //! The same bytes as serde gives for the message; the test below holds it to that.
 
-use std::io;
+use std::io::{self, Write};
 
 use rcu_watch_core::report::finding::VantageReport;
 use rcu_watch_core::rules::Hit;
+use rcu_watch_core::shown::is_plain;
+use serde::Serialize as _;
+use serde_json::Serializer;
+use serde_json::ser::Formatter;
 
 /// Appends the line of one record.
 ///
@@ -89,7 +93,29 @@ fn text(out: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
         out.push(b'"');
         return Ok(());
     }
-    Ok(serde_json::to_writer(out, &String::from_utf8_lossy(bytes))?)
+    Ok(String::from_utf8_lossy(bytes).serialize(&mut serializer(out))?)
+}
+
+/// JSON as serde writes it, in which also such characters are written as `\u....` that a terminal would act on.
+pub(super) fn serializer<W: Write>(out: W) -> Serializer<W, Harmless> {
+    Serializer::with_formatter(out, Harmless)
+}
+
+/// How [`serializer`] writes texts.
+pub(super) struct Harmless;
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: Write + ?Sized>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|&(_, c)| !is_plain(c)) {
+            out.write_all(&rest.as_bytes()[..at])?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            rest = &rest[at + c.len_utf8()..];
+        }
+        out.write_all(rest.as_bytes())
+    }
 }
 
 #[cfg(test)]
@@ -105,7 +131,7 @@ mod tests {
     #[test]
     fn a_line_is_what_serde_makes_of_the_message() {
         let comms =
-            [*b"swapper/0\0\0\0\0\0\0\0", *b"a\"b\\c\x01\xff\xc3\xa4\0\0\0\0\0\0\0", [b'x'; 16], [0; 16]];
+            [*b"swapper/0\0\0\0\0\0\0\0", *b"a\"b\\c\x01\xff\xc3\xa4\xc2\x9b\0\0\0\0\0", [b'x'; 16], [0; 16]];
         let words = [0, 1, 9, 10, 0x7f, 1 << 62, u64::MAX, 0xffff_ffff_8100_0000];
         let mut lines = 0;
         for (at, &word) in words.iter().enumerate() {
@@ -143,8 +169,10 @@ mod tests {
                         cpu: Some(snapshot.cpu),
                         message: Message::Snapshot(Box::new(SnapshotReport::new(&hit, word))),
                     };
+                    let line = String::from_utf8(line).unwrap();
                     let expected = serde_json::to_string(&envelope).unwrap() + "\n";
-                    assert_eq!(String::from_utf8(line).unwrap(), expected);
+                    assert_eq!(line.replace("\\u009b", "\u{9b}"), expected);
+                    assert!(line.trim_end().chars().all(is_plain));
                     lines += 1;
                 }
             }

@@ -63,6 +63,12 @@ pub trait Sink {
         Ok(())
     }
 
+    /// Whether it takes texts as somebody made them, since its form has escapes of its own. Every other sink is given
+    /// messages whose texts are [`rcu_watch_core::shown`].
+    fn takes_any_text(&self) -> bool {
+        false
+    }
+
     /// Whether whoever looks on has had enough: a run that could go on ends then, and says how it went.
     fn is_left(&self) -> bool {
         false

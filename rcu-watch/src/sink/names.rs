@@ -95,6 +95,5 @@ fn reason(audited: &AuditedFunction) -> Option<String> {
         }
     };
     let module = module.as_ref().map_or_else(String::new, |module| format!(" (module {module})"));
-    // A comment ends with its line.
-    Some(format!("{said}{module}").replace('\n', " "))
+    Some(format!("{said}{module}"))
 }

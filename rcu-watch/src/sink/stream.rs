@@ -1,4 +1,5 @@
-//! The audience of a run: hands what is said to every sink.
+//! The audience of a run: hands what is said to every sink, and is the door at which names that others gave are made
+//! harmless: a sink gets them as [`rcu_watch_core::shown`] has them, but for JSON.
 //!
 //! A reader that goes away (a closed pipe) is no error: its sink hears no more, the others do, and what runs comes to its
 //! verdict, which [`Stream::finish`] makes one that nobody heard. A sink that fails otherwise (a full disk) ends the stream:
@@ -8,8 +9,9 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rcu_watch_core::report::{Baseline, Heartbeat, Message, OutputDropped};
+use rcu_watch_core::report::{Baseline, Envelope, Heartbeat, Message, OutputDropped, SnapshotReport};
 use rcu_watch_core::rules::Hit;
+use rcu_watch_core::shown::{is_plain, shown};
 use rcu_watch_core::stream::{Audience, Head, Seen};
 use rcu_watch_core::units::{CpuId, Nanos};
 use rcu_watch_core::verdict::{Codes, Exit};
@@ -57,7 +59,13 @@ impl Stream {
     pub fn send(&mut self, ts_ns: Nanos, cpu: Option<CpuId>, message: Message) -> io::Result<()> {
         self.latest = self.latest.max(ts_ns);
         let envelope = self.head.envelope(ts_ns, cpu, message);
-        self.each(|sink| sink.message(&envelope))
+        self.tell(&envelope)
+    }
+
+    /// Hands a message to every sink, with the texts that it takes.
+    fn tell(&mut self, envelope: &Envelope) -> io::Result<()> {
+        let shown = envelope.shown()?;
+        self.each(|sink| sink.message(if sink.takes_any_text() { envelope } else { &shown }))
     }
 
     /// Says something to every sink; the first error that is not a reader's going away comes back.
@@ -148,15 +156,23 @@ impl Audience for Stream {
 
     fn snapshot(&mut self, hit: &Hit<'_>, cpu_seq: u64) -> io::Result<()> {
         let seq = self.head.next_seq();
-        self.each(|sink| sink.snapshot(seq, hit, cpu_seq))
+        let comm = hit.snapshot.task.comm.iter().take_while(|&&byte| byte != 0);
+        if hit.probe.symbol.chars().all(is_plain) && comm.copied().all(|byte| matches!(byte, b' '..=b'~')) {
+            return self.each(|sink| sink.snapshot(seq, hit, cpu_seq));
+        }
+        let (ts_ns, cpu) = (hit.snapshot.ts, Some(hit.snapshot.cpu));
+        let message = Message::Snapshot(Box::new(SnapshotReport::new(hit, cpu_seq)));
+        self.tell(&Envelope { seq, ts_ns, cpu, message })
     }
 
     fn observe(&mut self, seen: &Seen<'_>) -> io::Result<()> {
-        self.each(|sink| sink.observe(seen))
+        let symbol = shown(seen.symbol);
+        self.each(|sink| sink.observe(&Seen { symbol: &symbol, ..*seen }))
     }
 
     fn again(&mut self, rule: RuleId, seen: &Seen<'_>) -> io::Result<()> {
-        self.each(|sink| sink.again(rule, seen))
+        let symbol = shown(seen.symbol);
+        self.each(|sink| sink.again(rule, &Seen { symbol: &symbol, ..*seen }))
     }
 
     fn worst(&self) -> Option<Severity> {
@@ -182,7 +198,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use rcu_watch_core::report::{Envelope, ProbeError};
+    use rcu_watch_core::report::ProbeError;
 
     /// Counts what it hears, and its end as a thousand; fails from the given message on.
     struct Listener(Rc<Cell<u32>>, u32, io::ErrorKind);

@@ -7,7 +7,9 @@ use alloc::vec::Vec;
 use core::mem::{offset_of, size_of};
 use core::num::NonZeroU32;
 
-use rcu_watch_common::record::{RecordHeader, SnapshotRecord, StackRecord, WIRE_VERSION, flag, kind};
+use rcu_watch_common::record::{
+    RecordHeader, STACK_FRAMES_MAX, SnapshotRecord, StackRecord, WIRE_VERSION, flag, kind,
+};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::snapshot::{RcuState, Regs, Snapshot, Task};
@@ -56,7 +58,7 @@ pub enum DecodeError {
     /// The record's CPU is not below [`CPUS_MAX`].
     #[error("record is of CPU {0}, beyond any kernel's {CPUS_MAX}; the stream is corrupt")]
     CpuOutOfRange(u32),
-    /// The length of the stack, in bytes, is no multiple of a frame's or beyond the record.
+    /// The length of the stack, in bytes, is no multiple of a frame's, beyond the record or longer than any stack.
     #[error("record says it holds {0} bytes of stack, which is no number of frames; the stream is corrupt")]
     Stack(i64),
 }
@@ -98,7 +100,7 @@ fn stack_of(rest: &[u8]) -> Result<&[u8], DecodeError> {
     }
     usize::try_from(len)
         .ok()
-        .filter(|len| len % size_of::<u64>() == 0)
+        .filter(|len| len % size_of::<u64>() == 0 && *len <= STACK_FRAMES_MAX * size_of::<u64>())
         .and_then(|len| frames.get(..len))
         .ok_or(DecodeError::Stack(len))
 }
@@ -274,6 +276,17 @@ mod tests {
         assert_eq!(lie(56, &[0, 0x20]), DecodeError::CpuOutOfRange(8192));
         assert_eq!(lie(128, &[12]), DecodeError::Stack(12));
         assert_eq!(lie(128, &[0, 1]), DecodeError::Stack(256));
+    }
+
+    #[test]
+    fn a_stack_longer_than_any_is_refused_though_the_bytes_are_there() {
+        let long = vec![1; STACK_FRAMES_MAX * 8 + 8];
+        let of = |len| {
+            let bytes = encode(&Snapshot { stack: &long[..len], ..full() });
+            decode(&bytes, 2).map(drop)
+        };
+        assert_eq!(of(STACK_FRAMES_MAX * 8), Ok(()));
+        assert_eq!(of(long.len()), Err(DecodeError::Stack(264)));
     }
 
     #[test]

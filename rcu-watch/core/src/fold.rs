@@ -154,8 +154,8 @@ impl Fold {
             ConditionKind { rule: *rule, severity: *severity, function: function.clone(), key: key.clone() };
         if let Some(&at) = self.conditions.get(&kind) {
             let total = &mut self.totals[at];
-            total.count += count;
-            total.untold += count;
+            total.count = total.count.saturating_add(*count);
+            total.untold = total.untold.saturating_add(*count);
             total.last_ts = total.last_ts.max(ts);
             return None;
         }

@@ -253,13 +253,15 @@ impl Pipeline {
     /// Counts hits that a probe found at rest and did not send: they were judged where they happened.
     pub fn count_at_rest(&mut self, probe: ProbeId, hits: u64) {
         for rule in self.judged_at_rest(probe).iter() {
-            self.rule_counts[rule as usize].judged += hits;
+            let judged = &mut self.rule_counts[rule as usize].judged;
+            *judged = judged.saturating_add(hits);
         }
     }
 
     /// Takes what a look found; `Some` with its total when it is the first of its kind.
     pub fn add_condition(&mut self, condition: &Condition, ts: Nanos) -> Option<&Total> {
-        self.rule_counts[condition.rule as usize].fired += condition.count;
+        let fired = &mut self.rule_counts[condition.rule as usize].fired;
+        *fired = fired.saturating_add(condition.count);
         self.fold.add_condition(condition, ts)
     }
 

@@ -7,15 +7,22 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::error::Error;
 
-use super::{MAGIC, VERSION, VERSION_FNV};
+use super::{MAGIC, PROBES_MAX, VERSION, VERSION_FNV};
 
-/// Frames longer than this are no recording's.
-const PAYLOAD_MAX: u32 = 64 << 20;
+/// JSON that is longer is no recording's: what begins one of a kernel with 50,000 traced functions has 6 MiB.
+const JSON_MAX: u32 = 8 << 20;
+/// Records that are longer are none: one with a stack has less than 1 KiB.
+const RECORD_MAX: u32 = 64 << 10;
 /// How much is read at once of a length that only says that it is there.
 const CHUNK: usize = 64 << 10;
 
 /// The kind of a record's frame.
 const RECORD: u8 = 2;
+
+/// The longest payload of a frame of this kind.
+const fn payload_max(kind: u8) -> u32 {
+    if kind == RECORD { RECORD_MAX } else { JSON_MAX }
+}
 
 /// One part of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +100,7 @@ pub fn append_record(out: &mut Vec<u8>, record: &[u8]) -> Result<(), TooLong> {
 }
 
 fn append(out: &mut Vec<u8>, kind: u8, payload: &[u8]) -> Result<(), TooLong> {
-    let len = u32::try_from(payload.len()).ok().filter(|&len| len <= PAYLOAD_MAX);
+    let len = u32::try_from(payload.len()).ok().filter(|&len| len <= payload_max(kind));
     let len = len.ok_or(TooLong(payload.len()))?;
     out.push(kind);
     out.extend_from_slice(&len.to_le_bytes());
@@ -153,6 +160,16 @@ pub enum ReadError {
     /// The frame that begins at this byte has a wrong checksum, kind or place.
     #[error("recording is corrupt at byte {0}; what came before it was replayed")]
     Corrupt(u64),
+    /// A probe's id is beyond any that a plan has: what is kept by id would fill the memory.
+    #[error(
+        "recording is corrupt at byte {at}: it names probe {id}, and no plan has more than {PROBES_MAX}; what came before it was replayed"
+    )]
+    Probe {
+        /// The byte behind the frame that names it.
+        at: u64,
+        /// The id.
+        id: u32,
+    },
     /// The source gave an error instead of bytes.
     #[error("recording cannot be read at byte {at}; {error}")]
     Source {
@@ -205,6 +222,12 @@ impl<S: Source> Frames<S> {
         Ok(frames)
     }
 
+    /// Bytes that were read.
+    #[must_use]
+    pub const fn position(&self) -> u64 {
+        self.at
+    }
+
     /// The next part, a record without a copy. After an error there is nothing more.
     pub fn next_part(&mut self) -> Option<Result<Part<'_>, ReadError>> {
         if self.is_over {
@@ -230,7 +253,7 @@ impl<S: Source> Frames<S> {
         }
         let [kind] = kind;
         let len = self.number()?;
-        if len > PAYLOAD_MAX {
+        if len > payload_max(kind) {
             return Err(ReadError::Corrupt(start));
         }
         self.read_payload(len as usize)?;
@@ -400,12 +423,12 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_file_allocates_nothing_like_it() {
-        let mut bytes = preamble().to_vec();
-        bytes.push(2);
-        bytes.extend(PAYLOAD_MAX.to_le_bytes());
-        assert!(matches!(read(&bytes).1, Some(ReadError::Cut(_))));
-        bytes.truncate(13);
-        bytes.extend(u32::MAX.to_le_bytes());
-        assert!(matches!(read(&bytes).1, Some(ReadError::Corrupt(12))));
+        for (kind, most) in [(RECORD, RECORD_MAX), (4, JSON_MAX)] {
+            let head = |len: u32| [&preamble()[..], &[kind], &len.to_le_bytes()].concat();
+            assert!(matches!(read(&head(most)).1, Some(ReadError::Cut(_))));
+            for len in [most + 1, u32::MAX] {
+                assert!(matches!(read(&head(len)).1, Some(ReadError::Corrupt(12))));
+            }
+        }
     }
 }

@@ -20,3 +20,8 @@ pub const MAGIC: [u8; 8] = *b"rcuwrec\n";
 pub const VERSION: u32 = 2;
 /// Version of files whose checksum is FNV-1a; read still.
 const VERSION_FNV: u32 = 1;
+
+/// Bound of every probe id that a reader takes. No plan has more than [`rcu_watch_common::slot::COUNT`]; later ones may.
+/// What is counted for each CPU and probe stays below 64 MiB with it.
+pub const PROBES_MAX: u32 = 512;
+const _: () = assert!(PROBES_MAX >= rcu_watch_common::slot::COUNT);

@@ -12,13 +12,14 @@ use serde::de::DeserializeOwned;
 
 use crate::coverage::coverage;
 use crate::pipeline::Pipeline;
+use crate::recording::PROBES_MAX;
 use crate::recording::frame::{Frame, Frames, Part, ReadError, Source};
 use crate::recording::part::{End, Names, NumberedProbe, Said, Start};
 use crate::report::Message;
 use crate::report::summary::{Book, EndedBy, Followed, Summary};
 use crate::snapshot::Snapshot;
 use crate::stream::{Audience, Filter, Host, Sight, StreamListener};
-use crate::units::{Address, Nanos};
+use crate::units::{Address, Nanos, ProbeId};
 use crate::verdict::{self, Codes, Exit, FailOn};
 
 /// How a recording is to be judged and told.
@@ -50,7 +51,7 @@ pub enum PlayError<E> {
 ///
 /// # Errors
 /// Where nothing of it can be read, or the audience hears no more. A recording that is cut off or corrupt further on
-/// is played up to there, and the run is inconclusive.
+/// is played up to there, and the run is inconclusive; one that names a probe beyond any plan is an error then.
 pub fn play<S: Source, A: Audience>(
     input: S,
     audience: &mut A,
@@ -64,16 +65,29 @@ pub fn play<S: Source, A: Audience>(
         None => return Err(ReadError::Cut(12).into()),
     };
     let mut pipeline = Pipeline::new(start.model.clone(), Vec::new());
+    let (mut end, mut broken) = (None, None);
     for NumberedProbe { id, probe } in &start.probes {
+        if let Err(error) = check(*id, frames.position()) {
+            broken = Some(error);
+            break;
+        }
         pipeline.set_probe(*id, probe.clone());
     }
     let mut listener = StreamListener::new(audience, Recorded::default(), &terms.filter);
     listener.send(start.ts_ns, None, Message::Header(Box::new(start.header())));
-    let (mut end, mut broken) = (None, None);
-    while let Some(part) = frames.next_part() {
+    while broken.is_none()
+        && let Some(part) = frames.next_part()
+    {
         match part {
             Ok(Part::Record(bytes)) => pipeline.push(bytes, &mut listener),
             Ok(Part::Other(Frame::End(json))) => end = Some(parse::<End, _>(&json)?),
+            Ok(Part::Other(Frame::Probe(json))) => {
+                let probe: NumberedProbe = parse(&json)?;
+                match check(probe.id, frames.position()) {
+                    Ok(()) => revise(probe, &mut pipeline),
+                    Err(error) => broken = Some(error),
+                }
+            }
             Ok(Part::Other(frame)) => take(frame, &mut pipeline, &mut listener)?,
             Err(error) => broken = Some(error),
         }
@@ -96,21 +110,27 @@ fn take<A: Audience>(
 ) -> Result<(), PlayError<A::Error>> {
     match frame {
         Frame::Names(json) => listener.host.names = parse::<Names, _>(&json)?.0,
-        Frame::Probe(json) => {
-            let NumberedProbe { id, probe } = parse(&json)?;
-            if pipeline.probe(id).is_some_and(|known| known.symbol == probe.symbol) {
-                pipeline.set_handlers(id, probe.handlers);
-            } else {
-                pipeline.set_probe(id, probe);
-            }
-        }
         Frame::Said(json) => {
             let Said { ts_ns, cpu, what } = parse(&json)?;
             what.say(ts_ns, cpu, pipeline, listener);
         }
-        Frame::Start(_) | Frame::Record(_) | Frame::End(_) => {}
+        Frame::Start(_) | Frame::Record(_) | Frame::Probe(_) | Frame::End(_) => {}
     }
     Ok(())
+}
+
+/// Refuses an id that no plan has: who wrote it wants the memory that is kept for those below it.
+fn check(id: ProbeId, at: u64) -> Result<(), ReadError> {
+    if id.0 < PROBES_MAX { Ok(()) } else { Err(ReadError::Probe { at, id: id.0 }) }
+}
+
+/// A probe that came, or whose handlers changed.
+fn revise(NumberedProbe { id, probe }: NumberedProbe, pipeline: &mut Pipeline) {
+    if pipeline.probe(id).is_some_and(|known| known.symbol == probe.symbol) {
+        pipeline.set_handlers(id, probe.handlers);
+    } else {
+        pipeline.set_probe(id, probe);
+    }
 }
 
 /// What a recording holds beside its records.
@@ -174,11 +194,15 @@ fn finish<A: Audience>(
     if totals.undecodable > 0 {
         reasons.push(format!("{} records could not be decoded", totals.undecodable));
     }
-    if books.iter().any(|book| book.emitted != book.delivered + book.lost) {
+    if books.iter().any(|book| book.emitted != book.delivered.saturating_add(book.lost)) {
         reasons.push("the recording does not hold every record that its books count".to_owned());
     }
     let judgement = verdict::judge(listener.audience.worst(), terms.fail_on, !reasons.is_empty());
-    let exit = Exit::of_run(judgement, false).among(terms.codes);
+    let exit = match broken {
+        // Made to do harm: whatever it says besides is not to be gone by.
+        Some(ReadError::Probe { .. }) => Exit::Error,
+        _ => Exit::of_run(judgement, false).among(terms.codes),
+    };
     let summary = Summary {
         reasons,
         elapsed_ns: end.elapsed_ns,

@@ -3,8 +3,8 @@
 //! A fingerprint is made of rule, function and handlers, so it holds over kernels, addresses and runs. A
 //! finding with a known one is still reported, marked, and does not count for the verdict.
 
-use alloc::borrow::ToOwned as _;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use hashbrown::HashSet;
 use serde::Deserialize;
@@ -31,12 +31,29 @@ pub enum BaselineError {
     NotAStream,
 }
 
-/// As much of a line as a baseline needs; its own reader, so that it also reads streams of other versions.
+/// As much of a line as tells whether a baseline needs it; its own reader, so that it also reads streams of other
+/// versions, and keeps nothing of what it does not need.
 #[derive(Deserialize)]
 struct Line {
     r#type: String,
+}
+
+/// A line with a finding, or with all of them.
+#[derive(Deserialize)]
+struct Told {
+    data: Fingerprints,
+}
+
+#[derive(Deserialize)]
+struct Fingerprints {
+    fingerprint: Option<String>,
     #[serde(default)]
-    data: serde_json::Value,
+    findings: Vec<Fingerprint>,
+}
+
+#[derive(Deserialize)]
+struct Fingerprint {
+    fingerprint: Option<String>,
 }
 
 impl Baseline {
@@ -52,19 +69,14 @@ impl Baseline {
             if line.trim().is_empty() {
                 continue;
             }
-            let line: Line = serde_json::from_str(line)
-                .map_err(|error| BaselineError::NotJson { line: index + 1, error })?;
-            let fingerprint = |data: &serde_json::Value| data["fingerprint"].as_str().map(str::to_owned);
-            match line.r#type.as_str() {
-                "header" => is_stream = true,
-                "finding" => known.extend(fingerprint(&line.data)),
-                // A run that was cut to its summary serves as well.
-                "summary" => {
-                    is_stream = true;
-                    let findings = line.data["findings"].as_array();
-                    known.extend(findings.into_iter().flatten().filter_map(fingerprint));
-                }
-                _ => {}
+            let no_json = |error| BaselineError::NotJson { line: index + 1, error };
+            let kind = serde_json::from_str::<Line>(line).map_err(no_json)?.r#type;
+            // A run that was cut to its summary serves as well.
+            is_stream |= matches!(kind.as_str(), "header" | "summary");
+            if matches!(kind.as_str(), "finding" | "summary") {
+                let Told { data } = serde_json::from_str(line).map_err(no_json)?;
+                known.extend(data.fingerprint);
+                known.extend(data.findings.into_iter().filter_map(|finding| finding.fingerprint));
             }
         }
         if is_stream { Ok(Self(known)) } else { Err(BaselineError::NotAStream) }

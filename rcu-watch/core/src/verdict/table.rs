@@ -45,7 +45,7 @@ pub fn guards(pipeline: &Pipeline) -> Vec<GuardTotal> {
 /// What all books come to, with what no book counts: runs that the kernel skipped, and bytes that were no record.
 #[must_use]
 pub fn totals(books: &[Book], missed: u64, undecodable: u64) -> Totals {
-    let sum = |count: fn(&Book) -> u64| books.iter().map(count).sum();
+    let sum = |count: fn(&Book) -> u64| books.iter().map(count).fold(0, u64::saturating_add);
     Totals {
         hits: sum(|book| book.hits),
         at_rest: sum(|book| book.at_rest),

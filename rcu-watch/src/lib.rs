@@ -17,6 +17,7 @@ mod check;
 pub mod cli;
 mod clock;
 pub mod commands;
+mod input;
 pub mod kernel;
 pub mod outlet;
 pub mod recording;

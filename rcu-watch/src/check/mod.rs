@@ -4,9 +4,10 @@
 //! FUNC... | PATCH.ko -> functions -> what is known (no probe) -> what is seen (the audit's prober) -> answers
 //!                                 -> what the kernel's lists say (kernel::outlook)               -> forecasts
 //! ```
-//! [`patch`] reads a livepatch's ELF before it is loaded, [`answer`] judges; both are pure. [`run`] asks the
-//! running kernel.
+//! [`unpack`] reads a module file, packed or not, [`patch`] a livepatch's ELF before it is loaded, [`answer`] judges; the
+//! last two are pure. [`run`] asks the running kernel.
 
 pub(crate) mod answer;
 pub(crate) mod patch;
 pub(crate) mod run;
+mod unpack;

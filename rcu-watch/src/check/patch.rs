@@ -4,12 +4,16 @@
 //! them in two shapes. Source modules (samples/livepatch) and klp-build have arrays of functions (old_name at 0,
 //! new_func at 8) behind arrays of objects (name at 0, funcs at 8); the size of an element differs between
 //! kernels and is taken from the distance of the first two. kpatch-build has a section of its own.
+//!
+//! The file is whoever's: no number in it is believed beyond the bytes that are there, and what a module of this kind
+//! never has so many of is refused, so that no file takes longer than its length explains.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use object::read::elf::ElfFile64;
 use object::{
-    LittleEndian, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationKind, RelocationTarget,
+    LittleEndian, Object as _, ObjectSection, ObjectSymbol as _, RelocationKind, RelocationTarget,
     SectionFlags,
 };
 
@@ -25,15 +29,27 @@ pub(crate) struct PatchedFunction {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PatchError {
-    #[error("it is compressed; decompress it first: {0} < FILE > patch.ko")]
-    Compressed(&'static str),
     #[error("it is no kernel module for a 64-bit little-endian machine: {0}")]
     NotElf(#[from] object::read::Error),
     #[error("it is a kernel module and no livepatch: its modinfo has no `livepatch=Y`")]
     NotLivepatch,
     #[error("it is a livepatch whose functions are in no table that rcu-watch knows; name them by hand")]
     NoTable,
+    #[error("its section {0} is not in the file; it is cut off or damaged, build it again")]
+    Beyond(String),
+    #[error("its symbols reach beyond the last address there can be; it is damaged, build it again")]
+    Wraps,
+    #[error("it has more than {0} {1}, and no livepatch has; name the functions by hand")]
+    TooMany(usize, &'static str),
 }
+
+/// Pointers in the data of a module. The largest of the kernel's own have a tenth of it.
+const POINTERS_MAX: usize = 500_000;
+/// Entries of functions, those counted again that two arrays share. Livepatches that replace all before them have
+/// some hundred.
+const FUNCTIONS_MAX: usize = 10_000;
+/// `KSYM_NAME_LEN` (include/linux/kallsyms.h), which was 128 up to 6.0: nothing that can be patched has a longer name.
+const NAME_MAX: usize = 512;
 
 /// A pointer field, or what it will point to: a section's index, and an offset.
 type Place = (usize, u64);
@@ -58,21 +74,19 @@ pub(crate) struct Patch {
 /// # Errors
 /// Where it is none, or none that is known.
 pub(crate) fn read(file: &[u8]) -> Result<Patch, PatchError> {
-    const MAGICS: [(&[u8], &str); 3] =
-        [(b"\xfd7zXZ", "xz -dc"), (b"\x1f\x8b", "gzip -dc"), (b"\x28\xb5\x2f\xfd", "zstd -dc")];
-    if let Some((_, command)) = MAGICS.iter().find(|(magic, _)| file.starts_with(magic)) {
-        return Err(PatchError::Compressed(command));
-    }
     let elf = ElfFile64::<LittleEndian>::parse(file)?;
-    let modinfo = elf.section_by_name(".modinfo").and_then(|section| section.data().ok()).unwrap_or_default();
+    let modinfo = match elf.section_by_name(".modinfo") {
+        Some(section) => section.data().map_err(|_| PatchError::Beyond(".modinfo".to_owned()))?,
+        None => &[],
+    };
     let mut entries = modinfo.split(|&byte| byte == 0);
     if !entries.clone().any(|entry| entry == b"livepatch=Y") {
         return Err(PatchError::NotLivepatch);
     }
     let name = entries.find_map(|entry| String::from_utf8(entry.strip_prefix(b"name=")?.to_vec()).ok());
-    let tables = Tables::read(&elf);
-    let mut found = tables.of_kpatch(&elf);
-    found.extend(tables.of_objects());
+    let tables = Tables::read(&elf)?;
+    let mut found = tables.of_kpatch(&elf)?;
+    found.extend(tables.of_objects()?);
     if found.is_empty() {
         return Err(PatchError::NoTable);
     }
@@ -82,6 +96,8 @@ pub(crate) fn read(file: &[u8]) -> Result<Patch, PatchError> {
 /// What the pointers of a module's data will point to.
 struct Tables<'a> {
     pointers: BTreeMap<Place, Place>,
+    /// What any of them points to.
+    targets: BTreeSet<Place>,
     data: BTreeMap<usize, &'a [u8]>,
     code: BTreeSet<usize>,
     /// Ends of variables, where the file still has symbols.
@@ -89,13 +105,15 @@ struct Tables<'a> {
 }
 
 impl<'a> Tables<'a> {
-    fn read(elf: &ElfFile64<'a, LittleEndian>) -> Self {
+    fn read(elf: &ElfFile64<'a, LittleEndian>) -> Result<Self, PatchError> {
         let mut tables = Self {
             pointers: BTreeMap::new(),
+            targets: BTreeSet::new(),
             data: BTreeMap::new(),
             code: BTreeSet::new(),
             ends: BTreeMap::new(),
         };
+        let mut read = 0;
         for section in elf.sections() {
             let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
             if sh_flags & u64::from(object::elf::SHF_ALLOC) == 0 {
@@ -105,8 +123,13 @@ impl<'a> Tables<'a> {
                 tables.code.insert(section.index().0);
                 continue;
             }
-            tables.data.insert(section.index().0, section.data().unwrap_or_default());
+            tables.data.insert(section.index().0, section.data().map_err(|_| beyond(&section))?);
             for (offset, relocation) in section.relocations() {
+                // Sections may share the bytes of their relocations: the file's length says nothing of their number.
+                read += 1;
+                if read > POINTERS_MAX {
+                    return Err(PatchError::TooMany(POINTERS_MAX, "relocations"));
+                }
                 if (relocation.kind(), relocation.size()) != (RelocationKind::Absolute, 64) {
                     continue;
                 }
@@ -119,16 +142,19 @@ impl<'a> Tables<'a> {
         }
         for symbol in elf.symbols().filter(|symbol| symbol.size() > 0) {
             if let Some(section) = symbol.section_index() {
-                tables.ends.insert((section.0, symbol.address()), symbol.address() + symbol.size());
+                let end = symbol.address().checked_add(symbol.size()).ok_or(PatchError::Wraps)?;
+                tables.ends.insert((section.0, symbol.address()), end);
             }
         }
-        tables
+        tables.targets = tables.pointers.values().copied().collect();
+        Ok(tables)
     }
 
     /// The name that the pointer at this place will point to.
     fn name(&self, (section, offset): Place) -> Option<String> {
         let &(target, at) = self.pointers.get(&(section, offset))?;
         let bytes = self.data.get(&target)?.get(usize::try_from(at).ok()?..)?;
+        let bytes = &bytes[..bytes.len().min(NAME_MAX)];
         let name = std::str::from_utf8(bytes.split(|&byte| byte == 0).next()?).ok()?;
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '$');
         (!name.is_empty() && name.chars().all(is_name)).then(|| name.to_owned())
@@ -153,8 +179,9 @@ impl<'a> Tables<'a> {
     }
 
     /// By `klp_object` and `klp_func`, or klp-build's `klp_object_ext` and `klp_func_ext`.
-    fn of_objects(&self) -> BTreeSet<PatchedFunction> {
+    fn of_objects(&self) -> Result<BTreeSet<PatchedFunction>, PatchError> {
         let mut found = BTreeSet::new();
+        let mut arrays: BTreeMap<Place, BTreeSet<String>> = BTreeMap::new();
         for (&(section, offset), &funcs) in &self.pointers {
             // `funcs` is an object's second member; the first is a name, or null for vmlinux.
             let Some(base) = offset.checked_sub(8) else { continue };
@@ -166,45 +193,69 @@ impl<'a> Tables<'a> {
                 None if self.pointers.contains_key(&(section, base)) => continue,
                 None => "vmlinux".to_owned(),
             };
-            for (function, sympos) in self.array(funcs) {
-                found.insert(PatchedFunction { object: object.clone(), function, sympos });
+            arrays.entry(funcs).or_default().insert(object);
+        }
+        let mut entries = 0;
+        for (funcs, objects) in arrays {
+            let array = self.array(funcs);
+            entries += array.len() * objects.len();
+            if entries > FUNCTIONS_MAX {
+                return Err(PatchError::TooMany(FUNCTIONS_MAX, "functions"));
+            }
+            for object in &objects {
+                found.extend(array.iter().map(|(function, sympos)| PatchedFunction {
+                    object: object.clone(),
+                    function: function.clone(),
+                    sympos: *sympos,
+                }));
             }
         }
-        found
+        Ok(found)
     }
 
-    /// The functions of an array, as far as the file shows that it goes.
+    /// The functions of an array, as far as the file shows that it goes, and one more than there may be.
     fn array(&self, (section, start): Place) -> Vec<(String, u64)> {
         let end = self.ends.get(&(section, start)).copied().unwrap_or(u64::MAX);
-        let is_other = |at: u64| self.pointers.values().any(|&target| target == (section, at));
+        let is_other = |at: u64| self.targets.contains(&(section, at));
         let mut places = self
             .pointers
-            .range((section, start + 1)..(section, end))
-            .map(|(&(_, offset), _)| offset)
-            .take_while(|&offset| !is_other(offset));
+            .range((Bound::Excluded((section, start)), Bound::Unbounded))
+            .map(|(&place, _)| place)
+            .take_while(|&(of, offset)| of == section && offset < end && !is_other(offset));
         // An element holds nothing else that is a name and then code.
-        let next = places.find(|&offset| self.function((section, offset)).is_some());
-        let Some(bytes) = next.map(|next| next - start) else {
+        let next = places.find(|&place| self.function(place).is_some());
+        let Some(bytes) = next.map(|(_, next)| next - start) else {
             return self.function((section, start)).into_iter().collect();
         };
-        (0..)
-            .map(|index| start + index * bytes)
+        std::iter::successors(Some(start), |at| at.checked_add(bytes))
             .take_while(|&at| at < end && (at == start || !is_other(at)))
             .map_while(|at| self.function((section, at)))
+            .take(FUNCTIONS_MAX + 1)
             .collect()
     }
 
-    fn of_kpatch(&self, elf: &ElfFile64<'a, LittleEndian>) -> BTreeSet<PatchedFunction> {
-        let Some(section) = elf.section_by_name(".kpatch.funcs") else { return BTreeSet::new() };
-        (0..section.size() / KPATCH_BYTES)
-            .filter_map(|index| {
-                let place = |field| (section.index().0, index * KPATCH_BYTES + field);
-                let object = self.name(place(KPATCH_OBJECT)).unwrap_or_else(|| "vmlinux".to_owned());
-                let sympos = self.number(place(KPATCH_SYMPOS));
-                Some(PatchedFunction { object, function: self.name(place(KPATCH_NAME))?, sympos })
-            })
-            .collect()
+    fn of_kpatch(&self, elf: &ElfFile64<'a, LittleEndian>) -> Result<BTreeSet<PatchedFunction>, PatchError> {
+        let Some(section) = elf.section_by_name(".kpatch.funcs") else { return Ok(BTreeSet::new()) };
+        let bytes = section.data().map_err(|_| beyond(&section))?.len() as u64;
+        if section.size() > bytes {
+            return Err(beyond(&section));
+        }
+        let count = bytes / KPATCH_BYTES;
+        if count > FUNCTIONS_MAX as u64 {
+            return Err(PatchError::TooMany(FUNCTIONS_MAX, "functions"));
+        }
+        let functions = (0..count).filter_map(|index| {
+            let place = |field| (section.index().0, index * KPATCH_BYTES + field);
+            let object = self.name(place(KPATCH_OBJECT)).unwrap_or_else(|| "vmlinux".to_owned());
+            let sympos = self.number(place(KPATCH_SYMPOS));
+            Some(PatchedFunction { object, function: self.name(place(KPATCH_NAME))?, sympos })
+        });
+        Ok(functions.collect())
     }
+}
+
+fn beyond<'a>(section: &impl ObjectSection<'a>) -> PatchError {
+    PatchError::Beyond(section.name().unwrap_or("without a name").to_owned())
 }
 
 #[cfg(test)]
@@ -332,6 +383,47 @@ mod tests {
     }
 
     #[test]
+    fn a_symbol_that_ends_beyond_the_last_address_is_an_error_wherever_it_is() {
+        for (value, size) in [(0x300, u64::MAX), (u64::MAX, 1), (u64::MAX - 7, 8)] {
+            let mut module = Module::new("livepatch=Y\0");
+            let data = module.data;
+            module.point(data, 0x108, data, 0x300);
+            module.function(0x300, "arch_cpu_idle");
+            module.variable(value, size);
+            assert!(matches!(module.functions(), Err(PatchError::Wraps)), "{value:#x} + {size:#x}");
+        }
+    }
+
+    #[test]
+    fn a_pointer_near_the_last_address_points_to_nothing() {
+        for at in [u64::MAX, u64::MAX - 7, u64::MAX - 16, 1 << 63] {
+            let mut module = Module::new("livepatch=Y\0");
+            let data = module.data;
+            module.point(data, 0x108, data, at);
+            assert!(matches!(module.functions(), Err(PatchError::NoTable)), "{at:#x}");
+        }
+    }
+
+    #[test]
+    fn an_array_that_many_objects_share_is_read_once_and_too_many_are_refused() {
+        let shared = |objects: u64, functions: u64| {
+            let mut module = Module::new("livepatch=Y\0");
+            let data = module.data;
+            module.elf.append_section_data(data, &vec![0; 0x20_0000], 32);
+            for index in 0..functions {
+                module.function(0x1000 + index * 64, &format!("f{index}"));
+            }
+            for index in 0..objects {
+                module.name(data, 0x10_0000 + index * 64, &format!("m{}", index % 100));
+                module.point(data, 0x10_0008 + index * 64, data, 0x1000);
+            }
+            module.functions()
+        };
+        assert_eq!(shared(5000, 100).unwrap().len(), 100 * 100);
+        assert!(matches!(shared(5000, 101), Err(PatchError::TooMany(FUNCTIONS_MAX, "functions"))));
+    }
+
+    #[test]
     fn kpatchs_own_section_is_read() {
         let mut module = Module::new("livepatch=Y\0");
         let section = module.elf.add_section(Vec::new(), b".kpatch.funcs".to_vec(), SectionKind::Data);
@@ -355,7 +447,6 @@ mod tests {
     fn what_is_no_livepatch_is_refused_with_what_it_is() {
         assert!(matches!(Module::new("license=GPL\0").functions(), Err(PatchError::NotLivepatch)));
         assert!(matches!(Module::new("livepatch=Y\0").functions(), Err(PatchError::NoTable)));
-        assert!(matches!(read(b"\xfd7zXZ\0"), Err(PatchError::Compressed("xz -dc"))));
         assert!(matches!(read(b"#!/bin/sh\n"), Err(PatchError::NotElf(_))));
         assert!(matches!(read(b""), Err(PatchError::NotElf(_))));
     }

@@ -1,7 +1,6 @@
 //! A check from what was named to the exit code.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use rcu_watch_core::verdict::{Exit, FailOn};
 
 use super::answer::{Known, answer, known, refuses, symbols};
 use super::patch::{self, Patch};
+use super::unpack;
 use crate::audit::consent;
 use crate::audit::prober::{BATCH, Probed, Prober, Way};
 use crate::audit::progress::Progress;
@@ -73,10 +73,10 @@ fn asked(targets: &[String]) -> Result<Vec<Asked>> {
             asked.push(Asked { wanted, way: forecast::Way::Any, patch: None });
             continue;
         }
-        let bytes = fs::read(target).with_context(|| format!("cannot read {target}"))?;
+        let bytes = unpack::read(Path::new(target)).with_context(|| format!("cannot check {target}"))?;
         let Patch { name, functions } =
             patch::read(&bytes).with_context(|| format!("cannot check {target}"))?;
-        let file = Path::new(target).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let file = name_of(target);
         let module = name.unwrap_or_else(|| file.replace('-', "_"));
         for (index, patch::PatchedFunction { object, function, sympos }) in functions.into_iter().enumerate()
         {
@@ -91,8 +91,16 @@ fn asked(targets: &[String]) -> Result<Vec<Asked>> {
     Ok(asked)
 }
 
+/// A module file's name, without folder, packing and ending.
+fn name_of(target: &str) -> String {
+    let file = Path::new(target).file_name().unwrap_or_default().to_string_lossy();
+    let unpacked = [".gz", ".xz", ".zst"].iter().find_map(|ending| file.strip_suffix(ending));
+    let file = unpacked.unwrap_or(&file);
+    file.strip_suffix(".ko").unwrap_or(file).to_owned()
+}
+
 /// Between two looks at the tasks, where no probe takes as long.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 /// What is foreseen of a function.
 fn foresee(outlook: &Outlook, index: usize, asked: &Asked) -> Vec<Forecast> {

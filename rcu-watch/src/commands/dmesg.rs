@@ -1,7 +1,7 @@
 //! The kernel's own splats of this class, from logs, in the shape and with the exit codes of a run.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +20,9 @@ use crate::sink;
 
 /// No kernel takes longer between two lines of one splat: what has come by then is told.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// The kernel's own lines end at 2 KiB (`PRINTK_MESSAGE_MAX` in kernel/printk/internal.h).
+const LINE_MAX: usize = 1 << 20;
 
 /// Where a log comes from.
 enum Source {
@@ -127,7 +130,21 @@ fn lines(
     grows: bool,
     mut take: impl FnMut(&str) -> Result<()>,
 ) -> Result<()> {
-    while log.read_until(b'\n', line).with_context(|| format!("cannot read {name}"))? > 0 {
+    loop {
+        // One byte more than there is room for tells a line that is too long from one that just fits.
+        let room = (LINE_MAX + 1).saturating_sub(line.len());
+        let read = log.by_ref().take(room as u64).read_until(b'\n', line);
+        let read = read.with_context(|| format!("cannot read {name}"))?;
+        if line.len() > LINE_MAX {
+            bail!(
+                "cannot read {name} any further: a line has more than {} MiB; give a log as dmesg or journalctl -k \
+                 print it",
+                LINE_MAX >> 20
+            );
+        }
+        if read == 0 {
+            break;
+        }
         if grows && !line.ends_with(b"\n") {
             break;
         }

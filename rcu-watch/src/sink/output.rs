@@ -2,13 +2,14 @@
 
 use std::env;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, BufWriter, IsTerminal as _, Write};
+use std::io::{self, BufReader, BufWriter, IsTerminal as _, Write};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use rcu_watch_core::report::Baseline;
 use rcu_watch_core::verdict::FailOn;
 
+use crate::input::{Limits, Lines};
 use crate::outlet::{Lane, Wrap};
 use crate::sink::Sink;
 use crate::sink::Stream;
@@ -28,12 +29,11 @@ pub fn stream(options: &Options, fail_on: FailOn) -> Result<Stream> {
         Some(path) => {
             let name = path.display();
             let file = File::open(path).with_context(|| format!("cannot open the baseline {name}"))?;
-            let mut broken = None;
-            let lines = BufReader::new(file)
-                .lines()
-                .map_while(|line| line.map_err(|error| broken = Some(error)).ok());
-            let baseline = Baseline::read(lines);
-            broken.map_or(Ok(()), Err).with_context(|| format!("cannot read the baseline {name}"))?;
+            let mut lines = Lines::new(BufReader::new(file), Limits::STREAM);
+            let baseline = Baseline::read(&mut lines);
+            if let Some(broken) = lines.broken {
+                bail!("cannot use the baseline {name}: {broken}; give the output of `rcu-watch -f json`");
+            }
             baseline.with_context(|| format!("cannot use {name}"))?
         }
         None => Baseline::default(),

@@ -86,6 +86,10 @@ impl Sink for Queued {
         self.hand_over(Class::Passing, 0)
     }
 
+    fn takes_any_text(&self) -> bool {
+        self.sink.takes_any_text()
+    }
+
     fn is_left(&self) -> bool {
         self.sink.is_left()
     }

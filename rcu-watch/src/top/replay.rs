@@ -103,6 +103,7 @@ pub fn play(mut input: impl BufRead, shared: &Shared) -> io::Result<()> {
             Err(_) if !is_whole && number > 1 && read < LINE as usize => break,
             Err(_) => return Err(no_stream(number)),
         };
+        let envelope = envelope.shown()?;
         let ts = envelope.ts_ns;
         if let Some(last) = last {
             wait(Duration::from_nanos(ts.0.saturating_sub(last)).min(LONGEST), shared);

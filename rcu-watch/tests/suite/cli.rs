@@ -286,7 +286,7 @@ fn a_file_that_is_no_earlier_census_is_an_error_with_a_remedy_and_is_left_alone(
     let log = report("arm64-5.14-clang-cfi.log");
     let cases = [
         (vec!["--diff", &old, "-o", &old], "name another file"),
-        (vec!["--diff", "/dev/zero"], "a line has more than 1 MiB"),
+        (vec!["--diff", "/dev/zero"], "line 1 has more than 1 MiB"),
         (vec!["--diff", "/dev/null"], "does not begin with a header"),
         (vec!["--diff", &log], "give what `rcu-watch handlers -f json` wrote"),
         (vec!["--diff", "/nosuch"], "; give what `rcu-watch handlers -f json` wrote"),

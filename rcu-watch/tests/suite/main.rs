@@ -7,6 +7,7 @@ mod corpus;
 mod dmesg;
 mod docs;
 mod golden;
+mod hostile;
 mod paper;
 mod perfetto;
 mod pipelines;

@@ -11,6 +11,8 @@ use super::{MAGIC, PROBES_MAX, VERSION, VERSION_FNV};
 
 /// JSON that is longer is no recording's: what begins one of a kernel with 50,000 traced functions has 6 MiB.
 const JSON_MAX: u32 = 8 << 20;
+/// The same of the last frame: it has a book for each CPU and probe, of which 512 CPUs have some ten million bytes.
+const END_MAX: u32 = 24 << 20;
 /// Records that are longer are none: one with a stack has less than 1 KiB.
 const RECORD_MAX: u32 = 64 << 10;
 /// How much is read at once of a length that only says that it is there.
@@ -18,10 +20,16 @@ const CHUNK: usize = 64 << 10;
 
 /// The kind of a record's frame.
 const RECORD: u8 = 2;
+/// The kind of the last frame.
+const END: u8 = 6;
 
 /// The longest payload of a frame of this kind.
 const fn payload_max(kind: u8) -> u32 {
-    if kind == RECORD { RECORD_MAX } else { JSON_MAX }
+    match kind {
+        RECORD => RECORD_MAX,
+        END => END_MAX,
+        _ => JSON_MAX,
+    }
 }
 
 /// One part of a recording.
@@ -49,7 +57,7 @@ impl Frame {
             Self::Probe(_) => 3,
             Self::Said(_) => 4,
             Self::Names(_) => 5,
-            Self::End(_) => 6,
+            Self::End(_) => END,
         }
     }
 
@@ -60,7 +68,7 @@ impl Frame {
             3 => Self::Probe(payload),
             4 => Self::Said(payload),
             5 => Self::Names(payload),
-            6 => Self::End(payload),
+            END => Self::End(payload),
             _ => return None,
         })
     }
@@ -423,7 +431,7 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_file_allocates_nothing_like_it() {
-        for (kind, most) in [(RECORD, RECORD_MAX), (4, JSON_MAX)] {
+        for (kind, most) in [(RECORD, RECORD_MAX), (4, JSON_MAX), (END, END_MAX)] {
             let head = |len: u32| [&preamble()[..], &[kind], &len.to_le_bytes()].concat();
             assert!(matches!(read(&head(most)).1, Some(ReadError::Cut(_))));
             for len in [most + 1, u32::MAX] {

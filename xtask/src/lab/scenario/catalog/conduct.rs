@@ -129,6 +129,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         name: "stopped-reader",
         about: "the reader stops under load: a signal and -d are answered, everything is detached, and what was lost is said",
         kernels: ALL,
+        heavy: true,
         steps: || {
             vec![
                 read("before", ENABLED),

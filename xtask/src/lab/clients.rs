@@ -31,7 +31,7 @@ pub(crate) struct Client {
 
 pub(crate) const BPFTRACE: Client = Client { package: "bpftrace", program: "usr/bin/bpftrace" };
 
-/// What scenarios with real clients have; the last one is what bpfcc's tools have become.
+/// What scenarios with real clients have, beside a tool of bpfcc's; the last one is what those have become.
 pub(super) const ALL: [Client; 5] = [
     BPFTRACE,
     Client { package: "bpftool", program: "usr/sbin/bpftool" },
@@ -44,19 +44,23 @@ pub(super) const ALL: [Client; 5] = [
 pub(crate) fn files(release: &Release, clients: &[Client]) -> Result<Vec<Extra>> {
     let mut files = Vec::new();
     for client in clients {
-        let root = unpacked(release, client)?;
+        let root = unpacked(release, client, is_library)?;
         let program = root.join(client.program);
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         files.push(Extra { path: format!("bin/{name}"), content: ExtraContent::File(program) });
-        for place in PLACES {
-            files.extend(libraries(&root.join(place))?);
-        }
+        files.extend(libraries_in(&root)?);
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files.dedup_by(|a, b| a.path == b.path);
     let loader = ExtraContent::Link(format!("/{LIBRARIES}/{LOADER}"));
     files.push(Extra { path: format!("lib64/{LOADER}"), content: loader });
     Ok(files)
+}
+
+/// The libraries of what was unpacked there.
+pub(super) fn libraries_in(root: &Path) -> Result<Vec<Extra>> {
+    let all = PLACES.iter().map(|place| libraries(&root.join(place)));
+    Ok(all.collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// All in one directory of the guest; a link points beside itself.
@@ -66,7 +70,7 @@ fn libraries(dir: &Path) -> Result<Vec<Extra>> {
     for entry in entries {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if !name.contains(".so") || name.starts_with(UNUSED) {
+        if !name.contains(".so") {
             continue;
         }
         let content = match fs::read_link(&path) {
@@ -85,18 +89,26 @@ fn libraries(dir: &Path) -> Result<Vec<Extra>> {
     Ok(found)
 }
 
-/// Where a client's packages are, fetched if they are not in the cache.
-fn unpacked(release: &Release, client: &Client) -> Result<PathBuf> {
+/// What a program that is linked may need.
+pub(super) fn is_library(name: &str) -> bool {
+    (name.starts_with("lib") || name.starts_with("zlib1g")) && !name.starts_with(UNUSED)
+}
+
+/// Where a client's packages are, with those of what it depends on that are wanted; fetched if they are not in the
+/// cache.
+pub(super) fn unpacked(
+    release: &Release,
+    client: &Client,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<PathBuf> {
     let root = cache::dir("clients")?.join(release.name).join(client.package);
     if root.join(client.program).is_file() {
         return Ok(root);
     }
-    say(&format!("fetching {} and its libraries from {}", client.package, release.name));
+    say(&format!("fetching {} and what it needs from {}", client.package, release.name));
     let scratch = cache::scratch(&root)?;
     let apt = Apt::open(release)?;
-    let is_library =
-        |name: &str| (name.starts_with("lib") || name.starts_with("zlib1g")) && !name.starts_with(UNUSED);
-    let packages: Vec<_> = apt.closure(client.package, is_library)?;
+    let packages: Vec<_> = apt.closure(client.package, is_wanted)?;
     // Of another package's exact version a security suite may have a newer one.
     let packages: Vec<_> = packages.into_iter().map(Package::of_any_version).collect();
     let unpacked = scratch.path().join("root");

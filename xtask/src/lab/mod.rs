@@ -7,6 +7,7 @@
 mod accel;
 pub(crate) mod apt;
 mod boot;
+mod bpfcc;
 mod busybox;
 pub(crate) mod clients;
 pub(crate) mod console;

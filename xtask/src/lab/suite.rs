@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use super::accel::Accel;
 use super::boot::{Guest, Programs};
+use super::bpfcc;
 use super::clients;
 use super::console::{BootRecord, Output};
 use super::image::Image;
@@ -94,7 +95,9 @@ impl Job {
         let source = self.image.known.and_then(|kernel| kernel.sources.first());
         let (extra, memory_mib) = match (self.tools, source) {
             (Tools::Clients, Some(source)) => {
-                (clients::files(source.release, &clients::ALL)?, memory_mib.max(CLIENTS_MEMORY_MIB))
+                let mut files = clients::files(source.release, &clients::ALL)?;
+                files.extend(bpfcc::files(source.release, &self.image)?);
+                (files, memory_mib.max(CLIENTS_MEMORY_MIB))
             }
             (Tools::Selftests, _) => (selftests::files(&self.image)?, memory_mib),
             _ => (Vec::new(), memory_mib),

@@ -35,7 +35,7 @@ fn end(label: &str) -> Vec<Step> {
 pub(super) static SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "clients",
-        about: "a livepatch, two bpftrace sessions, a perf probe, a trace-cmd instance, a module's kprobe: each once, with its owner",
+        about: "a livepatch, two bpftrace sessions, a tool of bpfcc, a perf probe, a trace-cmd instance, a module's kprobe: each once, with its owner",
         kernels: &["6.1", "6.12"],
         modules: &[PATCH, "lab_kprobe"],
         tools: Tools::Clients,
@@ -50,6 +50,9 @@ pub(super) static SCENARIOS: &[Scenario] = &[
             steps.extend(bpftrace("one", "kprobe:do_nanosleep"));
             steps.extend(bpftrace("several", "kprobe:vfs_mk*"));
             steps.extend([
+                // Python keeps what it prints to a pipe until there is much of it.
+                spawn("bpfcc", "env PYTHONUNBUFFERED=1 funccount-bpfcc vfs_symlink"),
+                await_text("bpfcc", "Tracing 1 functions"),
                 run("perf-probe", "perf probe --add vfs_fsync_range"),
                 run("trace-cmd", "trace-cmd start -B lab_trace -p function -l vfs_fallocate"),
                 run(
@@ -62,7 +65,9 @@ pub(super) static SCENARIOS: &[Scenario] = &[
             ]);
             steps.extend([signal("one", SIGKILL), wait("one")]);
             steps.push(run("less", "rcu-watch handlers --diff /tmp/handlers.ndjson --exit-on-change"));
+            steps.push(run("symlink", "busybox ln -s /tmp/here /tmp/there"));
             steps.extend(end("several"));
+            steps.extend(end("bpfcc"));
             steps.extend([
                 run("trace-cmd-reset", "trace-cmd reset -B lab_trace -d"),
                 run("perf-delete", "perf probe --del probe:vfs_fsync_range"),
@@ -77,6 +82,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
             Expect::of("table", Check::OneLine(&["cmdline_proc_show", "livepatch", PATCH])),
             Expect::of("table", Check::OneLine(&["do_nanosleep", "bpftrace["])),
             Expect::of("table", Check::Line(&["vfs_mkdir", "bpftrace["])),
+            Expect::of("table", Check::OneLine(&["vfs_symlink", "funccount-bpfcc["])),
             Expect::of("table", Check::OneLine(&["vfs_fsync_range", "perf["])),
             Expect::of("table", Check::OneLine(&["vfs_fallocate", "lab_trace"])),
             Expect::of("table", Check::OneLine(&["vfs_truncate", "lab_kprobe"])),
@@ -89,6 +95,9 @@ pub(super) static SCENARIOS: &[Scenario] = &[
             Expect::of("less", Check::OneLine(&["do_nanosleep", "bpftrace"])),
             Expect::of("less", Check::NoLine(&["vfs_mkdir"])),
             Expect::of("several", Check::Exit(0)),
+            Expect::of("bpfcc", Check::Exit(0)),
+            // Printed only where it counted some.
+            Expect::of("bpfcc", Check::Line(&["vfs_symlink  "])),
             Expect::of("trace-cmd", Check::Exit(0)),
             Expect::of("perf-probe", Check::Exit(0)),
         ],

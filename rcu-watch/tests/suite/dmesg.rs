@@ -9,7 +9,7 @@ use rcu_watch_core::dmesg::{Parser, Splat};
 /// What `rcu-watch dmesg` makes of it.
 fn parse(log: &str) -> Vec<Splat> {
     let mut parser = Parser::default();
-    let mut splats: Vec<_> = log.split('\n').flat_map(|line| parser.line(line)).collect();
+    let mut splats: Vec<_> = log.split_inclusive('\n').flat_map(|line| parser.line(line)).collect();
     splats.extend(parser.finish());
     splats.into_iter().map(Splat::alone).collect()
 }

@@ -50,6 +50,8 @@ impl Parser {
     /// The splats that this line ends.
     pub fn line(&mut self, raw: &str) -> Vec<Splat> {
         self.lines += 1;
+        // With its end or without: an end is no empty line behind it.
+        let raw = raw.strip_suffix('\n').unwrap_or(raw);
         let end = if raw.len() > MAX_LINE { raw.floor_char_boundary(MAX_LINE) } else { raw.len() };
         if let Some(whole) = self.reader.unwrap(&raw[..end]) {
             for part in whole.split('\n') {

@@ -5,8 +5,9 @@
 //! them is to have seen them. A last line that was cut short is a step that was not done.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -46,10 +47,23 @@ impl Resume {
     pub(crate) fn open(path: Option<&Path>, subject: &Subject) -> Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let name = path.display();
-        let mut file =
-            OpenOptions::new().read(true).append(true).create(true).open(path).with_context(|| {
-                format!("cannot open {name}; name a file that can be written with --resume")
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path)
+            .with_context(|| {
+                format!("cannot open {name}; name a file that can be written, and no link, with --resume")
             })?;
+        // What it says was watched is not looked at again: whoever could write it could hide a function.
+        let (owner, own) = (file.metadata()?.uid(), fs::metadata("/proc/self")?.uid());
+        if owner != 0 && owner != own {
+            bail!(
+                "{name} belongs to user {owner}, who may have written anything; name a file of your own with --resume"
+            );
+        }
         let mut resume = Self::default();
         let is_new = !resume.read(&file, subject).with_context(|| format!("cannot resume from {name}"))?;
         if is_new {
@@ -146,8 +160,8 @@ mod tests {
         let path = directory.path().join("other");
         Resume::open(Some(&path), &subject("6.1")).unwrap();
         assert!(Resume::open(Some(&path), &subject("6.12")).is_err());
-        std::fs::write(&path, "precious\n").unwrap();
+        fs::write(&path, "precious\n").unwrap();
         assert!(Resume::open(Some(&path), &subject("6.1")).is_err());
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious\n");
     }
 }

@@ -16,7 +16,7 @@ use crate::audit::stop::Stop;
 use crate::cli::args::DmesgArgs;
 use crate::kernel::kmsg::{KernelLog, Since};
 use crate::kernel::mount::Tree;
-use crate::sink;
+use crate::sink::{self, create};
 
 /// No kernel takes longer between two lines of one splat: what has come by then is told.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -39,6 +39,9 @@ enum Source {
 pub(crate) fn run(args: &DmesgArgs) -> Result<Exit> {
     let options = sink::Options::from(args);
     let fail_on = args.verdict.fail_on;
+    for file in &args.files {
+        create::keep(file, args.output.output.as_deref())?;
+    }
     let mut sources = sources(&args.files)?;
     let follows_one = matches!(sources[..], [Source::Kernel(_) | Source::File { .. }]);
     if args.follow && !follows_one {

@@ -11,7 +11,7 @@ use rcu_watch_core::verdict::Exit;
 use crate::audit::stop::Stop;
 use crate::cli::args::ReplayArgs;
 use crate::recording::play;
-use crate::sink;
+use crate::sink::{self, create};
 
 pub(crate) fn run(args: &ReplayArgs) -> Result<Exit> {
     let is_pipe = args.file.as_os_str() == "-";
@@ -20,6 +20,9 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Exit> {
     } else {
         File::open(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?
     };
+    for output in [&args.output.output, &args.perfetto] {
+        create::keep(&args.file, output.as_deref())?;
+    }
     let terms = Terms::from(args);
     let stream = sink::stream(&args.into(), terms.fail_on)?;
     let mut stop = Stop::new().context("cannot catch SIGINT and SIGTERM")?;

@@ -1,18 +1,21 @@
 //! Writes a recording while a run is under way.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read as _, Write};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use rcu_watch_core::condition::Condition;
+use rcu_watch_core::recording::MAGIC;
 use rcu_watch_core::recording::frame::{Frame, TooLong, append_record, preamble};
 use rcu_watch_core::recording::part::{End, Names, NumberedProbe, Said, Start, What};
 use rcu_watch_core::report::Message;
 use rcu_watch_core::report::finding::StackFrame;
 use rcu_watch_core::units::{CpuId, Nanos};
 use serde::Serialize;
+
+use crate::sink::create::create;
 
 /// A recording that is being written.
 pub struct Recorder {
@@ -29,8 +32,16 @@ impl Recorder {
     /// # Errors
     /// Where the file cannot be written.
     pub fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path)
-            .with_context(|| format!("cannot create {}; name a place that can be written", path.display()))?;
+        let mut start = Vec::new();
+        if fs::metadata(path).is_ok_and(|found| found.is_file()) {
+            let before =
+                File::open(path).and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut start));
+            before.with_context(|| format!("cannot read {}, which is there", path.display()))?;
+        }
+        if !MAGIC.starts_with(&start) {
+            bail!("{} is there and is no recording; name another file", path.display());
+        }
+        let file = create(path)?;
         Self::new(Box::new(BufWriter::new(file)))
             .with_context(|| format!("cannot write to {}", path.display()))
     }

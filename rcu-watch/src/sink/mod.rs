@@ -3,6 +3,7 @@
 //! A sink takes the numbered messages of [`rcu_watch_core::report`] and writes to an `io::Write`, so a test prints
 //! into a `Vec<u8>`. [`open`] is the only place here that knows of files, terminals and the environment.
 
+pub(crate) mod create;
 pub mod json;
 pub mod ktap;
 mod line;

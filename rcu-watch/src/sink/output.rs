@@ -13,6 +13,7 @@ use crate::input::{Limits, Lines};
 use crate::outlet::{Lane, Wrap};
 use crate::sink::Sink;
 use crate::sink::Stream;
+use crate::sink::create;
 use crate::sink::json::Json;
 use crate::sink::ktap::Ktap;
 use crate::sink::metrics::Metrics;
@@ -28,6 +29,9 @@ pub fn stream(options: &Options, fail_on: FailOn) -> Result<Stream> {
     let baseline = match &options.baseline {
         Some(path) => {
             let name = path.display();
+            for output in [&options.file, &options.perfetto] {
+                create::keep(path, output.as_deref())?;
+            }
             let file = File::open(path).with_context(|| format!("cannot open the baseline {name}"))?;
             let mut lines = Lines::new(BufReader::new(file), Limits::STREAM);
             let baseline = Baseline::read(&mut lines);
@@ -100,8 +104,7 @@ struct Named<W> {
 impl Named<File> {
     fn create(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
-        let out = File::create(path)
-            .with_context(|| format!("cannot create {name}; name a file that can be written"))?;
+        let out = create::create(path)?;
         Ok(Self { name, out })
     }
 }

@@ -254,3 +254,23 @@ fn a_file_without_end_is_refused() {
         assert!(err.contains(why), "{args:?}: {err}");
     }
 }
+
+#[test]
+fn an_output_never_destroys_what_is_read() {
+    let input = recording("input.rec", |frame| vec![frame]);
+    let name = input.path().to_str().expect("a plain name");
+    let before = fs::read(input.path()).expect("it is there");
+    for args in [
+        &["replay", "-o", name, name][..],
+        &["replay", "--perfetto", name, name],
+        &["replay", "--baseline", name, "-o", name, &file("corpus/6.1.rec")],
+        &["dmesg", "-o", name, name],
+    ] {
+        let (code, _, err) = run(args);
+        assert_eq!(code, Some(1), "{args:?}: {err}");
+        assert!(err.contains("the output would replace it; name another file"), "{args:?}: {err}");
+        assert_eq!(fs::read(input.path()).expect("it is there"), before);
+    }
+    let (code, out, err) = run(&["replay", "-o", "/dev/stdout", name]);
+    assert!(code == Some(2) && out.contains(" RW001 "), "{err}");
+}

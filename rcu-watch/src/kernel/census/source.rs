@@ -20,6 +20,7 @@ use crate::kernel::read::support::Reason;
 use crate::kernel::read::switch::Switches;
 use crate::kernel::read::symbol::SymbolTable;
 use crate::kernel::read::tracer::{self, Tracer};
+use crate::sys::bpf::link::{Link, LinkedTo};
 
 /// Why nothing that hangs on ftrace runs.
 pub(super) const SWITCHED_OFF: &str = "ftrace is switched off: kernel.ftrace_enabled is 0";
@@ -88,19 +89,24 @@ impl Sources {
             let callbacks = functions.iter().flat_map(|function| &function.callbacks);
             callbacks.map(String::as_str).find(|name| name.starts_with(fprobe::PREFIX))
         });
+        let events = match &tracefs {
+            Ok(tracefs) => {
+                event::read(tracefs).map_err(|e| Reason::unreadable(&tracefs.join("kprobe_events"), &e))
+            }
+            Err(reason) if has_tracefs => Err(reason.clone()),
+            Err(_) => Ok(Vec::new()),
+        };
+        let is_fprobe = |link: &Link| matches!(link.on, LinkedTo::Kprobes { .. });
+        let has_fprobe_programs =
+            programs.as_ref().is_ok_and(|programs| programs.links.iter().any(is_fprobe));
+        let by = fprobe::by(fprobe, events.as_deref().unwrap_or_default(), has_fprobe_programs);
         Self {
             livepatches: livepatch::read(&tree.path("/sys/kernel/livepatch")),
-            events: match &tracefs {
-                Ok(tracefs) => {
-                    event::read(tracefs).map_err(|e| Reason::unreadable(&tracefs.join("kprobe_events"), &e))
-                }
-                Err(reason) if has_tracefs => Err(reason.clone()),
-                Err(_) => Ok(Vec::new()),
-            },
+            events,
             symbols: symbols(tree),
             uprobes: tracefs.as_ref().map_or(0, |tracefs| event::uprobes(tracefs)),
             switches: Switches::read(tree),
-            fprobe_looks_first: fprobe.is_some_and(|callback| fprobe::looks_first(tree, callback)),
+            fprobe_looks_first: by.is_some_and(|by| fprobe::looks_first(tree, by)),
             modules: modules(tree),
             pins: if programs.is_ok() { Pins::read(tree) } else { Pins::default() },
             programs,

@@ -84,12 +84,15 @@ impl Sightings {
         for event in events.iter_mut().filter(is_by_perf) {
             event.by_perf = holders.of_perf_event(&event.group, &event.name);
         }
+        let programs = kernel.programs(tree);
+        let has_fprobe_programs = programs.as_ref().is_ok_and(|programs| !programs.on_fprobe.is_empty());
+        let by = fprobe::by(fprobe, &events, has_fprobe_programs);
         Self {
-            fprobe_looks_first: fprobe.is_some_and(|callback| fprobe::looks_first(tree, callback)),
+            fprobe_looks_first: by.is_some_and(|by| fprobe::looks_first(tree, by)),
             livepatches: livepatch::read(&tree.path("/sys/kernel/livepatch")),
             enabled,
             kprobes,
-            programs: kernel.programs(tree),
+            programs,
             switches: Switches::read(tree),
             events,
             text_start,

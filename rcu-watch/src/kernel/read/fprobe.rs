@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
+use crate::kernel::read::event::{EventKind, ProbeEvent};
 use crate::kernel::read::mount::Tree;
 use crate::kernel::read::symbol::FoundSymbols;
 
@@ -20,19 +21,59 @@ const CODE_BYTES: usize = 2048;
 /// Between two functions, by the compiler's padding.
 const GAP_BYTES: usize = 8;
 
-/// Whether `callback` looks at RCU. False where that cannot be seen: a handler that may run counts as one that does.
+/// By what ftrace calls the fprobes that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By<'a> {
+    Callback(&'a str),
+    /// Another handler shares their function, so ftrace names none; all of them are called at a function's entry.
+    EntryOf,
+    /// The same, and some may be called at a function's end.
+    Any,
+}
+
+/// The functions that [`By`] may stand for, that of entries first: kernel/trace/fprobe.c has some of them.
+const CALLBACKS: &[&str] = &["fprobe_ftrace_entry", "fprobe_fgraph_entry", "fprobe_handler"];
+
+/// Whether what calls the fprobes looks at RCU. False where that cannot be seen: a handler that may run counts as one
+/// that does.
 #[must_use]
-pub(crate) fn looks_first(tree: &Tree, callback: &str) -> bool {
+pub(crate) fn looks_first(tree: &Tree, by: By<'_>) -> bool {
+    let wanted = |name: &str| match by {
+        By::Callback(callback) => name == callback,
+        By::EntryOf | By::Any => CALLBACKS.contains(&name),
+    };
     let find = || -> io::Result<bool> {
         let symbols = File::open(tree.path("/proc/kallsyms"))?;
-        let symbols = FoundSymbols::read(symbols, |name| name == CHECK || name == callback)?;
-        let (Some(check), Some(start)) = (symbols.address(CHECK), symbols.address(callback)) else {
-            return Ok(false);
+        let symbols = FoundSymbols::read(symbols, |name| name == CHECK || wanted(name))?;
+        let starts: Vec<u64> = match by {
+            By::Callback(callback) => symbols.address(callback).into_iter().collect(),
+            By::EntryOf => CALLBACKS.iter().find_map(|name| symbols.address(name)).into_iter().collect(),
+            By::Any => CALLBACKS.iter().filter_map(|name| symbols.address(name)).collect(),
         };
-        let code = read_text(&File::open(tree.path("/proc/kcore"))?, start)?;
-        Ok(calls(&code, start, check))
+        let Some(check) = symbols.address(CHECK) else { return Ok(false) };
+        let kcore = File::open(tree.path("/proc/kcore"))?;
+        for &start in &starts {
+            if !calls(&read_text(&kcore, start)?, start, check) {
+                return Ok(false);
+            }
+        }
+        Ok(!starts.is_empty())
     };
     cfg!(target_arch = "x86_64") && find().unwrap_or(false)
+}
+
+/// By what ftrace calls the fprobes of these events and programs, of which it named `callback`; `None` where there is no
+/// fprobe.
+#[must_use]
+pub(crate) fn by<'a>(callback: Option<&'a str>, events: &[ProbeEvent], has_programs: bool) -> Option<By<'a>> {
+    let mut on = events.iter().filter(|event| event.is_fprobe() && !event.on_in.is_empty()).peekable();
+    match callback {
+        Some(callback) => Some(By::Callback(callback)),
+        None if has_programs => Some(By::Any),
+        None if on.peek().is_none() => None,
+        None if on.any(|event| event.kind == EventKind::FprobeReturn) => Some(By::Any),
+        None => Some(By::EntryOf),
+    }
 }
 
 /// Kernel text from an address on: /proc/kcore is an ELF core file, a segment for each mapped range.
@@ -79,6 +120,32 @@ mod tests {
     fn call(at: u64, target: u64) -> [u8; 5] {
         let [a, b, c, d, ..] = target.wrapping_sub(START + at + 5).to_le_bytes();
         [0xe8, a, b, c, d]
+    }
+
+    #[test]
+    fn fprobes_that_share_their_function_are_known_by_what_lists_them() {
+        let event = |kind, on_in: &[Option<String>]| ProbeEvent {
+            kind,
+            group: "lab".to_owned(),
+            name: "site".to_owned(),
+            symbol: "vfs_read".to_owned(),
+            module: None,
+            offset: 0,
+            on_in: on_in.to_vec(),
+            by_perf: None,
+            counts: None,
+        };
+        let entry = event(EventKind::Fprobe, &[None]);
+        let exit = event(EventKind::FprobeReturn, &[None]);
+        assert_eq!(by(Some("fprobe_handler"), &[], true), Some(By::Callback("fprobe_handler")));
+        assert_eq!(by(None, &[], false), None);
+        assert_eq!(
+            by(None, &[event(EventKind::Fprobe, &[]), event(EventKind::Kprobe, &[None])], false),
+            None
+        );
+        assert_eq!(by(None, std::slice::from_ref(&entry), false), Some(By::EntryOf));
+        assert_eq!(by(None, &[entry, exit], false), Some(By::Any));
+        assert_eq!(by(None, &[], true), Some(By::Any));
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub(super) fn run_into(request: &Request, options: &WatchOptions, mut stream: St
             Some(command) => Some(command.finish().await?),
             None => None,
         };
+        session::wait_for_ftrace(&mut session, &mut signals).await?;
         session.finish(ended_by, &terms, child)
     })
 }

@@ -17,7 +17,7 @@ use rcu_watch_core::report::header::{ChosenProbe, PlannedPoint, Proof};
 use rcu_watch_core::report::{LivepatchReport, Message, PlanChange, ProbeError};
 use rcu_watch_core::units::{Nanos, ProbeId};
 
-use super::{RunningProbe, Session, attach_site};
+use super::{RunningProbe, Session, attach_site, ending};
 use crate::clock;
 use crate::kernel::attribution::Site;
 use crate::kernel::facts::ask::RunningKernel;
@@ -313,6 +313,10 @@ impl Session {
     pub(super) fn rest(&mut self, id: ProbeId) -> Result<(), String> {
         let Some(running) = self.running(id) else { return Ok(()) };
         let (mechanism, function) = (running.probe.mechanism, running.probe.symbol.clone());
+        if ending::would_harm_ftrace(mechanism) {
+            return Err("it stays attached while kernel.ftrace_enabled is 0; sysctl kernel.ftrace_enabled=1"
+                .to_owned());
+        }
         self.programs.detach(id).map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
         // First the program, then the kprobe: in between it is ours twice over, and never somebody else's.
         self.detached.push(id);

@@ -9,6 +9,7 @@ pub mod books;
 pub mod budget;
 mod child;
 mod duty;
+mod ending;
 mod follow;
 mod host;
 mod look;
@@ -24,6 +25,7 @@ pub(crate) mod symbols;
 mod watch;
 
 pub use child::RunningCommand;
+pub use ending::wait_for_ftrace;
 pub use options::WatchOptions;
 pub use run::run;
 pub use signals::Signals;

@@ -102,7 +102,6 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         name: "missed",
         about: "a kretprobe with room for one call at a time under four sleepers: what the kernel skipped is told",
         kernels: ALL,
-        heavy: true,
         steps: || {
             let mut steps = event("r1:lab/site do_nanosleep");
             steps.extend([
@@ -125,6 +124,35 @@ pub(super) static SCENARIOS: &[Scenario] = &[
             Expect::of("watch", Check::Fired { rule: RuleId::HandlerMissed, severity: Severity::Warning }),
             Expect::of("watch", Check::NoneOf(Severity::Error)),
             Expect::of("handlers", Check::Line(&["do_nanosleep", "kretprobe"])),
+        ],
+        ..Scenario::USUAL
+    },
+    Scenario {
+        name: "ftrace-off-midway",
+        about: "kernel.ftrace_enabled is 0 when a run is to end: it waits, and ftrace is whole afterwards",
+        kernels: ALL,
+        cpus: 1,
+        steps: || {
+            let mut steps = event("p:lab/site do_nanosleep");
+            steps.extend([
+                spawn("watch", "rcu-watch --allow-fentry -f json"),
+                await_text("watch", "\"header\""),
+                write(FTRACE, "0"),
+                signal("watch", SIGINT),
+                await_text("watch", "waiting for"),
+                write(FTRACE, "1"),
+                wait("watch"),
+            ]);
+            // Whoever unhooks something next is where the kernel would find what was left behind.
+            steps.extend(no_event());
+            steps.push(run("after", "rcu-watch doctor"));
+            steps
+        },
+        expect: &[
+            Expect::of("watch", Check::Stream),
+            Expect::of("watch", Check::ExitIn(&[0, 2, 3])),
+            Expect::of("watch", Check::Line(&["do_nanosleep", "\"fentry\""])),
+            Expect::of("after", Check::NoLine(&["ftrace", "shut itself down"])),
         ],
         ..Scenario::USUAL
     },

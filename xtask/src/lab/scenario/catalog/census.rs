@@ -22,7 +22,6 @@ pub(super) static SCENARIOS: &[Scenario] = &[Scenario {
     about: "a livepatch, a module's kprobe, a kprobe event and a tracer in instances, BPF programs: each once, with its owner",
     kernels: ALL,
     modules: &[PATCH, "lab_kprobe"],
-    heavy: true,
     steps: || {
         vec![
             load(PATCH),

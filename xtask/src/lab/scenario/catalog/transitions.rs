@@ -31,7 +31,6 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         about: "a kthread sleeps in a function to be patched: it is named with its stack, until it leaves",
         kernels: ALL,
         modules: &["lab_stall", STALLING],
-        heavy: true,
         steps: || {
             let mut steps = vec![
                 load("lab_stall"),
@@ -72,7 +71,6 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         about: "a livepatch of a module that is loaded later: planned again then, and its replacement's runs judged",
         kernels: ALL,
         modules: &["lab_stall", STALLING],
-        heavy: true,
         steps: || {
             let mut steps = vec![
                 load(STALLING),
@@ -104,7 +102,6 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         about: "a module's kprobe with a post handler keeps a livepatch out: foreseen, and never told as loaded",
         kernels: ALL,
         modules: &["lab_kprobe", CMDLINE],
-        heavy: true,
         steps: || {
             vec![
                 Step::LoadModule { name: "lab_kprobe".into(), params: "post=1".into() },
@@ -239,7 +236,6 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         about: "a stalled transition is forced: an error, with who still is in old code; nothing new at the next run",
         kernels: ALL,
         modules: &["lab_stall", STALLING],
-        heavy: true,
         last: true,
         steps: || {
             vec![

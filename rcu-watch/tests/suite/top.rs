@@ -271,7 +271,9 @@ fn on_a_terminal() -> (std::process::Child, std::fs::File, nix::sys::termios::Te
     let pty = nix::pty::openpty(None, None).expect("there are terminals");
     let before = nix::sys::termios::tcgetattr(&pty.slave).expect("it is a terminal");
     let copy = || Stdio::from(pty.slave.try_clone().expect("there are descriptors"));
-    let child = Command::new(env!("CARGO_BIN_EXE_rcu-watch"))
+    // Under nohup, as in many a CI, SIGHUP is ignored, and rcu-watch keeps to that.
+    let child = Command::new("env")
+        .args(["--default-signal=HUP", env!("CARGO_BIN_EXE_rcu-watch")])
         .args(["top", "--replay", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/6.1.rec")])
         .env("TERM", "xterm")
         .stdin(copy())

@@ -1,4 +1,4 @@
-//! A kernel's log in the shape of a run: each kind of splat once, and the rest counted.
+//! A kernel's log in the shape of a run: each kind of splat once for each CPU that it names, and the rest counted.
 
 use alloc::borrow::ToOwned as _;
 use alloc::boxed::Box;
@@ -18,7 +18,7 @@ use crate::report::header::{Clock, Header};
 use crate::report::summary::{EndedBy, FindingTotal, LogRead, RuleCoverage, RuleStatus, Summary};
 use crate::report::{Message, Repeat};
 use crate::stream::Audience;
-use crate::units::{Nanos, RealtimeOffset};
+use crate::units::{CpuId, Nanos, RealtimeOffset};
 use crate::verdict::{Codes, Exit, FailOn, judge};
 
 /// Tells an audience what a log says: [`Report::begin`], its lines, [`Report::finish`].
@@ -28,8 +28,8 @@ pub struct Report<'a, A> {
     parts: Parts,
     /// With the time of the last splat of the kind.
     kinds: Vec<(FindingTotal, Nanos)>,
-    /// By fingerprint, and by how bad it is, since what is only a consequence hides no cause: index in `kinds`.
-    ids: HashMap<(String, Severity), usize>,
+    /// By fingerprint and CPU, and by how bad it is, since what is only a consequence hides no cause: index in `kinds`.
+    ids: HashMap<(String, Option<CpuId>, Severity), usize>,
 }
 
 impl<'a, A: Audience> Report<'a, A> {
@@ -106,7 +106,7 @@ impl<'a, A: Audience> Report<'a, A> {
     fn add(&mut self, splat: &Splat) -> Result<(), A::Error> {
         let ts = splat.ts.unwrap_or_default();
         let print = fingerprint_of(splat);
-        let key = (print.clone(), splat.severity);
+        let key = (print.clone(), splat.cpu, splat.severity);
         if let Some(&index) = self.ids.get(&key) {
             let (total, last) = &mut self.kinds[index];
             total.count += 1;
@@ -223,6 +223,20 @@ mod tests {
         assert_eq!(summary.findings[0].count, 2);
         let judged = |status: &&RuleStatus| status.status == RuleCoverage::Judged;
         assert_eq!(summary.rules.iter().filter(judged).count(), 1);
+    }
+
+    #[test]
+    fn the_same_splat_on_another_cpu_is_told_with_its_cpu() {
+        let mut ear = Ear(Head::default(), Vec::new(), usize::MAX);
+        let lines = [0, 1, 1].map(|cpu| {
+            format!("WARNING: CPU: {cpu} PID: 0 at kernel/context_tracking.c:128 ct_kernel_exit+0x9c/0xa8")
+        });
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        assert_eq!(read_lines(&mut ear, &lines), Ok(Exit::Findings));
+        let told: Vec<_> = ear.1.iter().filter(|message| matches!(message, Message::Finding(_))).collect();
+        assert_eq!(told.len(), 2);
+        let Some(Message::Summary(summary)) = ear.1.last() else { panic!("{:?}", ear.1) };
+        assert_eq!(summary.findings.iter().map(|total| total.count).collect::<Vec<_>>(), [1, 2]);
     }
 
     #[test]

@@ -25,15 +25,15 @@ const BATCH: usize = 4096;
 /// Whether a probe of this kind must stay where it is: ftrace is off, and not for good.
 #[must_use]
 pub(super) fn would_harm_ftrace(mechanism: Mechanism) -> bool {
-    is_trampoline(mechanism) && is_off(&Tree::live())
+    is_trampoline(mechanism) && is_off()
 }
 
 const fn is_trampoline(mechanism: Mechanism) -> bool {
     matches!(mechanism, Mechanism::Fentry | Mechanism::Fexit)
 }
 
-fn is_off(tree: &Tree) -> bool {
-    Switches::read(tree).ftrace_calls_nobody()
+fn is_off() -> bool {
+    Switches::read(&Tree::live()).ftrace_calls_nobody()
 }
 
 /// Returns when everything may be detached, or when a signal says that it is to be.
@@ -41,7 +41,7 @@ fn is_off(tree: &Tree) -> bool {
 /// # Errors
 /// Where the stream cannot be written.
 pub async fn wait_for_ftrace(session: &mut Session, signals: &mut Signals) -> Result<()> {
-    if !session.has_trampolines() || !is_off(&Tree::live()) {
+    if !session.has_trampolines() || !is_off() {
         return Ok(());
     }
     outlet::say(
@@ -63,7 +63,7 @@ pub async fn wait_for_ftrace(session: &mut Session, signals: &mut Signals) -> Re
             }
             _ = look.tick() => {
                 session.drain(BATCH)?;
-                if !is_off(&Tree::live()) {
+                if !is_off() {
                     return Ok(());
                 }
             }

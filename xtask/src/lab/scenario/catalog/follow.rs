@@ -7,8 +7,8 @@ use xtask::plan::Step;
 use super::super::Scenario;
 use super::super::expect::{Check, Expect, Finding};
 use super::steps::{
-    ALL, EXPOSED, IDLE_IS_NOINSTR, SIGINT, SIGKILL, await_text, await_times, load, read, run, signal, spawn,
-    unload, until, wait, write,
+    ALL, EXPOSED, IDLE_IS_NOINSTR, SIGINT, SIGKILL, await_text, await_times, load, program_in_eqs, read, run,
+    signal, spawn, unload, until, wait, write,
 };
 
 const PATCH: &str = "lab_livepatch_cmdline";
@@ -84,22 +84,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         about: "a BPF program of somebody else's on a function that a module calls from a real EQS: named with its id",
         kernels: ALL,
         modules: &["lab_eqs"],
-        steps: || {
-            vec![
-                load("lab_eqs"),
-                spawn("theirs", "lab-empty kprobe lab_eqs_target"),
-                await_text("theirs", "attached"),
-                spawn("watch", "rcu-watch -f json"),
-                await_text("watch", "\"header\""),
-                write("/sys/module/lab_eqs/parameters/act", "call"),
-                await_text("watch", "\"RW001\""),
-                signal("watch", SIGINT),
-                wait("watch"),
-                signal("theirs", SIGKILL),
-                wait("theirs"),
-                unload("lab_eqs"),
-            ]
-        },
+        steps: || program_in_eqs("kprobe lab_eqs_target", "call"),
         expect: &[
             Expect::of("watch", Check::Exit(2)),
             Expect::of("watch", Check::Stream),

@@ -83,3 +83,22 @@ pub(super) fn write(path: &str, value: &str) -> Step {
 pub(super) fn until(path: &str, value: &str) -> Step {
     Step::Until { path: path.into(), value: value.into(), limit: Duration::from_secs(120) }
 }
+
+/// Somebody's BPF program, `lab-empty` with these words, on what `lab_eqs` calls from its EQS by `act`: until the break
+/// is told.
+pub(super) fn program_in_eqs(on: &str, act: &str) -> Vec<Step> {
+    vec![
+        load("lab_eqs"),
+        spawn("theirs", &format!("lab-empty {on}")),
+        await_text("theirs", "attached"),
+        spawn("watch", "rcu-watch -f json"),
+        await_text("watch", "\"header\""),
+        write(EQS_ACT, act),
+        await_text("watch", "\"RW001\""),
+        signal("watch", SIGINT),
+        wait("watch"),
+        signal("theirs", SIGKILL),
+        wait("theirs"),
+        unload("lab_eqs"),
+    ]
+}

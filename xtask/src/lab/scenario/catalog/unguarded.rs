@@ -6,8 +6,8 @@ use rcu_watch_core::{RuleId, Severity};
 use super::super::Scenario;
 use super::super::expect::{Check, Expect, Finding};
 use super::steps::{
-    ALL, EQS_ACT, KPROBE_ENABLE, KPROBE_EVENTS, KPROBES, SIGINT, SIGKILL, TRACE, await_text, load, read,
-    signal, sleep, spawn, unload, wait, write,
+    ALL, EQS_ACT, KPROBE_ENABLE, KPROBE_EVENTS, KPROBES, SIGINT, TRACE, await_text, load, program_in_eqs,
+    read, signal, sleep, spawn, unload, wait, write,
 };
 
 pub(super) static SCENARIOS: &[Scenario] = &[
@@ -55,22 +55,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         kernels: ALL,
         modules: &["lab_eqs"],
         heavy: true,
-        steps: || {
-            vec![
-                load("lab_eqs"),
-                spawn("theirs", "lab-empty function int_sqrt"),
-                await_text("theirs", "attached"),
-                spawn("watch", "rcu-watch -f json"),
-                await_text("watch", "\"header\""),
-                write(EQS_ACT, "sqrt"),
-                await_text("watch", "\"RW001\""),
-                signal("watch", SIGINT),
-                wait("watch"),
-                signal("theirs", SIGKILL),
-                wait("theirs"),
-                unload("lab_eqs"),
-            ]
-        },
+        steps: || program_in_eqs("function int_sqrt", "sqrt"),
         expect: &[
             Expect::of("watch", Check::Exit(2)),
             Expect::of("watch", Check::Stream),
